@@ -1,0 +1,3 @@
+"""BERT fine-tuning inside spaCy pipelines."""
+
+__version__ = "0.1.0"

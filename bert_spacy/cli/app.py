@@ -1,0 +1,15 @@
+"""The command line: thin parsers over plain functions.
+
+Each command lives in a module of its own that defines `<name>_cli` (parsing)
+and calls a plain function of the same name. Bodies import what they need, so
+that `--help` stays fast.
+"""
+
+import typer
+
+app = typer.Typer(name="bert", help="BERT fine-tuning for spaCy pipelines.", no_args_is_help=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="bert-spacy")
