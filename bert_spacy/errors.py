@@ -24,6 +24,18 @@ class Errors(metaclass=_Coded):
     # 3xx pipeline
 
     # 4xx data
+    B400 = (
+        "Cannot join segments: got {texts} texts and {labels} labels. "
+        "Give one label per text and at least one text."
+    )
+    B402 = (
+        "Answers need a Doc with a question and a context, and this one has none: {text!r}. "
+        "Make it with bert_spacy.make_question(nlp, question, context)."
+    )
+    B403 = (
+        "Answer [{start}, {end}) does not lie in the context of {limit} characters. "
+        "Give character offsets within the context, start <= end."
+    )
 
     # 5xx scoring and training
 

@@ -1,0 +1,165 @@
+"""How several texts, and gold or predicted answers, live on one Doc.
+
+`doc.spans["segments"]` holds one Span per text, in order; `doc.spans["answers"]`
+holds answer Spans, with the exact character offsets in its attrs. Both survive
+`DocBin`, `Doc.copy`, `nlp.pipe` and other processes without user data.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+
+from ..errors import Errors
+from ..types import ANSWERS, CONTEXT, QUESTION, SEGMENTS
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to the question of a Doc.
+
+    text (str): The answer as it stands in the context.
+    start_char (int): First character, counted from the start of the context.
+    end_char (int): One past the last character.
+    score (float): Probability among all answers considered; 1.0 for gold.
+    span (Span): The tokens that hold it, whole tokens.
+    """
+
+    text: str
+    start_char: int
+    end_char: int
+    score: float
+    span: Span | None
+
+
+def make_segments(nlp: Language, texts: Sequence[str], labels: Sequence[str]) -> Doc:
+    """Join several texts in one Doc and mark each as a segment.
+
+    nlp (Language): Its tokenizer makes the tokens of each text on its own.
+    texts (Sequence[str]): The texts; an empty one becomes an empty Span.
+    labels (Sequence[str]): A label per text, such as "question".
+    RETURNS (Doc): The joined Doc with `doc.spans["segments"]`.
+    RAISES (ValueError): B400 if the counts differ or there is no text.
+    """
+    if len(texts) != len(labels) or not texts:
+        raise ValueError(Errors.B400.format(texts=len(texts), labels=len(labels)))
+    parts = [nlp.make_doc(text) for text in texts]
+    filled = [part for part in parts if len(part)]
+    doc = Doc.from_docs(filled, ensure_whitespace=True) if filled else nlp.make_doc("")
+    mark_segments(doc, [len(part) for part in parts], labels)
+    return doc
+
+
+def mark_segments(doc: Doc, lengths: Sequence[int], labels: Sequence[str]) -> None:
+    """Write `doc.spans["segments"]` for texts of the given token counts.
+
+    doc (Doc): The Doc whose tokens are those of the texts, one after the other.
+    lengths (Sequence[int]): Tokens per text.
+    labels (Sequence[str]): A label per text.
+    """
+    spans, start = [], 0
+    for length, label in zip(lengths, labels):
+        spans.append(Span(doc, start, start + length, label=label))
+        start += length
+    doc.spans[SEGMENTS] = SpanGroup(doc, name=SEGMENTS, spans=spans)
+
+
+def make_pair(nlp: Language, text_a: str, text_b: str) -> Doc:
+    """Make a Doc of two texts, for sentence-pair tasks.
+
+    nlp (Language): The pipeline whose tokenizer is used.
+    text_a (str): The first text.
+    text_b (str): The second text.
+    RETURNS (Doc): A Doc with segments labelled "a" and "b".
+    """
+    return make_segments(nlp, [text_a, text_b], ["a", "b"])
+
+
+def make_question(nlp: Language, question: str, context: str) -> Doc:
+    """Make a Doc of a question and the context that may answer it.
+
+    nlp (Language): The pipeline whose tokenizer is used.
+    question (str): The question.
+    context (str): The text in which the answer is looked for.
+    RETURNS (Doc): A Doc with segments labelled "question" and "context".
+    """
+    return make_segments(nlp, [question, context], [QUESTION, CONTEXT])
+
+
+def get_segments(doc: Doc) -> list[Span]:
+    """Return the segments of a Doc; the whole Doc where none are marked."""
+    if SEGMENTS in doc.spans:
+        return list(doc.spans[SEGMENTS])
+    return [doc[:]]
+
+
+def get_question(doc: Doc) -> tuple[Span, Span] | None:
+    """Return the question and context of a Doc, or None if it has none."""
+    segments = list(doc.spans[SEGMENTS]) if SEGMENTS in doc.spans else []
+    if len(segments) == 2 and [s.label_ for s in segments] == [QUESTION, CONTEXT]:
+        return segments[0], segments[1]
+    return None
+
+
+def set_answers(doc: Doc, answers: Sequence[dict[str, Any]], **attrs: Any) -> None:
+    """Write answers, gold or predicted, to `doc.spans["answers"]`.
+
+    doc (Doc): A Doc from `make_question`.
+    answers (Sequence[dict]): Each with "text", "start" and "end" (characters in
+        the context, end exclusive) and perhaps "score". A negative start marks
+        an answer that is not in the context: it counts for scoring alone.
+    attrs: Further values to keep beside them, such as id or null_score.
+    RAISES (ValueError): B402 if the Doc has no question and context; B403 if
+        an answer lies outside of the context.
+    """
+    pair = get_question(doc)
+    if pair is None:
+        raise ValueError(Errors.B402.format(text=doc.text[:80]))
+    context = pair[1]
+    base = context.start_char if len(context) else len(doc.text)
+    limit = len(context.text)
+    spans = []
+    for answer in answers:
+        start, end = int(answer["start"]), int(answer["end"])
+        if start < 0:
+            continue
+        if not start <= end <= limit:
+            raise ValueError(Errors.B403.format(start=start, end=end, limit=limit))
+        span = doc.char_span(base + start, base + end, alignment_mode="expand")
+        if span is not None:
+            spans.append(span)
+    doc.spans[ANSWERS] = SpanGroup(
+        doc, name=ANSWERS, spans=spans, attrs={**attrs, "answers": [dict(a) for a in answers]}
+    )
+
+
+def set_gold_answers(doc: Doc, answers: Sequence[dict[str, Any]], qid: str | None = None) -> None:
+    """Write gold answers; an empty list says that there is no answer.
+
+    doc (Doc): A Doc from `make_question`.
+    answers (Sequence[dict]): See `set_answers`.
+    qid (str): The question's id in its data set.
+    """
+    set_answers(doc, answers, id=qid)
+
+
+def get_answers(doc: Doc) -> list[Answer]:
+    """Return the answers of a Doc, best first; none if it has none.
+
+    doc (Doc): Any Doc.
+    RETURNS (list[Answer]): Empty for "no answer" and for a Doc with no question.
+    """
+    pair = get_question(doc)
+    if pair is None or ANSWERS not in doc.spans:
+        return []
+    base = pair[1].start_char if len(pair[1]) else len(doc.text)
+    found = []
+    for item in doc.spans[ANSWERS].attrs["answers"]:
+        start, end = item["start"], item["end"]
+        span = None
+        if start >= 0:
+            span = doc.char_span(base + start, base + end, alignment_mode="expand")
+        found.append(Answer(item["text"], start, end, item.get("score", 1.0), span))
+    return found
