@@ -39,6 +39,18 @@ class Errors(metaclass=_Coded):
     )
 
     # 1xx nn
+    B100 = (
+        "Cannot load encoder weights from {name!r}: {reason}. Weights must be a Hugging Face folder "
+        "with config.json and model.safetensors; pickled weights are not read."
+    )
+    B101 = (
+        "Cannot load a fast tokenizer from {name!r}: {reason}. The folder needs tokenizer.json, "
+        "or a vocabulary that a fast tokenizer class can read."
+    )
+    B102 = (
+        "Cannot freeze {value!r}. Allowed: 'none', 'embeddings', 'all', or a number of layers "
+        "from 0 to {n_layers}."
+    )
     B110 = (
         "Emissions must be floating point of shape (B, T, {n_tags}). Got {dtype} of shape {shape}. "
         "Give one score per sequence, position and tag."
@@ -66,6 +78,33 @@ class Errors(metaclass=_Coded):
     B116 = "A CRF needs at least one tag and at most {limit}. Got {n_tags}. Check the labels."
 
     # 2xx layers
+    B200 = (
+        "The encoder has no weights yet. Call nlp.initialize() to load those that its config "
+        "names ({name!r}), or load a trained pipeline with spacy.load."
+    )
+    B201 = (
+        "The encoder's output for a Doc is missing: {text!r}. The encoder must run before "
+        "{name!r}, in the same call. Check that it stands earlier in nlp.pipe_names and is not "
+        "disabled; in training with a frozen encoder, add it to annotating_components."
+    )
+    B202 = (
+        "The segments of a Doc must follow each other and cover it: got {bounds} for {n_tokens} "
+        "tokens ({text!r}). Make such Docs with bert_spacy.make_pair or make_question."
+    )
+    B203 = "Cannot set aside encoder output on disk: {reason}. Free some space in {folder}."
+    B204 = (
+        "The listener of {name!r} has no encoder to listen to. Add 'bert_encoder' (or "
+        "'transformer') before it and call nlp.initialize()."
+    )
+    B205 = (
+        "A window of {window} pieces does not fit the model: it takes {limit}. Set a window "
+        "between 8 and {limit}, or none for the model's limit."
+    )
+    B206 = "A stride of {stride} pieces is not allowed. Set one from 1 to the window, {window}."
+    B207 = (
+        "The saved weights do not fit the model: {reason}. The folder was made with other "
+        "labels or settings; train again, or load it with its own config."
+    )
 
     # 3xx pipeline
 
@@ -135,6 +174,11 @@ class Errors(metaclass=_Coded):
 
 class Warnings(metaclass=_Coded):
     # 0xx text
+    BW001 = (
+        "{n} of {total} Docs have earlier segments (such as a question) too long for a window of "
+        "{window} pieces. They were shortened to leave {room} pieces for the last segment; the "
+        "first such Doc has {pieces} pieces there: {text!r}."
+    )
 
     # 1xx nn
 

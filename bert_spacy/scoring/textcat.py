@@ -1,0 +1,130 @@
+"""The scorer of text classification, over Examples of mixed corpora."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from spacy import registry
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+from spacy.training import Example
+
+CATS_SCORES = (
+    "cats_score",
+    "cats_score_desc",
+    "cats_micro_p",
+    "cats_micro_r",
+    "cats_micro_f",
+    "cats_macro_p",
+    "cats_macro_r",
+    "cats_macro_f",
+    "cats_macro_auc",
+    "cats_f_per_type",
+    "cats_auc_per_type",
+)
+
+
+@registry.scorers("bert-spacy.textcat_scorer.v1")
+def create_textcat_scorer_v1(
+    multi_label: bool = False,
+    positive_label: str | None = None,
+    threshold: float | None = None,
+) -> Callable[..., dict[str, Any]]:
+    """Create the scorer of text classification.
+
+    multi_label (bool): Whether a text may have several labels or none.
+    positive_label (str): For two exclusive labels, the one whose F becomes the
+        overall score.
+    threshold (float): Probability from which a label is given, 0..1; for
+        multi_label alone, 0.5 if None.
+    RETURNS (Callable): Takes Examples, returns the scores of `score_textcat`.
+    """
+    return partial(
+        score_textcat,
+        multi_label=multi_label,
+        positive_label=positive_label,
+        threshold=threshold,
+    )
+
+
+def score_textcat(
+    examples: Iterable[Example],
+    *,
+    labels: Sequence[str] = (),
+    multi_label: bool = False,
+    positive_label: str | None = None,
+    threshold: float | None = None,
+    **cfg: Any,
+) -> dict[str, Any]:
+    """Score doc.cats where the gold says something about it.
+
+    examples (Iterable[Example]): Those whose reference has none of the labels
+        are skipped; with exclusive labels also those that give none as true.
+        With multi_label, a label that the gold leaves out counts neither way.
+        A text with gold and no prediction counts as wrong.
+    labels (Sequence[str]): The component's labels; if empty, all that occur.
+    multi_label (bool): Whether a text may have several labels or none.
+    positive_label (str): See `create_textcat_scorer_v1`.
+    threshold (float): See `create_textcat_scorer_v1`.
+    RETURNS (dict[str, Any]): spaCy's cats_* scores in 0..1; all None if there
+        is nothing to score.
+    """
+    examples = list(examples)
+    labels = list(labels) or sorted({label for eg in examples for label in _all_labels(eg)})
+    scored = [eg for eg in examples if has_gold(eg, labels, multi_label=multi_label)]
+    if not scored:
+        return dict.fromkeys(CATS_SCORES)
+    if multi_label:
+        getter: Callable[[Doc, str], Any] = getattr
+    else:
+        getter = partial(_get_view, _exclusive_views(scored, labels))
+    return Scorer.score_cats(
+        scored,
+        "cats",
+        getter=getter,
+        labels=labels,
+        multi_label=multi_label,
+        positive_label=positive_label,
+        threshold=threshold,
+    )
+
+
+def has_gold(eg: Example, labels: Sequence[str] = (), *, multi_label: bool = False) -> bool:
+    """Tell whether the gold of an Example can be scored.
+
+    eg (Example): The Example.
+    labels (Sequence[str]): The component's labels; if empty, any label counts.
+    multi_label (bool): If False, one label must be true.
+    RETURNS (bool): Whether it can.
+    """
+    cats = eg.reference.cats
+    if labels and not any(label in cats for label in labels):
+        return False
+    return bool(cats) if multi_label else any(value > 0 for value in cats.values())
+
+
+def _exclusive_views(scored: Sequence[Example], labels: Sequence[str]) -> dict[int, dict]:
+    """Return the cats that spaCy is to see, by the id of the Doc.
+
+    Of the gold only the true label is shown, since spaCy takes the first of
+    equal values for true. A text without prediction gets a wrong one, since
+    spaCy can't score that.
+    """
+    views: dict[int, dict] = {}
+    for eg in scored:
+        gold = {label: value for label, value in eg.reference.cats.items() if value > 0}
+        cats = eg.predicted.cats
+        predicted = {label: cats[label] for label in labels if label in cats}
+        if not predicted:
+            predicted = {label: 0.0 for label in labels if label not in gold}
+        views[id(eg.reference)] = gold
+        views[id(eg.predicted)] = predicted
+    return views
+
+
+def _get_view(views: dict[int, dict], doc: Doc, attr: str) -> dict[str, float]:
+    return views[id(doc)]
+
+
+def _all_labels(eg: Example) -> list[str]:
+    return [*eg.reference.cats, *eg.predicted.cats]

@@ -1,0 +1,181 @@
+"""The registered scorers over Examples of a mixed corpus."""
+
+import pickle
+
+import pytest
+import spacy
+from spacy import registry
+from spacy.scorer import Scorer
+from spacy.tokens import Doc, SpanGroup
+from spacy.training import Example
+
+from bert_spacy.data.pairs import make_question, set_answers, set_gold_answers
+from bert_spacy.scoring.ner import create_ner_scorer_v1
+from bert_spacy.scoring.qa import create_qa_scorer_v1
+from bert_spacy.scoring.textcat import create_textcat_scorer_v1
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return spacy.blank("en")
+
+
+def question_example(nlp, question, context, golds, predicted):
+    """Make an Example; None for golds or predicted leaves the answers out."""
+    docs = []
+    for texts in (predicted, golds):
+        doc = make_question(nlp, question, context)
+        if texts is not None:
+            found = [(text, context.find(text)) for text in texts]
+            set_answers(
+                doc,
+                [
+                    {"text": t, "start": at, "end": at + len(t) if at >= 0 else -1}
+                    for t, at in found
+                ],
+            )
+        docs.append(doc)
+    return Example(*docs)
+
+
+def cats_example(nlp, predicted, gold):
+    docs = [nlp.make_doc("a text"), nlp.make_doc("a text")]
+    docs[0].cats, docs[1].cats = predicted, gold
+    return Example(*docs)
+
+
+def test_qa_scores_by_hand(nlp):
+    context = "The Denver Broncos won in Santa Clara."
+    examples = [
+        question_example(nlp, "Who?", context, ["Denver Broncos"], ["The Denver Broncos"]),
+        question_example(nlp, "Where?", context, ["Santa Clara"], ["Clara", "Santa Clara"]),
+        question_example(nlp, "Why?", context, [], []),
+        question_example(nlp, "When?", context, [], ["Clara"]),
+        question_example(nlp, "What?", context, None, ["Clara"]),
+        question_example(nlp, "Who?", context, ["Denver"], None),
+    ]
+    scores = create_qa_scorer_v1()(examples)
+    assert scores["qa_n"] == 5
+    assert scores["qa_em"] == pytest.approx(2 / 5)
+    assert scores["qa_f1"] == pytest.approx((1 + 2 / 3 + 1 + 0 + 0) / 5)
+    assert scores["qa_em_answerable"] == pytest.approx(1 / 3)
+    assert scores["qa_f1_answerable"] == pytest.approx((1 + 2 / 3) / 3)
+    assert scores["qa_no_answer_acc"] == pytest.approx(1 / 2)
+
+
+def test_qa_scores_are_none_without_gold(nlp):
+    scores = create_qa_scorer_v1()([question_example(nlp, "Who?", "He.", None, ["He"])])
+    assert scores.pop("qa_n") == 0
+    assert set(scores.values()) == {None}
+    answerable = [question_example(nlp, "Who?", "He.", ["He"], ["He"])]
+    assert create_qa_scorer_v1()(answerable)["qa_no_answer_acc"] is None
+
+
+def test_qa_rule_is_chosen_by_script(nlp):
+    eg = question_example(nlp, "何时？", "它于1998年8月发布。", ["1998年8月"], ["1998年"])
+    units = 2 * 2 / (4 + 2)
+    assert create_qa_scorer_v1("auto")([eg])["qa_f1"] == pytest.approx(units)
+    assert create_qa_scorer_v1("cmrc")([eg])["qa_f1"] == pytest.approx(units)
+    assert create_qa_scorer_v1("squad")([eg])["qa_f1"] == 0
+    # A Latin answer in a Chinese context still follows the Chinese rule.
+    eg = question_example(nlp, "谁？", "由光荣公司和A-force开发。", ["A-force"], ["Aforce"])
+    assert create_qa_scorer_v1("auto")([eg])["qa_em"] == 1
+
+
+def test_qa_spans_without_attrs_give_the_texts(nlp):
+    gold = make_question(nlp, "Who?", "Denver won.")
+    gold.spans["answers"] = SpanGroup(gold, name="answers", spans=[gold[2:3]])
+    predicted = make_question(nlp, "Who?", "Denver won.")
+    set_gold_answers(predicted, [{"text": "Denver", "start": 0, "end": 6}])
+    assert create_qa_scorer_v1()([Example(predicted, gold)])["qa_em"] == 1
+
+
+def test_qa_unknown_rule():
+    with pytest.raises(ValueError, match=r"\[B503\]"):
+        create_qa_scorer_v1("drcd")
+
+
+def test_textcat_equals_spacy_on_complete_data(nlp):
+    pairs = [("A", "A"), ("A", "B"), ("C", "C"), ("B", "B"), ("B", "C"), ("C", "A")]
+    examples = [
+        cats_example(
+            nlp,
+            {label: 0.6 if label == guess else 0.2 for label in "ABC"},
+            {label: float(label == gold) for label in "ABC"},
+        )
+        for guess, gold in pairs
+    ]
+    expected = Scorer.score_cats(examples, "cats", labels=["A", "B", "C"], multi_label=False)
+    scorer = create_textcat_scorer_v1()
+    assert scorer(examples, labels=("A", "B", "C")) == expected
+    assert scorer(examples) == expected
+    assert expected["cats_micro_f"] == pytest.approx(3 / 6)
+    # Docs without gold change nothing.
+    more = [*examples, cats_example(nlp, {"A": 0.9, "B": 0.1, "C": 0.0}, {})]
+    assert scorer(more, labels=("A", "B", "C")) == expected
+
+
+def test_textcat_partial_gold_of_exclusive_labels(nlp):
+    scorer = create_textcat_scorer_v1()
+    predicted = {"A": 0.1, "B": 0.9}
+    right = [cats_example(nlp, predicted, {"B": 1.0})]
+    assert scorer(right, labels=["A", "B"])["cats_micro_f"] == 1
+    # Neither "not A" alone nor "none of them" says which label is right.
+    undecided = [cats_example(nlp, predicted, gold) for gold in ({"A": 0.0}, {"A": 0.0, "B": 0.0})]
+    assert set(scorer(undecided, labels=["A", "B"]).values()) == {None}
+    # Gold for another classifier's labels is no gold for this one.
+    other = [cats_example(nlp, predicted, {"X": 1.0, "Y": 0.0})]
+    assert scorer(other, labels=["A", "B"])["cats_score"] is None
+    # A true label that the component does not know is an error, not a gap.
+    unknown = [cats_example(nlp, predicted, {"A": 0.0, "B": 0.0, "Z": 1.0})]
+    assert scorer([*right, *unknown], labels=["A", "B"])["cats_micro_p"] == pytest.approx(1 / 2)
+
+
+def test_textcat_missing_prediction_is_wrong(nlp):
+    examples = [
+        cats_example(nlp, {}, {"AA": 1.0, "BB": 0.0}),
+        cats_example(nlp, {"AA": 0.9, "BB": 0.1}, {"AA": 1.0, "BB": 0.0}),
+    ]
+    scores = create_textcat_scorer_v1()(examples, labels=["AA", "BB"])
+    assert scores["cats_micro_r"] == pytest.approx(1 / 2)
+    assert scores["cats_micro_p"] == pytest.approx(1 / 2)
+
+
+def test_textcat_multi_label_leaves_unknown_labels_out(nlp):
+    examples = [
+        cats_example(nlp, {"A": 0.9, "B": 0.9}, {"A": 1.0}),
+        cats_example(nlp, {"A": 0.1, "B": 0.9}, {"A": 1.0, "B": 1.0}),
+        cats_example(nlp, {"A": 0.9, "B": 0.9}, {}),
+    ]
+    scores = create_textcat_scorer_v1(multi_label=True)(examples, labels=["A", "B"])
+    assert scores["cats_f_per_type"]["B"]["p"] == 1
+    assert scores["cats_f_per_type"]["A"]["r"] == pytest.approx(1 / 2)
+    assert scores["cats_micro_p"] == 1
+
+
+def test_ner_skips_docs_without_annotation(nlp):
+    def example(predicted, gold):
+        docs = [Doc(nlp.vocab, words=["Ada", "met", "Bob"]) for _ in range(2)]
+        for doc, ents in zip(docs, (predicted, gold)):
+            if ents is not None:
+                spans = [doc.char_span(a, b, label=label) for a, b, label in ents]
+                doc.set_ents(spans, default="outside")
+        return Example(*docs)
+
+    scored = [
+        example([(0, 3, "PER"), (8, 11, "ORG")], [(0, 3, "PER"), (8, 11, "PER")]),
+        example([(0, 3, "PER")], []),
+    ]
+    missing = [example([(0, 3, "PER")], None)]
+    scorer = create_ner_scorer_v1()
+    scores = scorer(scored + missing)
+    assert scores["ents_p"] == pytest.approx(1 / 3)
+    assert scores["ents_r"] == pytest.approx(1 / 2)
+    assert scores["ents_per_type"]["ORG"]["p"] == 0
+    assert set(scorer(missing).values()) == {None}
+
+
+def test_scorers_are_registered_and_can_be_pickled(nlp):
+    for name in ("qa_scorer", "textcat_scorer", "ner_scorer"):
+        scorer = registry.scorers.get(f"bert-spacy.{name}.v1")()
+        assert pickle.loads(pickle.dumps(scorer))([]) == scorer([])  # noqa: S301
