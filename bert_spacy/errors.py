@@ -106,7 +106,45 @@ class Errors(metaclass=_Coded):
         "labels or settings; train again, or load it with its own config."
     )
 
+    B208 = (
+        "The model of {name!r} has no weights yet. Call nlp.initialize() with examples, or load "
+        "a trained pipeline with spacy.load."
+    )
+
     # 3xx pipeline
+    B300 = (
+        "Component {name!r} has no label. {n} training examples hold no gold for it. "
+        "Check [corpora.train], call add_label, or give labels in [initialize.components.{name}]."
+    )
+    B301 = (
+        "Label {label!r} cannot be added to {name!r}: {reason}. Add labels before the component "
+        "is initialized or loaded, or train a new one."
+    )
+    B302 = (
+        "Component {name!r} cannot be rehearsed: rehearsal needs a copy of the whole encoder. "
+        "Mix examples of the old task into the training corpus instead."
+    )
+    B303 = (
+        "Cannot read {path}: {reason}. The pipeline folder is incomplete or damaged; copy it "
+        "again, or save it anew with nlp.to_disk."
+    )
+    B304 = (
+        "The labels of {name!r} ({n_labels}) do not match its saved weights ({n_outputs} outputs). "
+        "The folder mixes files of two pipelines; restore the cfg that was saved with the weights."
+    )
+    B305 = (
+        "The text classifier needs at least two labels and got {labels}. "
+        "Give examples of two classes or more."
+    )
+    B306 = (
+        "doc._.ask needs a pipeline with 'bert_qa' that shares the Doc's vocabulary. "
+        "Load one, and make the Doc with that nlp."
+    )
+    B307 = "{what} must be {allowed}. Got {value!r} for {name!r}."
+    B308 = (
+        "Pipeline {path} was saved without encoder weights ({reason}). Call nlp.initialize() "
+        "before nlp.to_disk, or save the trained pipeline again."
+    )
 
     # 4xx data
     B400 = (
@@ -121,6 +159,55 @@ class Errors(metaclass=_Coded):
         "Answer [{start}, {end}) does not lie in the context of {limit} characters. "
         "Give character offsets within the context, start <= end."
     )
+    B404 = (
+        "Label map {path} cannot be used: {problem}. Write one name per line, or "
+        "'number TAB name' on every line, each number and name once."
+    )
+    B405 = (
+        "{path} has no column {column!r}. Allowed are numbers from 0 to {last} and the names in "
+        "the header ({names}). Check the column options and --header."
+    )
+    B406 = (
+        "Cannot tell which columns of {path} hold the text and the label ({columns}). "
+        "Give --text-column and --label-column, as numbers from 0 or names in the header."
+    )
+    B407 = (
+        "Cannot find a tag scheme: most tags are like {tags}. Known schemes are {allowed}; all "
+        "but io write a letter and '-' before the label. Check --tag-column or give --scheme."
+    )
+    B408 = (
+        "Cannot read columns with scheme {scheme!r} and {doc_size} sentences per Doc. Allowed are "
+        "{allowed}, and 0 (a whole document) or more sentences. Correct --scheme or --doc-size."
+    )
+    B409 = "Unknown format {name!r}. Use one of {allowed}."
+    B410 = (
+        "No input at {path}: it is neither a file nor a folder with files named {suffixes}. "
+        "Check the path, or name the files themselves."
+    )
+    B411 = (
+        "Cannot write Docs to {path}: {problem}. One file needs a name that ends in .spacy; "
+        "shards need a folder that is new or holds only shards. Choose another path."
+    )
+    B412 = (
+        "There is no Doc to write to {path}; nothing was changed. At least one row must be usable. "
+        "Check the input and its format."
+    )
+    B413 = (
+        "No .spacy file at {path}. Give a file written by DocBin or a folder that holds some. "
+        "Check the path."
+    )
+    B414 = (
+        "{path} ({size} bytes) is not a whole .spacy file: {err}. It was cut short, damaged, or "
+        "written by something else. Convert it again."
+    )
+    B415 = (
+        "A bad row stopped the conversion: {problem}. With --strict every row must be good. "
+        "Correct the row, or leave out --strict to report such rows."
+    )
+    B416 = (
+        "Format {name!r} does not take {options}. It takes {allowed}. "
+        "Leave out what it does not take."
+    )
 
     # 5xx scoring and training
     B501 = (
@@ -134,6 +221,16 @@ class Errors(metaclass=_Coded):
     B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
 
     # 6xx command line
+    B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."
+    B621 = (
+        "{path} has no column '{column}'. Its columns are: {found}. "
+        "Name the column with the text by --text-column."
+    )
+    B622 = (
+        "{partial} was not made from {source}: line {line} has another text. "
+        "Give the input of the interrupted run, or leave --resume out to start again."
+    )
+    B623 = "The output would overwrite the input {path}. Choose another output."
 
     # 8xx weights and files
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
@@ -185,6 +282,14 @@ class Warnings(metaclass=_Coded):
     # 2xx layers
 
     # 3xx pipeline
+    BW300 = (
+        "{n} gold answers of {name!r} in this batch do not touch any piece of their context and "
+        "teach nothing. The first: {text!r}. Check the offsets with `bert_spacy convert squad`."
+    )
+    BW301 = (
+        "Gold entities with label {label!r} are not known to {name!r} (it has {labels}) and are "
+        "left out of training. Add the label before training if it should be learned."
+    )
 
     # 4xx data
 

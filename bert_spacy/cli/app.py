@@ -15,4 +15,5 @@ def main() -> None:
     app(prog_name="bert-spacy")
 
 
-from . import weights  # noqa: E402, F401
+from . import convert  # noqa: E402, F401
+from . import predict, weights  # noqa: E402, F401

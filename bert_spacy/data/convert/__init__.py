@@ -1,0 +1,39 @@
+"""Foreign files become `.spacy` files once, and every bad line is reported."""
+
+from .conll import ConllOptions, read_conll
+from .formats import FORMATS, Format, find_files, get_format
+from .jsonl import JsonlOptions, read_cluener, read_jsonl
+from .labels import Options, read_label_map
+from .rows import QuestionRow, Row, RowError, RowNote, TextRow, WordsRow
+from .run import Summary, convert, make_docs, read_rows
+from .squad import SquadOptions, read_squad
+from .tables import TableOptions, read_csv, read_tsv
+
+__all__ = [
+    "FORMATS",
+    "ConllOptions",
+    "Format",
+    "JsonlOptions",
+    "Options",
+    "QuestionRow",
+    "Row",
+    "RowError",
+    "RowNote",
+    "SquadOptions",
+    "Summary",
+    "TableOptions",
+    "TextRow",
+    "WordsRow",
+    "convert",
+    "find_files",
+    "get_format",
+    "make_docs",
+    "read_cluener",
+    "read_conll",
+    "read_csv",
+    "read_jsonl",
+    "read_label_map",
+    "read_rows",
+    "read_squad",
+    "read_tsv",
+]

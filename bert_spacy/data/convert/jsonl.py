@@ -1,0 +1,185 @@
+"""Read JSON lines: texts with labels or entities, and CLUENER's own layout."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .labels import LabelMapOptions, Options, read_label_map
+from .rows import RowError, TextRow
+from .text import CleanText, clean_text, is_broken, read_json_lines
+
+Entity = tuple[int, int, str]
+
+
+class _BadRow(ValueError):
+    """A row that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class JsonlOptions(LabelMapOptions):
+    """Options of the format jsonl.
+
+    text_field (str): Name of the field that holds the text.
+    label_field (str): Name of the field that holds a label, a list of labels, or
+        a list of entities as [start, end, label]. A field "cats" (label to
+        value), "entities" or "spans" is read as spaCy writes it.
+    """
+
+    text_field: str = "text"
+    label_field: str = "label"
+
+
+def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError]:
+    """Read a JSON object per line.
+
+    path (Path): The file.
+    options (JsonlOptions): Field names and label map.
+    YIELDS (TextRow | RowError): Rows and what is wrong with the others.
+    RAISES (ValueError): B404 for a bad label map.
+    """
+    label_map = None if options.label_map is None else read_label_map(options.label_map)
+    for item in read_json_lines(path):
+        if isinstance(item, RowError):
+            yield item
+            continue
+        number, row = item
+        try:
+            cleaned = _get_text(row, options.text_field)
+            cats, entities = _get_gold(row, cleaned, options.label_field, label_map)
+        except _BadRow as err:
+            yield RowError(str(path), number, str(err))
+            continue
+        yield from cleaned.notes(str(path), number)
+        yield TextRow(str(path), number, cleaned.text, cats, entities)
+
+
+def read_cluener(path: Path, options: Options) -> Iterator[TextRow | RowError]:
+    """Read CLUENER's lines, whose offsets are inclusive at both ends.
+
+    path (Path): The file: {"text": ..., "label": {type: {surface: [[first, last]]}}}.
+        A row without "label" has no gold.
+    options (Options): Nothing to choose.
+    YIELDS (TextRow | RowError): Rows, and the entities and rows that are wrong.
+    """
+    for item in read_json_lines(path):
+        if isinstance(item, RowError):
+            yield item
+            continue
+        number, row = item
+        try:
+            cleaned = _get_text(row, "text")
+            if "label" not in row:
+                entities = None
+            else:
+                entities, reasons = _get_surfaces(row["text"], row["label"])
+                yield from (RowError(str(path), number, reason) for reason in reasons)
+                entities = [(cleaned.shift(s), cleaned.shift(e), la) for s, e, la in entities]
+        except _BadRow as err:
+            yield RowError(str(path), number, str(err))
+            continue
+        yield from cleaned.notes(str(path), number)
+        yield TextRow(str(path), number, cleaned.text, None, entities)
+
+
+def _get_surfaces(text: str, labels: Any) -> tuple[list[Entity], list[str]]:
+    """Return the entities that stand where they should, and what is wrong with others."""
+    if not isinstance(labels, dict) or not all(isinstance(v, dict) for v in labels.values()):
+        raise _BadRow("'label' is not an object of objects")
+    entities, reasons = [], []
+    for label, surfaces in labels.items():
+        if not label or is_broken(label):
+            raise _BadRow(f"label {label!r} cannot be used")
+        for surface, places in surfaces.items():
+            for place in places if isinstance(places, list) else [places]:
+                if not _is_place(place):
+                    reasons.append(f"{place!r} is not [first, last]; the entity is left out")
+                    continue
+                first, last = place
+                if first < 0 or text[first : last + 1] != surface:
+                    reasons.append(
+                        f"entity {label} {surface!r} does not stand at {first}..{last}, where "
+                        f"{text[max(first, 0) : last + 1]!r} stands; it is left out"
+                    )
+                elif surface:
+                    entities.append((first, last + 1, label))
+    return entities, reasons
+
+
+def _is_place(place: Any) -> bool:
+    return isinstance(place, list) and len(place) == 2 and all(type(n) is int for n in place)
+
+
+def _get_text(row: dict[str, Any], field: str) -> CleanText:
+    """Return the cleaned text of a row."""
+    text = row.get(field)
+    if not isinstance(text, str):
+        fields = ", ".join(row) or "no fields"
+        raise _BadRow(f"no text in field {field!r}; the row has {fields}")
+    if is_broken(text):
+        raise _BadRow("the text holds a lone surrogate")
+    cleaned = clean_text(text)
+    if not cleaned.text.strip():
+        raise _BadRow("the text is empty")
+    return cleaned
+
+
+def _get_gold(
+    row: dict[str, Any], cleaned: CleanText, field: str, label_map: dict[str, str] | None
+) -> tuple[dict[str, float] | None, list[Entity] | None]:
+    """Return categories and entities of a row, either of which may be missing."""
+    cats: dict[str, float] | None = None
+    found = [row[name] for name in ("entities", "spans") if row.get(name) is not None]
+    value = row.get(field)
+    if not found and isinstance(value, list) and any(isinstance(v, (list, dict)) for v in value):
+        found, value = [value], None
+    entities = [_get_entity(item, cleaned) for items in found for item in _as_list(items)]
+    if isinstance(row.get("cats"), dict):
+        cats = {_map_label(k, label_map): _get_value(k, v) for k, v in row["cats"].items()}
+    elif isinstance(value, dict):
+        raise _BadRow(f"field {field!r} is an object; only 'cats' may be one")
+    elif value is not None:
+        values = value if isinstance(value, list) else [value]
+        cats = {_map_label(item, label_map): 1.0 for item in values}
+    elif not found and field not in row:
+        raise _BadRow(f"no {field!r}, 'cats', 'entities' or 'spans' in the row")
+    return cats, entities if found else None
+
+
+def _as_list(items: Any) -> list[Any]:
+    if not isinstance(items, list):
+        raise _BadRow("entities are not a list")
+    return items
+
+
+def _get_entity(item: Any, cleaned: CleanText) -> Entity:
+    """Read {"start", "end", "label"} or [start, end, label], characters, end exclusive."""
+    if isinstance(item, dict):
+        item = [item.get("start"), item.get("end"), item.get("label")]
+    if not isinstance(item, list) or len(item) != 3:
+        raise _BadRow(f"entity {item!r} has no start, end and label")
+    start, end, label = item
+    size = len(cleaned.text) + len(cleaned.removed)
+    if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
+        raise _BadRow(f"entity {item!r} does not lie in the text of {size} characters")
+    return cleaned.shift(start), cleaned.shift(end), _map_label(label, None)
+
+
+def _map_label(label: Any, label_map: dict[str, str] | None) -> str:
+    """Return a label as a name."""
+    if isinstance(label, bool):
+        label = str(label).lower()
+    if not isinstance(label, (str, int, float)):
+        raise _BadRow(f"label {label!r} is neither text nor a number")
+    name = str(label).strip()
+    if not name or is_broken(name):
+        raise _BadRow(f"label {label!r} is empty or cannot be used")
+    if label_map is not None and name not in label_map:
+        raise _BadRow(f"label {name!r} is not in the label map")
+    return label_map[name] if label_map is not None else name
+
+
+def _get_value(label: str, value: Any) -> float:
+    if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
+        raise _BadRow(f"value {value!r} of label {label!r} is not between 0 and 1")
+    return float(value)

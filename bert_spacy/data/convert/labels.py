@@ -1,0 +1,74 @@
+"""Column choice and label maps, shared by the table and column formats."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import Errors
+from .text import read_lines
+
+
+class Options:
+    """Base of the options of a format."""
+
+    def label_names(self) -> list[str]:
+        """Return category labels that are known before any row is read."""
+        return []
+
+
+@dataclass(frozen=True)
+class LabelMapOptions(Options):
+    """Options of formats whose labels can be mapped.
+
+    label_map (Path): A file of names, one per line and meant by their 0-based
+        index, or of lines `number TAB name`. None to take labels as they are.
+    """
+
+    label_map: Path | None = None
+
+    def label_names(self) -> list[str]:
+        """Return the names in the label map."""
+        return [] if self.label_map is None else list(read_label_map(self.label_map).values())
+
+
+def read_label_map(path: Path) -> dict[str, str]:
+    """Read a label map; names stand for themselves too.
+
+    path (Path): The file, see `LabelMapOptions`.
+    RETURNS (dict[str, str]): Label name by the value that stands in the data.
+    RAISES (ValueError): B404 if the file is empty, mixes the two ways to write
+        it, or has a value or name twice.
+    """
+    lines = [(n, line.strip()) for n, line in read_lines(path) if line.strip()]
+    cells = [line.split("\t") for _, line in lines]
+    widths = {len(row) for row in cells}
+    if widths == {1}:
+        pairs = [(str(index), row[0]) for index, row in enumerate(cells)]
+    elif widths == {2}:
+        pairs = [(row[0].strip(), row[1].strip()) for row in cells]
+    else:
+        raise ValueError(Errors.B404.format(path=path, problem="lines are not all of one kind"))
+    keys, names = [key for key, _ in pairs], [name for _, name in pairs]
+    if len(set(keys)) < len(keys) or len(set(names)) < len(names):
+        raise ValueError(Errors.B404.format(path=path, problem="a number or name stands twice"))
+    # A name wins over an index: the map "0", "1" means the names, not the places.
+    return {**dict(pairs), **{name: name for name in names}}
+
+
+def find_column(spec: str | int, names: Sequence[str] | None, width: int, path: Path) -> int:
+    """Find a column by its number or its name in the header.
+
+    spec (str | int): 0-based number, negative to count from the end, or name.
+    names (Sequence[str]): The header; None if there is none.
+    width (int): Number of columns.
+    path (Path): The file, for the message.
+    RETURNS (int): 0-based number.
+    RAISES (ValueError): B405 if there is no such column.
+    """
+    if names is not None and spec in names:
+        return list(names).index(str(spec))
+    if re.fullmatch(r"-?\d+", str(spec)) and -width <= int(spec) < width:
+        return int(spec) % width
+    known = ", ".join(names) if names is not None else "no header"
+    raise ValueError(Errors.B405.format(path=path, column=spec, last=width - 1, names=known))

@@ -1,0 +1,175 @@
+"""What the format readers yield: rows that become Docs, and problems with rows.
+
+Readers need no pipeline. A row holds plain text and gold values; its `make_doc`
+is called later, when the labels of all files are known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.util import filter_spans
+
+from ..pairs import make_question, set_gold_answers
+
+ENTITIES = "entities"
+JOINED_LANGS = frozenset({"zh", "ja"})
+
+
+@dataclass(frozen=True)
+class RowError:
+    """Gold that was lost: a row, a sentence, or an annotation that was left out.
+
+    path (str): The file.
+    line (int | str): 1-based line, or the place in a JSON file.
+    reason (str): What is wrong.
+    """
+
+    path: str
+    line: int | str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class RowNote(RowError):
+    """Something odd that lost nothing, such as a repaired offset.
+
+    kind (str): One word or two, by which notes are counted.
+    """
+
+    kind: str = "note"
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """A text with categories, entities, or both; None says that gold is missing.
+
+    path (str): The file.
+    line (int | str): Where the row stands in it.
+    text (str): The text.
+    cats (dict[str, float]): Gold value by label; labels left out are 0.0.
+    entities (list[tuple[int, int, str]]): First character, end (exclusive), label.
+    """
+
+    path: str
+    line: int | str
+    text: str
+    cats: dict[str, float] | None = None
+    entities: list[tuple[int, int, str]] | None = None
+
+    def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
+        """Tokenize the text and write complete gold on the Doc.
+
+        nlp (Language): Its tokenizer is used.
+        labels (Sequence[str]): All labels for `doc.cats`.
+        RETURNS (tuple[Doc, list[RowError]]): The Doc and what could not be written.
+        """
+        doc = nlp.make_doc(self.text)
+        if self.cats is not None:
+            doc.cats = {label: self.cats.get(label, 0.0) for label in labels}
+        if self.entities is None:
+            return doc, []
+        spans, problems = [], []
+        for start, end, label in dict.fromkeys(self.entities):
+            span = doc.char_span(start, end, label=label)
+            if span is None:
+                reason = f"entity {label} {start}:{end} {self.text[start:end]!r} cuts a token"
+                problems.append(RowError(self.path, self.line, f"{reason}; it is left out"))
+            else:
+                spans.append(span)
+        problems += self._set_entities(doc, spans)
+        return doc, problems
+
+    def _set_entities(self, doc: Doc, spans: list[Span]) -> list[RowError]:
+        """Write the entities; where some overlap, all of them go to a span group too."""
+        kept = filter_spans(spans)
+        doc.set_ents(kept, default="outside")
+        if len(kept) == len(spans):
+            return []
+        doc.spans[ENTITIES] = SpanGroup(doc, name=ENTITIES, spans=spans)
+        reason = (
+            f"{len(spans) - len(kept)} of {len(spans)} entities overlap a longer one; "
+            f"they stand in doc.spans[{ENTITIES!r}] only"
+        )
+        return [RowNote(self.path, self.line, reason, kind="overlap")]
+
+
+@dataclass(frozen=True)
+class WordsRow:
+    """Words with entities over words.
+
+    path (str): The file.
+    line (int): First line of the first sentence.
+    words (list[str]): The words, none empty.
+    entities (list[tuple[int, int, str]]): First word, end (exclusive), label.
+    spaces (list[bool]): Whether white space follows each word; None if unknown.
+    is_joined (bool): True for words without spaces, False for unknown spaces,
+        None to go by the language.
+    sent_starts (list[bool]): Where sentences start; None if not to be stored.
+    """
+
+    path: str
+    line: int
+    words: list[str]
+    entities: list[tuple[int, int, str]]
+    spaces: list[bool] | None = None
+    is_joined: bool | None = None
+    sent_starts: list[bool | int | None] | None = None
+    cats: None = None
+
+    def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
+        """Make a Doc of the words as they are and write the entities.
+
+        nlp (Language): Its vocab and language are used.
+        labels (Sequence[str]): Not used; there are no categories.
+        RETURNS (tuple[Doc, list[RowError]]): The Doc and an empty list.
+        """
+        spaces = self.spaces
+        joined = nlp.lang in JOINED_LANGS if self.is_joined is None else self.is_joined
+        if joined and spaces is None:
+            spaces = [False] * len(self.words)
+        doc = Doc(nlp.vocab, words=self.words, spaces=spaces, sent_starts=self.sent_starts)
+        ents = [Span(doc, start, end, label=label) for start, end, label in self.entities]
+        doc.set_ents(ents, default="outside")
+        return doc, []
+
+
+@dataclass(frozen=True)
+class QuestionRow:
+    """A question about a context, with its gold answers; an empty list says "no answer".
+
+    path (str): The file.
+    line (str): Where the question stands in it.
+    question (str): The question, stripped.
+    context (str): The context.
+    answers (list[dict]): Each with "text", "start", "end"; start -1 for an
+        answer that is not in the context.
+    qid (str): The id in the data set.
+    """
+
+    path: str
+    line: str
+    question: str
+    context: str
+    answers: list[dict[str, Any]]
+    qid: str | None = None
+    cats: None = None
+
+    def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
+        """Make a Doc of question and context and write the answers.
+
+        nlp (Language): Its tokenizer is used.
+        labels (Sequence[str]): Not used; there are no categories.
+        RETURNS (tuple[Doc, list[RowError]]): The Doc and an empty list.
+        """
+        doc = make_question(nlp, self.question, self.context)
+        set_gold_answers(doc, self.answers, self.qid)
+        return doc, []
+
+
+Row = TextRow | WordsRow | QuestionRow

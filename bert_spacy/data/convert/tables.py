@@ -1,0 +1,175 @@
+"""Read classification data from tab-separated and comma-separated files."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import Errors
+from .labels import LabelMapOptions, find_column, read_label_map
+from .rows import RowError, TextRow
+from .text import BOM, clean_text, is_broken, read_lines
+
+_TEXT_NAMES = ("text", "text_a", "sentence", "review", "content", "title", "comment")
+_LABEL_NAMES = ("label", "labels", "cat", "category", "class", "target")
+_HEADER_NAMES = frozenset(_TEXT_NAMES + _LABEL_NAMES)
+_NAME = re.compile(r"#?\w[\w #.-]{0,29}")
+
+Cells = tuple[int, list[str]]
+
+
+@dataclass(frozen=True)
+class TableOptions(LabelMapOptions):
+    """Options of the formats tsv and csv.
+
+    text_column (str): Name or 0-based number; None to find it.
+    label_column (str): Name or 0-based number; None to find it.
+    header (bool): Whether the first row holds names; None to find out.
+    """
+
+    text_column: str | None = None
+    label_column: str | None = None
+    header: bool | None = None
+
+
+def read_tsv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
+    """Read texts and labels from a tab-separated file, where nothing is ever quoted.
+
+    path (Path): The file.
+    options (TableOptions): Columns, header and label map.
+    YIELDS (TextRow | RowError): Rows and what is wrong with the others.
+    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit.
+    """
+    rows = [(number, line.split("\t") if line else []) for number, line in read_lines(path)]
+    yield from _read_rows(path, rows, options)
+
+
+def read_csv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
+    """Read texts and labels from a comma-separated file with quotes.
+
+    path (Path): The file. A quoted value may hold line ends; such a row is named
+        by its first line.
+    options (TableOptions): Columns, header and label map.
+    YIELDS (TextRow | RowError): Rows and what is wrong with the others.
+    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit.
+    """
+    rows: list[Cells] = []
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file_:
+        lines = (line.removeprefix(BOM) if n == 0 else line for n, line in enumerate(file_))
+        reader = csv.reader(lines, strict=True)
+        while True:
+            number = reader.line_num + 1
+            try:
+                rows.append((number, next(reader)))
+            except StopIteration:
+                break
+            except csv.Error as err:
+                yield RowError(str(path), number, f"not CSV: {err}")
+    yield from _read_rows(path, rows, options)
+
+
+def _read_rows(
+    path: Path, rows: list[Cells], options: TableOptions
+) -> Iterator[TextRow | RowError]:
+    """Turn cells into rows: choose the columns, then check every row."""
+    while rows and not rows[-1][1]:
+        rows.pop()
+    if not rows:
+        return
+    label_map = None if options.label_map is None else read_label_map(options.label_map)
+    has_header = _has_header(rows, options)
+    names = [cell.strip() for cell in rows[0][1]] if has_header else None
+    body = rows[1:] if has_header else rows
+    widths = Counter(len(cells) for _, cells in body if cells)
+    width = len(names) if names is not None else widths.most_common(1)[0][0]
+    columns = _choose_columns(path, body, names, width, options)
+    for number, cells in body:
+        yield from _read_cells(str(path), number, cells, width, columns, label_map)
+
+
+def _read_cells(
+    path: str,
+    number: int,
+    cells: list[str],
+    width: int,
+    columns: tuple[int, int],
+    label_map: dict[str, str] | None,
+) -> Iterator[TextRow | RowError]:
+    """Check the cells of one row."""
+    if not cells:
+        yield RowError(path, number, "blank line")
+        return
+    if any(is_broken(cell) for cell in cells):
+        yield RowError(path, number, "not valid UTF-8")
+        return
+    if len(cells) != width:
+        yield RowError(path, number, f"{len(cells)} columns where {width} are expected")
+        return
+    cleaned = clean_text(cells[columns[0]])
+    text, label = cleaned.text.strip(), clean_text(cells[columns[1]]).text.strip()
+    if not text:
+        yield RowError(path, number, "the text is empty")
+    elif not label:
+        yield RowError(path, number, "the label is empty")
+    elif label_map is not None and label not in label_map:
+        yield RowError(path, number, f"label {label!r} is not in the label map")
+    else:
+        yield from cleaned.notes(path, number)
+        yield TextRow(path, number, text, {label_map[label] if label_map else label: 1.0})
+
+
+def _has_header(rows: list[Cells], options: TableOptions) -> bool:
+    """Whether the first row holds column names; in doubt it does not."""
+    if options.header is not None:
+        return options.header
+    first = [cell.strip() for cell in rows[0][1]]
+    for column in (options.text_column, options.label_column):
+        if column is not None and column in first and not re.fullmatch(r"-?\d+", column):
+            return True
+    if len(set(first)) < len(first) or not all(_NAME.fullmatch(cell) for cell in first):
+        return False
+    for place, cell in enumerate(first):
+        if cell.casefold() in _HEADER_NAMES:
+            return all(cells[place : place + 1] != [rows[0][1][place]] for _, cells in rows[1:])
+    return False
+
+
+def _choose_columns(
+    path: Path, rows: list[Cells], names: list[str] | None, width: int, options: TableOptions
+) -> tuple[int, int]:
+    """Return the numbers of the text and the label column."""
+    chosen: list[int | None] = [None, None]
+    wanted = ((options.text_column, _TEXT_NAMES), (options.label_column, _LABEL_NAMES))
+    folded = [name.casefold() for name in names or []]
+    for place, (spec, known) in enumerate(wanted):
+        if spec is not None:
+            chosen[place] = find_column(spec, names, width, path)
+        else:
+            found = [name for name in known if name in folded]
+            chosen[place] = folded.index(found[0]) if len(found) == 1 else None
+    if width == 2:
+        chosen = _choose_of_two(rows, chosen)
+    text, label = chosen
+    if text is None or label is None or text == label:
+        shown = ", ".join(names) if names is not None else f"{width} columns without names"
+        raise ValueError(Errors.B406.format(path=path, columns=shown))
+    return text, label
+
+
+def _choose_of_two(rows: list[Cells], chosen: list[int | None]) -> list[int | None]:
+    """Fill in what is not known of two columns: labels repeat more and are shorter."""
+    text, label = chosen
+    if text is not None and label is not None:
+        return chosen
+    if text is not None:
+        return [text, 1 - text]
+    if label is not None:
+        return [1 - label, label]
+    cells = [row for _, row in rows if len(row) == 2]
+    keys = [
+        (len({row[place] for row in cells}), sum(len(row[place]) for row in cells))
+        for place in (0, 1)
+    ]
+    return [0, 1] if keys[1] < keys[0] else [1, 0]

@@ -1,0 +1,94 @@
+"""Read lines and clean text, the same for all formats."""
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .rows import RowError, RowNote
+
+BOM = "\ufeff"
+# Category Cc but tab, line feed and carriage return, which are white space.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class CleanText:
+    """A text without control characters, and where they were.
+
+    text (str): What is left.
+    removed (list[int]): Offsets of the removed characters in the old text, ascending.
+    """
+
+    text: str
+    removed: list[int]
+
+    def shift(self, offset: int) -> int:
+        """Return an offset of the old text as one of the new text."""
+        return offset - bisect_left(self.removed, offset)
+
+    def notes(self, path: str, line: int | str) -> list[RowNote]:
+        """Return a note that characters were removed, or nothing."""
+        if not self.removed:
+            return []
+        reason = f"{len(self.removed)} control characters removed"
+        return [RowNote(path, line, reason, kind="control characters")]
+
+
+def clean_text(text: str) -> CleanText:
+    """Remove control characters, as the cleaning of BERT's tokenizer does.
+
+    text (str): Any text. U+FFFD and U+FEFF stay, and so does white space.
+    RETURNS (CleanText): The rest, with a map of offsets.
+    """
+    removed = [match.start() for match in _CONTROL.finditer(text)]
+    return CleanText(_CONTROL.sub("", text) if removed else text, removed)
+
+
+def is_broken(text: str) -> bool:
+    """Whether a text holds lone surrogates, which is how undecodable bytes are read too."""
+    return _SURROGATE.search(text) is not None
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Read a UTF-8 file line by line; only a line feed ends a line.
+
+    path (Path): The file; a byte-order mark and carriage returns are taken off.
+    YIELDS (tuple[int, str]): 1-based number and line. Bytes that are not UTF-8
+        become lone surrogates, see `is_broken`.
+    """
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file_:
+        for number, line in enumerate(file_, start=1):
+            if number == 1:
+                line = line.removeprefix(BOM)
+            yield number, line.removesuffix("\n").removesuffix("\r")
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]] | RowError]:
+    """Read a file of one JSON object per line; blank lines are passed over.
+
+    path (Path): The file.
+    YIELDS (tuple[int, dict] | RowError): Line number and object, or what is wrong.
+    """
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        if is_broken(line):
+            yield RowError(str(path), number, "not valid UTF-8")
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as err:
+            yield RowError(str(path), number, f"not JSON: {err.msg} at column {err.colno}")
+            continue
+        except RecursionError:
+            yield RowError(str(path), number, "not usable JSON: nested too deeply")
+            continue
+        if isinstance(value, dict):
+            yield number, value
+        else:
+            yield RowError(str(path), number, f"not a JSON object but {type(value).__name__}")
