@@ -1,0 +1,222 @@
+"""Rows for `predict`: how they are read, made into Docs, and written with predictions."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+
+from ..data.convert.text import is_broken, read_lines
+from ..data.pairs import get_segments, make_pair, make_question
+from ..errors import Errors
+from ..types import ANSWERS, CONTEXT, QUESTION, SEGMENTS
+
+SUFFIXES = (".jsonl", ".txt", ".csv")
+TEXT = "text"
+TEXT_B = "text_b"
+CSV_FIELD_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """A row that can be made into a Doc.
+
+    line (int): 1-based line on which it starts.
+    texts (dict[str, str]): "text"; "text" and "text_b"; or "question" and "context".
+    extra (dict[str, Any]): All other keys, to be passed through.
+    """
+
+    line: int
+    texts: dict[str, str]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that gets no prediction.
+
+    line (int): 1-based line on which it starts.
+    reason (str): What is wrong.
+    row (Any): The row as far as it was read: a dict, or the line itself.
+    """
+
+    line: int
+    reason: str
+    row: Any
+
+
+class _NotUsable(ValueError):
+    """The row can't be predicted; the message says why."""
+
+
+def read_rows(path: Path, *, text_column: str = TEXT, max_length: int) -> Iterator:
+    """Read the rows of a jsonl, txt or csv file; blank lines are passed over.
+
+    path (Path): The file, UTF-8. Its suffix names the format.
+    text_column (str): The column of a csv file that holds the text.
+    max_length (int): Longest text of a Doc, in characters.
+    YIELDS (InputRow | BadRow): The rows in order.
+    RAISES (ValueError): B620 for another suffix; B621 if a csv file has no such column.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(Errors.B620.format(path=path, allowed=", ".join(SUFFIXES)))
+    raw_rows = _read_csv(path, text_column) if suffix == ".csv" else _read_lines(path)
+    text_key = text_column if suffix == ".csv" else TEXT
+    for line, raw, problem in raw_rows:
+        try:
+            if problem:
+                raise _NotUsable(problem)
+            yield _to_input(line, _parse(raw, suffix), text_key, max_length)
+        except _NotUsable as err:
+            yield BadRow(line, str(err), raw)
+
+
+def make_doc(nlp: Language, row: InputRow) -> Doc:
+    """Make the Doc of a row.
+
+    nlp (Language): Its tokenizer is used.
+    row (InputRow): One text, a pair, or a question with its context.
+    RETURNS (Doc): The Doc, not yet processed.
+    """
+    if QUESTION in row.texts:
+        return make_question(nlp, row.texts[QUESTION], row.texts[CONTEXT])
+    if TEXT_B in row.texts:
+        return make_pair(nlp, row.texts[TEXT], row.texts[TEXT_B])
+    return nlp.make_doc(row.texts[TEXT])
+
+
+def to_output(row: InputRow, doc: Doc) -> str:
+    """Write a row with what the pipeline set on its Doc.
+
+    row (InputRow): The row.
+    doc (Doc): Its processed Doc.
+    RETURNS (str): A line of JSON. Where a key of the input has the name of a
+        prediction, the input's value stands under "input".
+    RAISES (ValueError): If a prediction is NaN or infinite.
+    """
+    out = {"line": row.line, **row.texts}
+    found = _predictions(doc)
+    clashes = {key: row.extra[key] for key in row.extra if key in out or key in found}
+    if clashes:
+        found["input"] = clashes
+    return json.dumps({**out, **row.extra, **out, **found}, ensure_ascii=False, allow_nan=False)
+
+
+def to_error(path: Path, bad: BadRow) -> str:
+    """Write a bad row as a line of ASCII JSON, whatever it holds."""
+    return json.dumps({"file": str(path), "line": bad.line, "reason": bad.reason, "row": bad.row})
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
+    """Yield line number, line and no problem."""
+    for line, text in read_lines(path):
+        if text.strip():
+            yield line, text, ""
+
+
+def _read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Any, str]]:
+    """Yield line number, record as a dict, and what is wrong with it, if anything."""
+    csv.field_size_limit(CSV_FIELD_LIMIT)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file_:
+        reader = csv.DictReader(file_)
+        names = list(reader.fieldnames or [])
+        if text_column not in names and not {QUESTION, CONTEXT} <= set(names):
+            raise ValueError(Errors.B621.format(path=path, column=text_column, found=names))
+        while True:
+            line = reader.line_num + 1
+            try:
+                record: dict[Any, Any] = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as err:
+                yield line, None, f"not readable as csv: {err}"
+                continue
+            surplus = record.pop(None, [])
+            if surplus:
+                yield line, [*record.values(), *surplus], "more cells than the header has"
+            else:
+                yield line, record, ""
+
+
+def _parse(raw: Any, suffix: str) -> dict[str, Any]:
+    """Return the row as a dict."""
+    if suffix == ".csv":
+        return raw
+    if is_broken(raw):
+        raise _NotUsable("not valid UTF-8")
+    if suffix == ".txt":
+        return {TEXT: raw}
+    try:
+        data = json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as err:
+        raise _NotUsable(f"not valid JSON: {err}") from err
+    if not isinstance(data, dict):
+        raise _NotUsable(f"not a JSON object but {type(data).__name__}")
+    return data
+
+
+def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -> InputRow:
+    """Pick the texts out of a row and check them."""
+    if text_key in data:
+        keys = {TEXT: text_key, **({TEXT_B: TEXT_B} if data.get(TEXT_B) is not None else {})}
+    elif QUESTION in data and CONTEXT in data:
+        keys = {QUESTION: QUESTION, CONTEXT: CONTEXT}
+    else:
+        raise _NotUsable(f"no '{text_key}', and no '{QUESTION}' with '{CONTEXT}'")
+    texts = {name: data[key] for name, key in keys.items()}
+    for name, text in texts.items():
+        if text is None:
+            raise _NotUsable(f"'{name}' is missing")
+        if not isinstance(text, str):
+            raise _NotUsable(f"'{name}' is not a string but {type(text).__name__}")
+    length = sum(map(len, texts.values())) + len(texts) - 1
+    if length > max_length:
+        raise _NotUsable(f"text of {length} characters, but nlp.max_length is {max_length}")
+    if is_broken(json.dumps(data, ensure_ascii=False)):
+        raise _NotUsable("not valid Unicode: undecodable bytes or lone surrogates")
+    extra = {key: value for key, value in data.items() if key not in keys.values()}
+    return InputRow(line, texts, extra)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _predictions(doc: Doc) -> dict[str, Any]:
+    """Return what the pipeline set on the Doc."""
+    found: dict[str, Any] = {}
+    if doc.cats:
+        found["cats"] = {label: float(score) for label, score in doc.cats.items()}
+        found["label"] = max(doc.cats, key=lambda label: doc.cats[label])
+    if doc.has_annotation("ENT_IOB"):
+        segments = get_segments(doc) if SEGMENTS in doc.spans else []
+        found["ents"] = [_entity(ent, segments) for ent in doc.ents]
+    if ANSWERS in doc.spans:
+        attrs = doc.spans[ANSWERS].attrs
+        found["answers"] = [dict(answer) for answer in attrs.get("answers", [])]
+        if attrs.get("null_score") is not None:
+            found["null_score"] = float(attrs["null_score"])
+    return found
+
+
+def _entity(ent: Span, segments: list[Span]) -> dict[str, Any]:
+    """Describe an entity; with several texts, by offsets in its own one."""
+    base, where = 0, {}
+    for segment in segments:
+        if segment.start <= ent.start < segment.end:
+            base, where = segment.start_char, {"segment": segment.label_}
+    out: dict[str, Any] = {
+        "start": ent.start_char - base,
+        "end": ent.end_char - base,
+        "label": ent.label_,
+        "text": ent.text,
+        **where,
+    }
+    if Span.has_extension("score") and ent._.score is not None:
+        out["score"] = float(ent._.score)
+    return out

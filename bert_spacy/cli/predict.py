@@ -1,0 +1,246 @@
+"""Predict the rows of a file."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+from wasabi import msg
+
+from ..errors import Errors
+from .app import app
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from ._rows import BadRow, InputRow
+
+
+@dataclass
+class PredictCounts:
+    """What became of the rows.
+
+    n_good (int): Rows with a prediction.
+    n_bad (int): Rows in the errors file.
+    n_resumed (int): Rows of both kinds that were there before.
+    """
+
+    n_good: int = 0
+    n_bad: int = 0
+    n_resumed: int = 0
+
+
+@app.command("predict")
+def predict_cli(
+    pipeline: Annotated[str, typer.Argument(help="Folder or name of a trained pipeline.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", exists=True, dir_okay=False, help="A .jsonl, .txt or .csv."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .jsonl file to write.")],
+    text_column: Annotated[str, typer.Option(help="Column of a csv with the text.")] = "text",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Docs per batch; the pipeline's own if not given.")
+    ] = None,
+    n_process: Annotated[int, typer.Option(min=-1, help="Processes; -1 for all cores.")] = 1,
+    gpu_id: Annotated[int, typer.Option(help="GPU to use, -1 for the CPU.")] = -1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a broken run.")] = False,
+) -> None:
+    """Predict the rows of a file; bad rows go to OUTPUT.errors.jsonl.
+
+    A jsonl row has "text"; "text" and "text_b"; or "question" and "context".
+    Other keys are passed through. Exit status: 0 all rows predicted, 2 some
+    rows were bad, 1 failed.
+    """
+    import spacy
+    from spacy.cli._util import setup_gpu
+
+    setup_gpu(gpu_id, silent=True)
+    try:
+        nlp = spacy.load(pipeline)
+        counts = predict(
+            nlp,
+            source,
+            output,
+            text_column=text_column,
+            batch_size=batch_size,
+            n_process=n_process,
+            resume=resume,
+            show_progress=True,
+        )
+    except (OSError, ValueError) as err:
+        msg.fail(f"Can't predict {source}", str(err), exits=1)
+    except KeyboardInterrupt:
+        msg.fail("Interrupted", "Run the same command with --resume to go on.", exits=1)
+    if counts.n_resumed:
+        msg.info(f"{counts.n_resumed} rows were there already")
+    msg.good(f"{counts.n_good} rows predicted", str(output))
+    if counts.n_bad:
+        msg.warn(f"{counts.n_bad} rows were bad", str(errors_path(output)))
+        raise typer.Exit(2)
+
+
+def predict(
+    nlp: "Language",
+    source: Path,
+    output: Path,
+    *,
+    text_column: str = "text",
+    batch_size: int | None = None,
+    n_process: int = 1,
+    resume: bool = False,
+    show_progress: bool = False,
+) -> PredictCounts:
+    """Predict the rows of a file.
+
+    nlp (Language): The pipeline.
+    source (Path): A jsonl, txt or csv file.
+    output (Path): The jsonl file to write. Until the end, rows go to a file
+        with the suffix .partial beside it.
+    text_column (str): Column of a csv with the text.
+    batch_size (int): Docs per batch; the pipeline's own if None.
+    n_process (int): Number of processes.
+    resume (bool): Keep the rows of an interrupted run and go on after them.
+    show_progress (bool): Whether to show a progress bar on a terminal.
+    RETURNS (PredictCounts): What became of the rows.
+    RAISES (ValueError): B620, B621 for an input that can't be read; B622 if it
+        is not the one of the interrupted run; B623 if it would be overwritten.
+    """
+    from tqdm import tqdm
+
+    from ._rows import BadRow, read_rows, to_error, to_output
+    from ._stream import stream
+
+    if output.resolve() == source.resolve():
+        raise ValueError(Errors.B623.format(path=source))
+    files = _Output(output)
+    if resume and files.is_complete():
+        return files.counts
+    with ExitStack() as stack:
+        stack.enter_context(files.open(resume=resume))
+        rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
+        rows = _skip_done(source, rows, files)
+        bar = stack.enter_context(
+            tqdm(
+                initial=files.counts.n_resumed,
+                unit=" rows",
+                disable=None if show_progress else True,
+            )
+        )
+        for item in stream(nlp, rows, batch_size=batch_size, n_process=n_process):
+            if not isinstance(item, BadRow):
+                try:
+                    files.add(to_output(*item))
+                except (ValueError, RecursionError) as err:
+                    row = item[0]
+                    item = BadRow(row.line, f"can't be written as JSON: {err}", row.texts)
+            if isinstance(item, BadRow):
+                files.add_bad(to_error(source, item))
+            bar.update()
+    files.finish()
+    return files.counts
+
+
+def errors_path(output: Path) -> Path:
+    """Return where the bad rows of an output go."""
+    return output.with_suffix(".errors.jsonl")
+
+
+class _Output:
+    """The output and its errors file, with their unfinished forms."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.partial = output.with_suffix(".partial")
+        self.errors = errors_path(output)
+        self.errors_partial = self.errors.with_suffix(".partial")
+        self.counts = PredictCounts()
+        self.last: dict[str, Any] = {}
+        self.last_line = 0
+        self._files: list[IO[str]] = []
+
+    def is_complete(self) -> bool:
+        """Whether an earlier run came to its end; counts its rows."""
+        if self.partial.exists() or not self.output.exists():
+            return False
+        if self.errors_partial.exists():
+            self.errors_partial.replace(self.errors)
+        self._count(self.output, self.errors)
+        return True
+
+    def open(self, *, resume: bool) -> ExitStack:
+        """Open both files, after the complete lines of an earlier run if resumed.
+
+        Each line is flushed, so that after a kill both files end at the same row.
+        """
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        paths = (self.partial, self.errors_partial)
+        if resume:
+            self._count(*paths)
+        stack = ExitStack()
+        mode = "a" if resume else "w"
+        self._files = [
+            stack.enter_context(path.open(mode, buffering=1, encoding="utf-8", newline="\n"))
+            for path in paths
+        ]
+        return stack
+
+    def add(self, line: str) -> None:
+        """Write a row with its prediction."""
+        self._files[0].write(line + "\n")
+        self.counts.n_good += 1
+
+    def add_bad(self, line: str) -> None:
+        """Write a bad row."""
+        self._files[1].write(line + "\n")
+        self.counts.n_bad += 1
+
+    def finish(self) -> None:
+        """Give both files their names; without bad rows there is no errors file."""
+        self.partial.replace(self.output)
+        if self.counts.n_bad:
+            self.errors_partial.replace(self.errors)
+        else:
+            self.errors_partial.unlink()
+            self.errors.unlink(missing_ok=True)
+
+    def _count(self, good: Path, bad: Path) -> None:
+        """Count the complete lines of both files and find the last line done."""
+        self.counts.n_good, self.last = _trim(good)
+        self.counts.n_bad, last_bad = _trim(bad)
+        self.counts.n_resumed = self.counts.n_good + self.counts.n_bad
+        self.last_line = max(self.last.get("line", 0), last_bad.get("line", 0))
+
+
+def _trim(path: Path) -> tuple[int, dict[str, Any]]:
+    """Cut a torn last line off a file; return the number of rows and the last one."""
+    if not path.exists():
+        return 0, {}
+    n_rows, size, last = 0, 0, b"{}"
+    with path.open("r+b") as file_:
+        for line in file_:
+            if not line.endswith(b"\n"):
+                file_.truncate(size)
+                break
+            n_rows, size, last = n_rows + 1, size + len(line), line
+    return n_rows, json.loads(last)
+
+
+def _skip_done(
+    source: Path, rows: "Iterator[InputRow | BadRow]", files: _Output
+) -> "Iterator[InputRow | BadRow]":
+    """Pass over rows that are done, and check that they are rows of this input."""
+    for row in rows:
+        if row.line > files.last_line:
+            yield row
+        elif row.line == files.last.get("line"):
+            texts = getattr(row, "texts", {})
+            if not texts or any(files.last.get(key) != text for key, text in texts.items()):
+                raise ValueError(
+                    Errors.B622.format(partial=files.partial, line=row.line, source=source)
+                )
