@@ -209,7 +209,17 @@ class Errors(metaclass=_Coded):
         "Leave out what it does not take."
     )
 
+    B450 = (
+        "There is no .spacy file at {path}. Make one with `python -m bert_spacy convert`, "
+        "or correct the path in [corpora]."
+    )
+
     # 5xx scoring and training
+    B520 = (
+        "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
+        "betas from 0 to below 1, eps above 0."
+    )
+    B521 = "Batcher setting {name} must be 1 or more. Got {value}."
     B501 = (
         "The no-answer threshold needs one value per question in each list, and at least one "
         "question. Got shapes {null} (null scores), {answered} (answer scores) and {has_answer}."

@@ -1,0 +1,123 @@
+"""`bert-spacy.Corpus.v1`: one reader for every task."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example
+from spacy.util import registry
+
+from ..errors import Errors
+from ..types import SEGMENTS
+from .docbin import read_docs
+from .pairs import get_segments, mark_segments
+
+
+@registry.readers("bert-spacy.Corpus.v1")
+def create_corpus_v1(
+    path: Path | list[Path],
+    limit: int = 0,
+    shuffle: bool = False,
+    gold_tokens: bool = False,
+    seed: int = 0,
+) -> Callable[[Language], Iterator[Example]]:
+    """Create a reader of `.spacy` files.
+
+    path (Path | list[Path]): A file, a folder of shards, or a list of both;
+        the Docs of several tasks may stand side by side.
+    limit (int): Most Docs to read; 0 for all.
+    shuffle (bool): Shuffle the order of shards, and of Docs within each.
+    gold_tokens (bool): Predict on the gold tokens, where the text would allow
+        to make new ones.
+    seed (int): Seed of the shuffling.
+    RETURNS (Callable[[Language], Iterator[Example]]): The reader.
+    """
+    paths = path if isinstance(path, list) else [path]
+    return Corpus(paths, limit=limit, shuffle=shuffle, gold_tokens=gold_tokens, seed=seed)
+
+
+class Corpus:
+    """Stream Examples from `.spacy` files, one shard in memory at a time.
+
+    Segments are marked on the predicted Doc as on the reference; gold is not.
+
+    paths (list[Path]): Files and folders.
+    limit, shuffle, gold_tokens, seed: See `create_corpus_v1`.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        *,
+        limit: int = 0,
+        shuffle: bool = False,
+        gold_tokens: bool = False,
+        seed: int = 0,
+    ):
+        self.paths = paths
+        self.limit = limit
+        self.shuffle = shuffle
+        self.gold_tokens = gold_tokens
+        self._random = random.Random(seed)  # noqa: S311 - no secret
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        """Yield the examples.
+
+        nlp (Language): The pipeline whose tokenizer makes the predicted Docs.
+        YIELDS (Example): In file order, or shuffled shard by shard.
+        RAISES (ValueError): B450 if there is no `.spacy` file; an error of
+            `read_docs` if a file is damaged.
+        """
+        shards = self.find_shards()
+        if self.shuffle:
+            self._random.shuffle(shards)
+        n = 0
+        for shard in shards:
+            docs: Iterable[Doc] = read_docs(shard, nlp.vocab)
+            if self.shuffle:
+                docs = list(docs)
+                self._random.shuffle(docs)
+            for reference in docs:
+                if self.limit and n >= self.limit:
+                    return
+                n += 1
+                yield self._make_example(nlp, reference)
+
+    def find_shards(self) -> list[Path]:
+        """Return all files, those of a folder in the order of their names."""
+        found = []
+        for path in map(Path, self.paths):
+            inside = sorted(path.rglob("*.spacy")) if path.is_dir() else [path]
+            if not inside or not inside[0].exists():
+                raise ValueError(Errors.B450.format(path=path))
+            found.extend(inside)
+        return found
+
+    def _make_example(self, nlp: Language, reference: Doc) -> Example:
+        if self.gold_tokens or reference.has_unknown_spaces:
+            words = [token.text for token in reference]
+            spaces = [bool(token.whitespace_) for token in reference]
+            predicted = Doc(nlp.vocab, words=words, spaces=spaces)
+            if SEGMENTS in reference.spans:
+                spans = [
+                    Span(predicted, s.start, s.end, label=s.label_)
+                    for s in reference.spans[SEGMENTS]
+                ]
+                predicted.spans[SEGMENTS] = SpanGroup(predicted, name=SEGMENTS, spans=spans)
+            return Example(predicted, reference)
+        if SEGMENTS not in reference.spans:
+            return Example(nlp.make_doc(reference.text), reference)
+        segments = get_segments(reference)
+        edges = [s.start_char for s in segments if len(s)][1:] + [len(reference.text)]
+        parts, at = [], 0
+        for segment in segments:
+            # White space after a segment belongs to it, as it did when joined.
+            stop = edges[sum(1 for p in parts if len(p))] if len(segment) else at
+            parts.append(nlp.make_doc(reference.text[at:stop]) if stop > at else Doc(nlp.vocab))
+            at = stop
+        filled = [part for part in parts if len(part)]
+        predicted = Doc.from_docs(filled, ensure_whitespace=False) if filled else Doc(nlp.vocab)
+        mark_segments(predicted, [len(p) for p in parts], [s.label_ for s in segments])
+        return Example(predicted, reference)

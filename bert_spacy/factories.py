@@ -1,0 +1,189 @@
+"""Default settings and factories of every component; light to import.
+
+spaCy imports this module with every `spacy.blank` and `spacy.load`, so nothing
+here imports transformers or torch until a component is made.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from spacy.language import Language
+from thinc.api import Config, Model
+
+if TYPE_CHECKING:
+    from .pipeline.encoder import BertEncoder
+    from .pipeline.ner import BertEntityRecognizer
+    from .pipeline.qa import BertQuestionAnswerer
+    from .pipeline.textcat import BertTextCategorizer
+
+DEFAULTS = Config().from_str(
+    """
+[bert_encoder]
+keep_outputs = false
+
+[bert_encoder.model]
+@architectures = "bert-spacy.BertEncoder.v1"
+name = "minilm-l6-en"
+window = null
+stride = null
+max_batch_pieces = 2048
+mixed_precision = false
+precision = "fp32"
+freeze = "none"
+dropout = null
+layerwise_decay = 1.0
+
+[bert_textcat.scorer]
+@scorers = "bert-spacy.textcat_scorer.v1"
+
+[bert_textcat.model]
+@architectures = "bert-spacy.TextCatHead.v1"
+pooling = "auto"
+windows = "mean"
+lr_multiplier = 1.0
+
+[bert_textcat.model.encoder]
+@architectures = "bert-spacy.BertListener.v1"
+upstream = "*"
+
+[bert_ner.scorer]
+@scorers = "bert-spacy.ner_scorer.v1"
+
+[bert_ner.model]
+@architectures = "bert-spacy.CrfTagger.v1"
+pooling = "first"
+scheme = "bio"
+use_crf = true
+lstm_width = 0
+lr_multiplier = 10.0
+crf_lr_multiplier = 1000.0
+
+[bert_ner.model.encoder]
+@architectures = "bert-spacy.BertListener.v1"
+upstream = "*"
+
+[bert_qa]
+null_threshold = 0.0
+max_answer_tokens = 30
+n_best = 5
+
+[bert_qa.scorer]
+@scorers = "bert-spacy.qa_scorer.v1"
+language_rule = "auto"
+
+[bert_qa.model]
+@architectures = "bert-spacy.SpanQA.v1"
+lr_multiplier = 1.0
+
+[bert_qa.model.encoder]
+@architectures = "bert-spacy.BertListener.v1"
+upstream = "*"
+"""
+)
+
+
+@Language.factory(
+    "bert_encoder", assigns=["doc._.trf_data"], default_config=DEFAULTS["bert_encoder"]
+)
+def make_bert_encoder(nlp: Language, name: str, model: Model, keep_outputs: bool) -> "BertEncoder":
+    """Make the shared encoder.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], EncoderBatch]): From `bert-spacy.BertEncoder.v1`.
+    keep_outputs (bool): Leave `doc._.trf_data` on every Doc.
+    """
+    from .pipeline.encoder import BertEncoder
+
+    return BertEncoder(nlp, model, name, keep_outputs=keep_outputs)
+
+
+@Language.factory(
+    "bert_textcat",
+    assigns=["doc.cats"],
+    default_config=DEFAULTS["bert_textcat"],
+    default_score_weights={
+        "cats_score": 1.0,
+        "cats_macro_f": None,
+        "cats_micro_f": None,
+        "cats_macro_auc": None,
+    },
+)
+def make_bert_textcat(
+    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+) -> "BertTextCategorizer":
+    """Make a classifier of exclusive classes.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
+    scorer (Callable): Scores Examples.
+    """
+    from .pipeline.textcat import BertTextCategorizer
+
+    return BertTextCategorizer(nlp.vocab, model, name, scorer=scorer)
+
+
+@Language.factory(
+    "bert_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config=DEFAULTS["bert_ner"],
+    default_score_weights={
+        "ents_f": 1.0,
+        "ents_p": None,
+        "ents_r": None,
+        "ents_per_type": None,
+    },
+)
+def make_bert_ner(
+    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+) -> "BertEntityRecognizer":
+    """Make a named-entity recogniser.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], TagScores]): From `bert-spacy.CrfTagger.v1`.
+    scorer (Callable): Scores Examples.
+    """
+    from .pipeline.ner import BertEntityRecognizer
+
+    return BertEntityRecognizer(nlp.vocab, model, name, scorer=scorer)
+
+
+@Language.factory(
+    "bert_qa",
+    assigns=["doc._.answers", "doc.spans"],
+    default_config=DEFAULTS["bert_qa"],
+    default_score_weights={"qa_f1": 1.0, "qa_em": None, "qa_no_answer_acc": None},
+)
+def make_bert_qa(
+    nlp: Language,
+    name: str,
+    model: Model,
+    null_threshold: float,
+    max_answer_tokens: int,
+    n_best: int,
+    scorer: Callable[..., Any] | None,
+) -> "BertQuestionAnswerer":
+    """Make an extractive question answerer.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], SpanScores]): From `bert-spacy.SpanQA.v1`.
+    null_threshold (float): "No answer" wins if its score exceeds that of the
+        best answer by more than this.
+    max_answer_tokens (int): Longest answer, in tokens.
+    n_best (int): Most answers to give.
+    scorer (Callable): Scores Examples.
+    """
+    from .pipeline.qa import BertQuestionAnswerer
+
+    return BertQuestionAnswerer(
+        nlp,
+        model,
+        name,
+        null_threshold=null_threshold,
+        max_answer_tokens=max_answer_tokens,
+        n_best=n_best,
+        scorer=scorer,
+    )

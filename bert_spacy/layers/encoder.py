@@ -1,0 +1,319 @@
+"""The shared encoder as a thinc layer: Docs in, one packed EncoderBatch out."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import srsly
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model, get_torch_default_device
+from thinc.shims.shim import Shim
+from torch import Tensor
+
+from ..errors import Errors
+from ..nn.encoder import TransformerEncoder, autocast, layer_of, load_encoder
+from ..sources import resolve_name
+from ..text.pieces import Template, read_template
+from ..text.windows import pack_windows
+from ..types import EncoderBatch, EncoderGradient, Ints, RowStore
+from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
+from .shims import step_module
+from .spill import RowFile
+
+# Above this, the hidden states of one batch wait on disk.
+SPILL_BYTES = 256 * 2**20
+
+Freeze = Literal["none", "embeddings", "all"] | int
+
+
+@registry.architectures("bert-spacy.BertEncoder.v1")
+def build_bert_encoder_v1(
+    name: str,
+    window: int | None = None,
+    stride: int | None = None,
+    max_batch_pieces: int = 2048,
+    mixed_precision: bool = False,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    freeze: Freeze = "none",
+    dropout: float | None = None,
+    layerwise_decay: float = 1.0,
+) -> Model[list[Doc], EncoderBatch]:
+    """Build an encoder without weights; `initialize` loads those that it names.
+
+    name (str): An alias (`python -m bert_spacy weights list`), a local Hugging
+        Face folder, or a hub name. Read in `initialize` alone: a saved pipeline
+        carries its weights.
+    window (int): Most pieces in one window, special ones included. None for
+        the model's limit, at most 512.
+    stride (int): Pieces from the start of one window to that of the next; the
+        overlap is window - stride. None for three quarters of the window.
+    max_batch_pieces (int): Most pieces, padding included, in one forward pass.
+    mixed_precision (bool): Train in bfloat16 autocast.
+    precision (str): "fp32" or "bf16", for prediction.
+    freeze (str | int): "none", "embeddings", "all", or the number of layers,
+        from the embeddings up, that do not learn.
+    dropout (float): Dropout in the encoder while training; None for that of
+        the checkpoint.
+    layerwise_decay (float): Learning rate of each layer as a share of that of
+        the layer above it.
+    RETURNS (Model[list[Doc], EncoderBatch]): The layer.
+    RAISES (ValueError): B206 for a stride outside of the window.
+    """
+    if stride is not None and (stride < 1 or (window is not None and stride > window)):
+        raise ValueError(Errors.B206.format(stride=stride, window=window))
+    shim = EncoderShim(freeze=freeze, dropout=dropout, layerwise_decay=layerwise_decay)
+    return Model(
+        "bert_encoder",
+        forward,
+        init=init,
+        dims={"nO": None},
+        shims=[shim],
+        attrs={
+            "source": name,
+            "window": window,
+            "stride": stride,
+            "max_batch_pieces": max_batch_pieces,
+            "mixed_precision": mixed_precision,
+            "precision": precision,
+            "spill_bytes": SPILL_BYTES,
+        },
+    )
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Load the weights that the config names, unless there are some already."""
+    shim = model.shims[0]
+    if shim.encoder is None:
+        name = resolve_name(model.attrs["source"])
+        shim.set_encoder(load_encoder(name, local=Path(name).is_dir()))
+    adopt_encoder(model)
+
+
+def adopt_encoder(model: Model) -> None:
+    """Check the window against newly loaded weights, and make the width known.
+
+    model (Model): An encoder layer.
+    RAISES (ValueError): B205 if the window does not fit the model.
+    """
+    encoder = model.shims[0].encoder
+    limit, window = encoder.max_positions, model.attrs["window"]
+    if window is not None and not 8 <= window <= limit:
+        raise ValueError(Errors.B205.format(window=window, limit=limit))
+    model.set_dim("nO", encoder.width, force=True)
+
+
+class EncoderShim(Shim):
+    """Holds the torch encoder for a thinc layer, and steps its parameters.
+
+    freeze (str | int): See `build_bert_encoder_v1`.
+    dropout (float): As above.
+    layerwise_decay (float): As above.
+    """
+
+    def __init__(
+        self, freeze: Freeze = "none", dropout: float | None = None, layerwise_decay: float = 1.0
+    ):
+        super().__init__(None)
+        self.freeze = freeze
+        self.dropout = dropout
+        self.layerwise_decay = layerwise_decay
+        self.encoder: TransformerEncoder | None = None
+        self._template: Template | None = None
+
+    def set_encoder(self, encoder: TransformerEncoder) -> None:
+        """Take an encoder and move it to the device of the thinc ops in use."""
+        encoder.freeze(self.freeze)
+        if self.dropout is not None:
+            encoder.set_dropout(self.dropout)
+        self.encoder = encoder.to(get_torch_default_device())
+        self._template = read_template(encoder.tokenizer)
+
+    @property
+    def template(self) -> Template:
+        """Special pieces of the tokenizer."""
+        if self._template is None:
+            raise ValueError(Errors.B200.format(name=None))
+        return self._template
+
+    def learning_rate_scale(self, name: str) -> float:
+        """Return the share of the learning rate that a parameter gets."""
+        if self.layerwise_decay == 1.0 or self.encoder is None:
+            return 1.0
+        depth = int(getattr(self.encoder.model.config, "num_hidden_layers", 0))
+        layer = layer_of(name)
+        if layer is None:
+            layer = -1 if "embedding" in name else depth - 1
+        return self.layerwise_decay ** (depth - 1 - layer)
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step the encoder's parameters."""
+        if self.encoder is not None:
+            step_module(self.id, self.encoder, optimizer, self.learning_rate_scale)
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Move the weights to a device."""
+        if self.encoder is not None:
+            self.encoder.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def to_bytes(self) -> bytes:
+        """Serialize the Hugging Face folder, file by file."""
+        if self.encoder is None:
+            return srsly.msgpack_dumps({})
+        with tempfile.TemporaryDirectory() as folder:
+            self.encoder.save(Path(folder))
+            files = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
+        return srsly.msgpack_dumps(files)
+
+    def from_bytes(self, data: bytes) -> "EncoderShim":
+        """Load what `to_bytes` wrote."""
+        files = srsly.msgpack_loads(data)
+        if files:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in files.items():
+                    Path(folder, name).write_bytes(content)
+                self.set_encoder(load_encoder(folder, local=True))
+        return self
+
+    def to_disk(self, path: Path) -> None:
+        """Write an ordinary Hugging Face folder."""
+        if self.encoder is not None:
+            self.encoder.save(path)
+
+    def from_disk(self, path: Path) -> "EncoderShim":
+        """Read an ordinary Hugging Face folder."""
+        self.set_encoder(load_encoder(str(path), local=True))
+        return self
+
+    def copy(self) -> "EncoderShim":
+        """Return a shim with a copy of the weights."""
+        other = EncoderShim(self.freeze, self.dropout, self.layerwise_decay)
+        return other.from_bytes(self.to_bytes())
+
+
+def forward(
+    model: Model, docs: Sequence[Doc], is_train: bool
+) -> tuple[EncoderBatch, Callable[[EncoderGradient], list[Doc]]]:
+    """Run the encoder over Docs, in groups of windows of similar length.
+
+    RETURNS: The batch, detached, and a callback that takes its gradient.
+    RAISES (ValueError): B200 if there are no weights.
+    """
+    shim = model.shims[0]
+    encoder = shim.encoder
+    if encoder is None:
+        raise ValueError(Errors.B200.format(name=model.attrs["source"]))
+    window = model.attrs["window"] or min(512, encoder.max_positions)
+    stride = min(model.attrs["stride"] or max(1, window * 3 // 4), window)
+    given = prepare_docs(docs, encoder.tokenizer, shim.template, window, stride)
+    groups = pack_windows(given.lengths, model.attrs["max_batch_pieces"])
+    runner = _Runner(encoder, shim.template, given)
+    if not is_train:
+        half = model.attrs["precision"] == "bf16"
+        return _predict(runner, groups, half, model.attrs["spill_bytes"]), _no_gradient
+    return _begin_update(runner, groups, model.attrs["mixed_precision"])
+
+
+class _Runner:
+    """Runs groups of windows and says where their output belongs."""
+
+    def __init__(self, encoder: TransformerEncoder, template: Template, given: EncoderInput):
+        self.encoder = encoder
+        self.template = template
+        self.given = given
+        self.device = next(encoder.parameters()).device
+        self.pad_id = int(encoder.tokenizer.pad_token_id or 0)
+
+    def run(self, group: Ints) -> tuple[Tensor, Ints, Tensor, Tensor | None]:
+        """Return hidden rows, where they belong, window vectors and pooled ones."""
+        inputs = pad_group(self.given, group, self.template, self.pad_id)
+        ids, mask, types = (torch.from_numpy(x).to(self.device) for x in inputs)
+        hidden, pooled = self.encoder(ids, mask, types)
+        at, rows = owned_positions(self.given, group, hidden.shape[1], self.template)
+        taken = hidden.reshape(-1, hidden.shape[2])[torch.from_numpy(at).to(self.device)]
+        if self.template.cls_index >= 0:
+            cls = hidden[:, self.template.cls_index]
+        else:
+            last = torch.from_numpy(self.given.lengths[group] - 1).to(self.device)
+            cls = hidden[torch.arange(len(group), device=self.device), last]
+        return taken, rows, cls, pooled
+
+
+def _predict(runner: _Runner, groups: list[Ints], half: bool, spill_bytes: int) -> EncoderBatch:
+    encoder, layout = runner.encoder, runner.given.layout
+    n_rows, width = int(layout.doc_pieces[-1]), encoder.width
+    n_windows = int(layout.doc_windows[-1])
+    new = {"dtype": torch.float32, "device": runner.device}
+    hidden: Tensor | RowStore
+    if n_rows * width * 4 > spill_bytes:
+        hidden = RowFile(n_rows, width)
+    else:
+        hidden = torch.empty((n_rows, width), **new)
+    all_cls = torch.empty((n_windows, width), **new)
+    all_pooled = torch.empty((n_windows, width), **new) if encoder.has_pooler else None
+    encoder.eval()
+    with torch.no_grad(), autocast(half, runner.device):
+        for group in groups:
+            taken, rows, cls, pooled = runner.run(group)
+            if isinstance(hidden, Tensor):
+                hidden[torch.from_numpy(rows).to(runner.device)] = taken
+            else:
+                hidden.write(rows, taken)
+            at = torch.from_numpy(group).to(runner.device)
+            all_cls[at] = cls
+            if all_pooled is not None and pooled is not None:
+                all_pooled[at] = pooled
+    return EncoderBatch(layout, hidden, all_cls, all_pooled)
+
+
+def _begin_update(
+    runner: _Runner, groups: list[Ints], half: bool
+) -> tuple[EncoderBatch, Callable[[EncoderGradient], list[Doc]]]:
+    encoder = runner.encoder
+    encoder.train()
+    learns = any(p.requires_grad for p in encoder.parameters())
+    with nullcontext() if learns else torch.no_grad(), autocast(half, runner.device):
+        parts = [runner.run(group) for group in groups]
+    order = _inverse(np.concatenate([rows for _, rows, _, _ in parts]), runner.device)
+    windows = _inverse(np.concatenate(groups), runner.device)
+    hidden = torch.cat([taken for taken, _, _, _ in parts])[order]
+    cls = torch.cat([part[2] for part in parts])[windows]
+    pooled = None
+    if encoder.has_pooler:
+        pooled = torch.cat([p for *_, p in parts if p is not None])[windows]
+    batch = EncoderBatch(
+        runner.given.layout,
+        hidden.detach(),
+        cls.detach(),
+        None if pooled is None else pooled.detach(),
+    )
+
+    def backprop(gradient: EncoderGradient) -> list[Doc]:
+        pairs = [
+            (output, grad)
+            for output, grad in (
+                (hidden, gradient.hidden),
+                (cls, gradient.cls),
+                (pooled, gradient.pooled),
+            )
+            if output is not None and grad is not None and output.requires_grad
+        ]
+        if pairs:
+            torch.autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+        return []
+
+    return batch, backprop
+
+
+def _inverse(order: Ints, device: torch.device) -> Tensor:
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    return torch.from_numpy(inverse).to(device)
+
+
+def _no_gradient(gradient: EncoderGradient) -> list[Doc]:
+    return []

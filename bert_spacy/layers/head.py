@@ -1,0 +1,102 @@
+"""What the models of all heads have in common."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from spacy.tokens import Doc
+from thinc.api import Model
+from torch import Tensor, nn
+
+from ..errors import Errors
+from ..types import EncoderBatch, EncoderGradient
+from .shims import HeadShim
+
+# Takes the loss, or None if there is nothing to learn from a batch.
+LossBackprop = Callable[[Tensor | None], list[Doc]]
+
+
+def build_head(
+    name: str,
+    encoder: Model[list[Doc], EncoderBatch],
+    build: Callable[..., nn.Module],
+    compute: Callable[[Model, EncoderBatch], Any],
+    scale: Callable[[str], float],
+    attrs: dict[str, Any],
+) -> Model[list[Doc], Any]:
+    """Build the model of a head: an encoder layer or listener, and a torch module.
+
+    Its output is a structure of torch tensors; its backprop takes the scalar
+    loss, or None, and sends the gradient of the encoder's output upstream.
+
+    name (str): Name of the model.
+    encoder (Model[list[Doc], EncoderBatch]): Usually a listener.
+    build (Callable): Makes the torch module, see `HeadShim`.
+    compute (Callable): Takes this model and a batch, returns the head's output.
+    scale (Callable[[str], float]): Learning-rate multiplier by parameter name.
+    attrs (dict): Settings that `compute` reads.
+    RETURNS (Model[list[Doc], Any]): The model.
+    """
+    return Model(
+        name,
+        forward,
+        layers=[encoder],
+        refs={"encoder": encoder},
+        shims=[HeadShim(build, scale)],
+        attrs={**attrs, "compute": compute},
+    )
+
+
+def forward(
+    model: Model[list[Doc], Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[Any, LossBackprop]:
+    """Run the encoder layer and the head."""
+    module = model.shims[0].module
+    if module is None:
+        raise ValueError(Errors.B208.format(name=model.name))
+    batch, send = model.get_ref("encoder")(docs, is_train)
+    compute = model.attrs["compute"]
+    if not is_train:
+        module.eval()
+        with torch.no_grad():
+            return compute(model, batch), _nothing_to_learn
+    module.train()
+    leaves = EncoderBatch(
+        batch.layout,
+        _leaf(batch.hidden) if isinstance(batch.hidden, Tensor) else batch.hidden,
+        _leaf(batch.cls),
+        None if batch.pooled is None else _leaf(batch.pooled),
+    )
+    output = compute(model, leaves)
+
+    def backprop(loss: Tensor | None) -> list[Doc]:
+        if loss is not None:
+            loss.backward()
+        hidden = leaves.hidden.grad if isinstance(leaves.hidden, Tensor) else None
+        pooled = None if leaves.pooled is None else leaves.pooled.grad
+        return send(EncoderGradient(hidden, leaves.cls.grad, pooled))
+
+    return output, backprop
+
+
+def make_module(model: Model[list[Doc], Any], **settings: Any) -> None:
+    """Make the head's torch module, its width taken from the encoder.
+
+    model (Model): A model from `build_head`.
+    settings: Arguments of the module, without its width.
+    RAISES (ValueError): B204 if no encoder is linked yet.
+    """
+    encoder = model.get_ref("encoder")
+    if encoder.has_dim("nO") is None and encoder.shims:
+        encoder.initialize()
+    if encoder.has_dim("nO") is not True:
+        raise ValueError(Errors.B204.format(name=model.name))
+    model.shims[0].make(width=encoder.get_dim("nO"), **settings)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_()
+
+
+def _nothing_to_learn(loss: Tensor | None) -> list[Doc]:
+    return []

@@ -1,0 +1,97 @@
+"""The tagger's model: one row of tag scores per token."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model
+from torch import Tensor
+
+from ..nn.heads import TaggerHead
+from ..types import EncoderBatch, Ints
+from .head import build_head
+
+
+@dataclass(frozen=True)
+class TagScores:
+    """Tag scores of all tokens that have pieces, Doc after Doc.
+
+    emissions (Tensor): Shape (N, L).
+    lengths (Ints): Such tokens per Doc. Shape (D,).
+    tokens (Ints): Index of each within its Doc. Shape (N,).
+    """
+
+    emissions: Tensor
+    lengths: Ints
+    tokens: Ints
+
+
+@registry.architectures("bert-spacy.CrfTagger.v1")
+def build_crf_tagger_v1(
+    encoder: Model[list[Doc], EncoderBatch],
+    pooling: Literal["first", "mean"] = "first",
+    scheme: Literal["bio", "bioes"] = "bio",
+    use_crf: bool = True,
+    lstm_width: int = 0,
+    lr_multiplier: float = 10.0,
+    crf_lr_multiplier: float = 1000.0,
+) -> Model[list[Doc], TagScores]:
+    """Build the model of a tagger with a linear-chain CRF.
+
+    encoder (Model[list[Doc], EncoderBatch]): A listener, or an encoder of its own.
+    pooling (str): A token is its "first" piece, or the "mean" of its pieces.
+    scheme (str): Tags "bio" or "bioes".
+    use_crf (bool): Learn and decode whole sequences; otherwise each token has a
+        softmax of its own.
+    lstm_width (int): Width of each direction of a BiLSTM; 0 for none.
+    lr_multiplier (float): Learning rate of this head as a multiple of the
+        optimiser's.
+    crf_lr_multiplier (float): The same for transition, start and end scores,
+        which hardly move at an encoder's rate.
+    RETURNS (Model[list[Doc], TagScores]): The model.
+    """
+
+    def scale(name: str) -> float:
+        return crf_lr_multiplier if name.startswith("crf.") else lr_multiplier
+
+    return build_head(
+        "bert_ner",
+        encoder,
+        TaggerHead,
+        compute,
+        scale,
+        {"pooling": pooling, "scheme": scheme, "use_crf": use_crf, "lstm_width": lstm_width},
+    )
+
+
+def compute(model: Model, batch: EncoderBatch) -> TagScores:
+    """Score the tags of every token that has pieces."""
+    module: TaggerHead = model.shims[0].module
+    layout = batch.layout
+    first = layout.first_rows()
+    tokens = np.flatnonzero(first >= 0)
+    doc_of = np.repeat(np.arange(layout.n_docs), np.diff(layout.doc_tokens))[tokens]
+    lengths = np.bincount(doc_of, minlength=layout.n_docs)
+    local = tokens - layout.doc_tokens[:-1][doc_of]
+    apply = None if module.lstm is not None else module.emit
+    if model.attrs["pooling"] == "first":
+        states = batch.rows(first[tokens], apply)
+    else:
+        states = _mean_rows(batch, tokens, apply)
+    if module.lstm is not None and len(tokens):
+        sizes = torch.from_numpy(lengths[lengths > 0])
+        states = module.output(module.read_context(states, sizes))
+    return TagScores(states.float(), lengths, local)
+
+
+def _mean_rows(batch: EncoderBatch, tokens: Ints, apply) -> Tensor:  # noqa: ANN001
+    # The mean of scores is the score of the mean: all of it is linear.
+    layout = batch.layout
+    counts = np.diff(layout.align_starts)[tokens]
+    rows = batch.rows(layout.align_rows, apply)
+    at = torch.from_numpy(np.repeat(np.arange(len(tokens)), counts)).to(rows.device)
+    total = rows.new_zeros((len(tokens), rows.shape[1])).index_add(0, at, rows)
+    return total / torch.from_numpy(counts).to(rows).unsqueeze(1)

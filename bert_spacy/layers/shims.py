@@ -1,0 +1,105 @@
+"""A thinc shim for the torch modules of heads: safetensors, no copies on a step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import srsly
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from thinc.api import get_torch_default_device, torch2xp, xp2torch
+from thinc.shims.shim import Shim
+from torch import nn
+
+from ..errors import Errors
+
+
+def step_module(key: Any, module: nn.Module, optimizer: Any, scale: Callable[[str], float]) -> None:
+    """Let an optimiser step a torch module, and clear the gradients.
+
+    key (Any): Identifies the module among all that the optimiser steps.
+    module (nn.Module): The module, gradients in place.
+    optimizer (Optimizer): `bert-spacy.AdamW.v1` steps inside torch; any other
+        thinc optimiser is called once per parameter, as thinc does itself.
+    scale (Callable[[str], float]): Learning-rate multiplier by parameter name.
+    """
+    step = getattr(optimizer, "step_module", None)
+    if step is not None:
+        step(key, module, scale)
+        return
+    for name, parameter in module.named_parameters():
+        if parameter.grad is not None:
+            data, _ = optimizer((key, name), torch2xp(parameter.data), torch2xp(parameter.grad))
+            parameter.data = xp2torch(data, device=parameter.device)
+            parameter.grad = None
+
+
+class HeadShim(Shim):
+    """Holds the torch module of a head.
+
+    build (Callable): Makes the module from keyword arguments that msgpack can
+        write, so that a saved head can be made anew.
+    scale (Callable[[str], float]): Learning-rate multiplier by parameter name.
+    """
+
+    def __init__(self, build: Callable[..., nn.Module], scale: Callable[[str], float]):
+        super().__init__(None)
+        self.build = build
+        self.scale = scale
+        self.settings: dict[str, Any] | None = None
+        self.module: Any = None
+
+    def make(self, **settings: Any) -> None:
+        """Build the module anew from its settings."""
+        self.settings = settings
+        self.module = self.build(**settings).to(get_torch_default_device())
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step the module's parameters."""
+        if self.module is not None:
+            step_module(self.id, self.module, optimizer, self.scale)
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Move the weights to a device."""
+        if self.module is not None:
+            self.module.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def to_bytes(self) -> bytes:
+        """Serialize settings, and weights as safetensors."""
+        if self.module is None:
+            return srsly.msgpack_dumps({})
+        state = {k: v.detach().cpu().contiguous() for k, v in self.module.state_dict().items()}
+        return srsly.msgpack_dumps({"settings": self.settings, "weights": save_tensors(state)})
+
+    def from_bytes(self, data: bytes) -> "HeadShim":
+        """Load what `to_bytes` wrote.
+
+        RAISES (ValueError): B207 if the weights do not fit.
+        """
+        message = srsly.msgpack_loads(data)
+        if not message:
+            return self
+        self.make(**message["settings"])
+        try:
+            self.module.load_state_dict(load_tensors(message["weights"]))
+        except (RuntimeError, SafetensorError) as err:
+            reason = " ".join(str(err).split())[:300]
+            raise ValueError(Errors.B207.format(reason=reason)) from err
+        return self
+
+    def copy(self) -> "HeadShim":
+        """Return a shim with a copy of the weights."""
+        return HeadShim(self.build, self.scale).from_bytes(self.to_bytes())
+
+
+def set_dropout(module: nn.Module, rate: float) -> None:
+    """Set the dropout rate of a head, as `nlp.update(drop=...)` asks."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = float(rate)
+
+
+def on_device(module: nn.Module) -> torch.device:
+    """Return the device of a module's first parameter."""
+    return next(module.parameters()).device

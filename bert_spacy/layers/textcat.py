@@ -1,0 +1,77 @@
+"""The classifier's model: one vector per Doc, one score per class."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model
+from torch import Tensor
+
+from ..nn.heads import ClassifierHead
+from ..types import EncoderBatch
+from .head import build_head
+
+Pooling = Literal["auto", "pooler", "cls", "mean"]
+
+
+@registry.architectures("bert-spacy.TextCatHead.v1")
+def build_textcat_head_v1(
+    encoder: Model[list[Doc], EncoderBatch],
+    pooling: Pooling = "auto",
+    windows: Literal["mean", "max"] = "mean",
+    lr_multiplier: float = 1.0,
+) -> Model[list[Doc], Tensor]:
+    """Build the model of a text classifier.
+
+    encoder (Model[list[Doc], EncoderBatch]): A listener, or an encoder of its own.
+    pooling (str): "pooler" for the pretrained pooler over [CLS], "cls" for its
+        hidden state, "mean" for the mean of all pieces, "auto" for the pooler
+        where the model has one and the mean otherwise.
+    windows (str): How the vectors of several windows are combined, "mean" or
+        "max". The mean of all pieces needs no combining.
+    lr_multiplier (float): Learning rate of this head as a multiple of the
+        optimiser's.
+    RETURNS (Model[list[Doc], Tensor]): Scores before the softmax, shape (D, L).
+    """
+    return build_head(
+        "bert_textcat",
+        encoder,
+        ClassifierHead,
+        compute,
+        lambda name: lr_multiplier,
+        {"pooling": pooling, "windows": windows},
+    )
+
+
+def compute(model: Model, batch: EncoderBatch) -> Tensor:
+    """Pool each Doc and score its classes. Shape (D, L)."""
+    module = model.shims[0].module
+    return module(pool_docs(batch, model.attrs["pooling"], model.attrs["windows"]))
+
+
+def pool_docs(batch: EncoderBatch, pooling: Pooling, windows: Literal["mean", "max"]) -> Tensor:
+    """Return one vector per Doc; see `build_textcat_head_v1`. Shape (D, H)."""
+    if pooling == "mean" or (pooling == "auto" and batch.pooled is None):
+        return _mean_of_pieces(batch)
+    vectors = batch.cls if pooling == "cls" or batch.pooled is None else batch.pooled
+    counts = np.diff(batch.layout.doc_windows)
+    if (counts == 1).all():
+        return vectors
+    lengths = torch.from_numpy(counts).to(vectors.device)
+    return torch.segment_reduce(vectors, windows, lengths=lengths, unsafe=True)
+
+
+def _mean_of_pieces(batch: EncoderBatch) -> Tensor:
+    counts = np.diff(batch.layout.doc_pieces)
+    doc_of_row = np.repeat(np.arange(len(counts)), counts)
+    total = batch.cls.new_zeros((len(counts), batch.width))
+    n_rows = int(batch.layout.doc_pieces[-1])
+    step = n_rows if isinstance(batch.hidden, Tensor) else batch.block
+    for start in range(0, n_rows, max(step, 1)):
+        rows = np.arange(start, min(start + step, n_rows))
+        at = torch.from_numpy(doc_of_row[rows]).to(total.device)
+        total = total.index_add(0, at, batch.rows(rows))
+    size = torch.from_numpy(np.maximum(counts, 1)).to(total)
+    return total / size.unsqueeze(1)

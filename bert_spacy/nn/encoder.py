@@ -1,0 +1,172 @@
+"""The torch encoder: a Hugging Face model, loaded, frozen, run and saved."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+
+from ..errors import Errors
+
+_LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
+
+
+class TransformerEncoder(nn.Module):
+    """Any encoder class that AutoModel knows, without its task heads.
+
+    model (PreTrainedModel): The Hugging Face model.
+    tokenizer (PreTrainedTokenizerFast): Its fast tokenizer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any):
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.has_types = "token_type_ids" in tokenizer.model_input_names
+        self.has_pooler = getattr(model, "pooler", None) is not None
+
+    @property
+    def width(self) -> int:
+        """Width of the hidden states, H."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def max_positions(self) -> int:
+        """Most pieces, special ones included, that one window may hold."""
+        limit = getattr(self.model.config, "max_position_embeddings", None) or 512
+        embeddings = getattr(self.model, "embeddings", None)
+        # RoBERTa and its kin count positions from the padding index on.
+        offset = getattr(embeddings, "padding_idx", None)
+        return int(limit) - (int(offset) + 1 if offset is not None else 0)
+
+    def forward(self, ids: Tensor, mask: Tensor, types: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Run the encoder on padded windows.
+
+        ids (Tensor): Piece ids, int64. Shape (B, P).
+        mask (Tensor): 1 on real pieces, int64. Shape (B, P).
+        types (Tensor): Segment ids, int64; left out for models without. Shape (B, P).
+        RETURNS (tuple[Tensor, Tensor | None]): Last hidden states, float32,
+            shape (B, P, H), and the pooler's output, shape (B, H).
+        """
+        extra = {"token_type_ids": types} if self.has_types else {}
+        output = self.model(input_ids=ids, attention_mask=mask, return_dict=True, **extra)
+        pooled = output.pooler_output if self.has_pooler else None
+        return output.last_hidden_state.float(), None if pooled is None else pooled.float()
+
+    def set_dropout(self, rate: float) -> None:
+        """Set every dropout of the model to one rate."""
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = rate
+        for name in ("attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout"):
+            if hasattr(self.model.config, name):
+                setattr(self.model.config, name, rate)
+        for module in self.model.modules():
+            if isinstance(getattr(module, "dropout_prob", None), float):
+                module.dropout_prob = rate
+
+    def freeze(self, what: str | int) -> None:
+        """Stop gradients of a part of the model.
+
+        what (str | int): "none", "embeddings", "all", or a number of layers to
+            freeze, counted from the embeddings up and with them.
+        RAISES (ValueError): B102 for another value, or more layers than there are.
+        """
+        names = [name for name, _ in self.model.named_parameters()]
+        layers = [layer_of(name) for name in names]
+        n_layers = max([n + 1 for n in layers if n is not None], default=0)
+        if what not in ("none", "embeddings", "all") and not (
+            isinstance(what, int) and 0 <= what <= n_layers
+        ):
+            raise ValueError(Errors.B102.format(value=what, n_layers=n_layers))
+        for (name, parameter), layer in zip(self.model.named_parameters(), layers):
+            is_embedding = layer is None and "embedding" in name
+            frozen = (
+                what == "all"
+                or (what != "none" and is_embedding)
+                or (isinstance(what, int) and layer is not None and layer < what)
+            )
+            parameter.requires_grad_(not frozen)
+
+    def save(self, path: Path) -> None:
+        """Write an ordinary Hugging Face folder: config, safetensors, tokenizer."""
+        self.model.save_pretrained(path, safe_serialization=True)
+        self.tokenizer.save_pretrained(path)
+
+
+def layer_of(name: str) -> int | None:
+    """Return the number of the layer that a parameter belongs to, None for others."""
+    found = _LAYER.search(name)
+    return int(found.group(1)) if found else None
+
+
+def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
+    """Load weights and tokenizer from a folder or, if allowed, from the hub.
+
+    name (str): A folder or a hub name.
+    local (bool): Never look further than this machine.
+    RETURNS (TransformerEncoder): The encoder, in evaluation mode, float32.
+    RAISES (ValueError): B100 if the weights, B101 if the tokenizer cannot be
+        loaded or is not a fast one.
+    """
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=local)
+        except (OSError, ValueError, ImportError, KeyError, TypeError) as err:
+            raise ValueError(Errors.B101.format(name=name, reason=_first_line(err))) from err
+        if not tokenizer.is_fast:
+            raise ValueError(Errors.B101.format(name=name, reason="it has no fast tokenizer"))
+        try:
+            model, info = AutoModel.from_pretrained(
+                name,
+                local_files_only=local,
+                use_safetensors=True,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
+            )
+        except Exception as err:  # noqa: BLE001 - safetensors and torch raise their own kinds
+            raise ValueError(Errors.B100.format(name=name, reason=_first_line(err))) from err
+    missing = list(info["missing_keys"])
+    if any(".pooler" in f".{key}" for key in missing) and hasattr(model, "pooler"):
+        model.pooler = None  # a random pooler is not a pretrained one
+    missing = [key for key in missing if ".pooler" not in f".{key}"]
+    wrong = missing + [str(key) for key in info["mismatched_keys"]]
+    if wrong:
+        reason = f"tensors are missing or have another shape: {', '.join(wrong[:5])}"
+        raise ValueError(Errors.B100.format(name=name, reason=reason))
+    return TransformerEncoder(model.eval(), clean_tokenizer(tokenizer))
+
+
+def clean_tokenizer(tokenizer: Any) -> Any:
+    """Switch off padding and truncation that a tokenizer file may ask for."""
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    return tokenizer
+
+
+def autocast(enabled: bool, device: torch.device) -> Any:
+    """Return a context that computes in bfloat16 where that is asked for."""
+    if not enabled:
+        return nullcontext()
+    return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Task heads that stay unused are expected, not worth a warning each time.
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(err: BaseException) -> str:
+    return f"{type(err).__name__}: {err}".splitlines()[0][:300]

@@ -1,0 +1,99 @@
+"""The torch modules of the heads. None of them knows what a Doc is."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ..text.tags import allowed_transitions
+from .crf import LinearChainCRF
+
+INIT_STD = 0.02  # BERT's own, for every new linear layer
+
+
+class ClassifierHead(nn.Module):
+    """Dropout and a linear layer over one vector per text.
+
+    width (int): Width of the encoder, H.
+    n_labels (int): Number of classes, L.
+    """
+
+    def __init__(self, width: int, n_labels: int):
+        super().__init__()
+        self.dropout = nn.Dropout(0.1)
+        self.output = _linear(width, n_labels)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Score the classes. Shape (N, H) to (N, L)."""
+        return self.output(self.dropout(vectors))
+
+
+class TaggerHead(nn.Module):
+    """Emission scores per token, with an optional BiLSTM and an optional CRF.
+
+    width (int): Width of the encoder, H.
+    n_labels (int): Number of entity labels; tags follow from the scheme.
+    scheme (str): "bio" or "bioes".
+    lstm_width (int): Width of each direction of the BiLSTM; 0 for none.
+    use_crf (bool): Whether there are transition scores.
+    """
+
+    def __init__(self, width: int, n_labels: int, scheme: str, lstm_width: int, use_crf: bool):
+        super().__init__()
+        transitions, start, end = allowed_transitions(n_labels, scheme)
+        self.dropout = nn.Dropout(0.1)
+        self.lstm = (
+            nn.LSTM(width, lstm_width, batch_first=True, bidirectional=True) if lstm_width else None
+        )
+        self.output = _linear(2 * lstm_width if lstm_width else width, len(start))
+        self.crf = (
+            LinearChainCRF(
+                len(start),
+                torch.from_numpy(transitions),
+                torch.from_numpy(start),
+                torch.from_numpy(end),
+            )
+            if use_crf
+            else None
+        )
+
+    def emit(self, states: Tensor) -> Tensor:
+        """Score the tags of each token on its own. Shape (N, H) to (N, L)."""
+        return self.output(self.dropout(states))
+
+    def read_context(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Run the BiLSTM over each sequence.
+
+        states (Tensor): All sequences, one after the other. Shape (N, H).
+        lengths (Tensor): Tokens in each, on the CPU, each at least 1. Shape (D,).
+        RETURNS (Tensor): Shape (N, 2 * lstm_width).
+        """
+        padded = nn.utils.rnn.pad_sequence(list(states.split(lengths.tolist())), batch_first=True)
+        packed = pack_padded_sequence(
+            self.dropout(padded), lengths, batch_first=True, enforce_sorted=False
+        )
+        output, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # type: ignore[misc]
+        mask = torch.arange(output.shape[1])[None] < lengths[:, None]
+        return output[mask.to(output.device)]
+
+
+class SpanHead(nn.Module):
+    """Scores of each piece as first and as last of the answer.
+
+    width (int): Width of the encoder, H.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.dropout = nn.Dropout(0.1)
+        self.output = _linear(width, 2)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Score start and end. Shape (N, H) to (N, 2)."""
+        return self.output(self.dropout(states))
+
+
+def _linear(n_in: int, n_out: int) -> nn.Linear:
+    layer = nn.Linear(n_in, n_out)
+    nn.init.normal_(layer.weight, std=INIT_STD)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,295 @@
+"""`bert_encoder`: one encoder for every head of the pipeline."""
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import srsly
+from spacy import util
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from spacy_transformers.pipeline_component import Transformer
+from thinc.api import Model, Optimizer
+
+from ..errors import Errors
+from ..layers.encoder import adopt_encoder
+from ..layers.foreign import data_from_batch, gradient_from_data
+from ..layers.listener import BertListener, OutputStore, TrainingBatch
+from ..types import EncoderBatch
+from ..util import atomic_dir, atomic_file
+
+# Characters of text encoded together: bounds the hidden states in memory.
+CHARACTERS_AT_ONCE = 131072
+
+
+class BertEncoder(Transformer):
+    """A shared BERT-like encoder.
+
+    Our own heads read its packed output; stock components with a
+    `spacy-transformers.TransformerListener` get what a stock `transformer`
+    would give them, at a cost that is paid only when there are such.
+
+    nlp (Language): The pipeline, asked which heads are enabled.
+    model (Model[list[Doc], EncoderBatch]): From `bert-spacy.BertEncoder.v1`.
+    name (str): Name in the pipeline.
+    keep_outputs (bool): Leave `doc._.trf_data` on every Doc.
+    """
+
+    def __init__(self, nlp: Language, model: Model, name: str, *, keep_outputs: bool = False):
+        super().__init__(nlp.vocab, model, name=name)
+        self.cfg = {"keep_outputs": keep_outputs}
+        self._nlp = weakref.ref(nlp)
+        self.store = OutputStore(self._is_awake)
+
+    def _is_awake(self, name: str) -> bool:
+        nlp = self._nlp()
+        return nlp is None or name not in nlp.disabled
+
+    @property
+    def stock_listeners(self) -> list[Any]:
+        """Listeners of components that are not ours."""
+        return [x for x in self.listeners if not isinstance(x, BertListener)]
+
+    def add_listener(self, listener: Any, component_name: str) -> None:
+        """Link a listener of a later component."""
+        super().add_listener(listener, component_name)
+        if isinstance(listener, BertListener):
+            listener.link(self.store, component_name)
+        self.store.readers = [
+            name
+            for name, listeners in self.listener_map.items()
+            if any(isinstance(x, BertListener) for x in listeners)
+        ]
+
+    # Prediction.
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Encode a stream of Docs, in batches of bounded size.
+
+        stream (Iterable[Doc]): The Docs.
+        batch_size (int): Most Docs at once.
+        YIELDS (Doc): The Docs, in order.
+        """
+        docs = iter(stream)
+        passed: list[list[Doc]] = []
+        while batch := list(islice(docs, batch_size)):
+            for part in _bounded(batch):
+                yield from self._annotate(part)
+            passed.append(batch)
+            self._let_go(passed)
+
+    def _annotate(self, docs: list[Doc]) -> list[Doc]:
+        """Encode a batch; if that fails, each Doc alone, so that one is lost at most."""
+        try:
+            self.set_annotations(docs, self.predict(docs))
+        except Exception as err:
+            if len(docs) > 1:
+                return [done for doc in docs for done in self._annotate([doc])]
+            self.get_error_handler()(self.name, self, docs, err)
+            return []
+        return docs
+
+    def _let_go(self, passed: list[list[Doc]]) -> None:
+        """Drop `trf_data` of Docs that every later component must have seen by now."""
+        nlp = self._nlp()
+        # Each later component holds back one batch at most.
+        while len(passed) > (len(nlp.pipe_names) if nlp is not None else 8):
+            for doc in passed.pop(0):
+                if not self.cfg["keep_outputs"]:
+                    doc._.trf_data = None
+
+    def __call__(self, doc: Doc) -> Doc:
+        """Encode one Doc."""
+        self._annotate([doc])
+        return doc
+
+    def predict(self, docs: Iterable[Doc]) -> EncoderBatch:
+        """Run the encoder over Docs without changing them.
+
+        docs (Iterable[Doc]): The Docs.
+        RETURNS (EncoderBatch): Their packed output.
+        """
+        return self.model.predict(list(docs))
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: EncoderBatch) -> None:
+        """Keep the output for the heads, and for stock listeners on the Docs.
+
+        docs (Iterable[Doc]): The Docs.
+        predictions (EncoderBatch): From `predict`.
+        """
+        docs = list(docs)
+        self.store.put(docs, predictions)
+        if self.cfg["keep_outputs"] or self.stock_listeners:
+            tokenizer = self.model.shims[0].encoder.tokenizer
+            for doc, data in zip(docs, data_from_batch(predictions, tokenizer)):
+                doc._.trf_data = data
+
+    # Training.
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Encode a batch and offer the output, with its gradient, to all listeners.
+
+        examples (Iterable[Example]): The batch; only the predicted Docs count.
+        drop (float): Not used: the encoder's dropout is set in its model.
+        sgd (Optimizer): Not used: the step comes with `finish_update`.
+        losses (dict[str, float]): Gets the squared norm of the gradient, as the
+            stock component does.
+        RETURNS (dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "BertEncoder.update")
+        self._finish_backward()
+        docs = [eg.predicted for eg in examples]
+        if not docs:
+            return losses
+        batch, backprop = self.model.begin_update(docs)
+
+        def count(norm: float) -> None:
+            losses[self.name] += norm
+
+        training = TrainingBatch(docs, batch, backprop, len(self.listeners), count)
+        self.store.training = training
+        if self.stock_listeners:
+            data = data_from_batch(batch, self.model.shims[0].encoder.tokenizer)
+
+            def receive(gradients: list[Any]) -> list[Doc]:
+                return training.report(gradient_from_data(batch, gradients))
+
+            for listener in self.stock_listeners:
+                listener.receive(listener.get_batch_id(docs), data, receive)
+        return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Run the backward pass if a listener has not reported, and step.
+
+        sgd (Optimizer): The optimiser.
+        """
+        self._finish_backward()
+        self.model.finish_update(sgd)
+
+    def _finish_backward(self) -> None:
+        # With nlp.update(sgd=...) the heads report after this; they are waited for.
+        training = self.store.training
+        if training is not None and training.has_gradient:
+            training.finish()
+            self.store.training = None
+
+    def rehearse(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, float]:
+        """Refuse to rehearse.
+
+        RAISES (NotImplementedError): B302 always.
+        """
+        raise NotImplementedError(Errors.B302.format(name=self.name))
+
+    def initialize(
+        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
+    ) -> None:
+        """Load the weights that the config names and link the listeners.
+
+        get_examples (Callable): Not used.
+        nlp (Language): The pipeline.
+        """
+        self.model.initialize()
+        if nlp is not None:
+            self._nlp = weakref.ref(nlp)
+            names = [name for name, _ in nlp.pipeline]
+            for _, component in nlp.pipeline[names.index(self.name) :]:
+                self.find_listeners(component)
+        self._tell_width()
+
+    def _tell_width(self) -> None:
+        for listener in self.listeners:
+            listener.set_dim("nO", self.model.get_dim("nO"), force=True)
+
+    # Files.
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write the component, its weights as an ordinary Hugging Face folder.
+
+        path (str | Path): A folder; the weights go to `encoder/` in it. What
+            stood there survives a failed write.
+        exclude (Iterable[str]): "vocab", "cfg" or "model".
+        RAISES (ValueError): B308 if there are no weights.
+        """
+        shim = self.model.shims[0]
+        if shim.encoder is None and "model" not in exclude:
+            raise ValueError(Errors.B308.format(path=path, reason="never initialized"))
+
+        def write_cfg(target: Path) -> None:
+            with atomic_file(target) as file_:
+                file_.write(srsly.json_dumps(self.cfg, indent=2))
+
+        def write_model(target: Path) -> None:
+            with atomic_dir(target) as folder:
+                shim.to_disk(folder)
+
+        serialize = {
+            "vocab": lambda p: self.vocab.to_disk(p),
+            "cfg": write_cfg,
+            "encoder": write_model,
+        }
+        util.to_disk(path, serialize, ["encoder", *exclude] if "model" in exclude else exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "BertEncoder":
+        """Read the component.
+
+        path (str | Path): A folder that `to_disk` wrote.
+        exclude (Iterable[str]): "vocab", "cfg" or "model".
+        RAISES (ValueError): B303 if a file is missing; B100, B101 if the
+            weights or the tokenizer are damaged.
+        """
+
+        def read_cfg(target: Path) -> None:
+            try:
+                self.cfg.update(srsly.read_json(target))
+            except (OSError, ValueError) as err:
+                raise ValueError(Errors.B303.format(path=target, reason=err)) from err
+
+        def read_model(target: Path) -> None:
+            if not Path(target).is_dir():
+                raise ValueError(Errors.B303.format(path=target, reason="there is no such folder"))
+            self.model.shims[0].from_disk(Path(target))
+            adopt_encoder(self.model)
+            self._tell_width()
+
+        deserialize = {
+            "vocab": lambda p: self.vocab.from_disk(p),
+            "cfg": read_cfg,
+            "encoder": read_model,
+        }
+        util.from_disk(path, deserialize, ["encoder", *exclude] if "model" in exclude else exclude)
+        return self
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "BertEncoder":
+        """Load what `to_bytes` wrote."""
+        super().from_bytes(bytes_data, exclude=exclude)
+        if self.model.shims[0].encoder is not None:
+            adopt_encoder(self.model)
+            self._tell_width()
+        return self
+
+
+def _bounded(docs: list[Doc]) -> Iterator[list[Doc]]:
+    part: list[Doc] = []
+    size = 0
+    for doc in docs:
+        length = len(doc.text)
+        if part and size + length > CHARACTERS_AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(doc)
+        size += length
+    if part:
+        yield part

@@ -1,0 +1,191 @@
+"""`bert_ner`: named entities by a linear-chain CRF, in `doc.ents`."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from torch import Tensor
+
+from ..errors import Errors, Warnings
+from ..layers.ner import TagScores
+from ..text.tags import spans_to_tags, tags_to_spans
+from ..types import Ints
+from .base import BertHead
+
+# Most padded tokens in one call of the CRF.
+CRF_BUDGET = 65536
+
+Gold = tuple[Ints, "np.ndarray[Any, np.dtype[np.bool_]]"]
+
+
+class BertEntityRecognizer(BertHead):
+    """Finds named entities that do not overlap."""
+
+    def module_settings(self) -> dict[str, Any]:
+        """Return the settings of the torch module, without its width."""
+        attrs = self.model.attrs
+        return {
+            "n_labels": len(self.labels),
+            "scheme": attrs["scheme"],
+            "lstm_width": attrs["lstm_width"],
+            "use_crf": attrs["use_crf"],
+        }
+
+    def learn_labels(self, examples: Iterable[Example]) -> None:
+        """Collect the entity labels of all examples.
+
+        RAISES (ValueError): B300 if there are none.
+        """
+        seen = 0
+        found: set[str] = set()
+        for example in examples:
+            seen += 1
+            found.update(ent.label_ for ent in example.reference.ents)
+        if not self.labels:
+            if not found:
+                raise ValueError(Errors.B300.format(name=self.name, n=seen))
+            for label in sorted(found):
+                self.add_label(label)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: TagScores) -> None:
+        """Write `doc.ents`; entities of earlier components that are free of ours stay.
+
+        docs (Iterable[Doc]): The Docs.
+        scores (TagScores): From `predict`.
+        """
+        docs = list(docs)
+        offsets = np.concatenate(([0], np.cumsum(scores.lengths)))
+        start, end, label = tags_to_spans(
+            self.decode(scores), len(self.labels), self.model.attrs["scheme"], offsets
+        )
+        doc_of = np.searchsorted(offsets, start, side="right") - 1
+        first, last = scores.tokens[start], scores.tokens[end - 1] + 1
+        bounds = np.searchsorted(doc_of, np.arange(len(docs) + 1))
+        for i, doc in enumerate(docs):
+            mine = slice(bounds[i], bounds[i + 1])
+            ents = [
+                Span(doc, int(a), int(b), label=self.labels[k])
+                for a, b, k in zip(first[mine], last[mine], label[mine])
+            ]
+            taken = {t for ent in ents for t in range(ent.start, ent.end)} if doc.ents else set()
+            kept = [e for e in doc.ents if taken.isdisjoint(range(e.start, e.end))]
+            doc.set_ents([*ents, *kept], default="outside")
+
+    def decode(self, scores: TagScores) -> Ints:
+        """Return the best tags of all tokens, Doc after Doc. Shape (N,)."""
+        module = self.shim.module
+        if module.crf is None:
+            return scores.emissions.argmax(dim=1).cpu().numpy()
+        tags = np.zeros(len(scores.tokens), dtype=np.int64)
+        with torch.no_grad():
+            for padded, mask, rows in _padded_groups(scores):
+                best, _ = module.crf.decode(padded, mask)
+                tags[rows] = best[mask].cpu().numpy()
+        return tags
+
+    def compute_loss(self, examples: Sequence[Example], output: TagScores) -> Tensor | None:
+        """Return the mean negative log-likelihood over Examples with entity gold.
+
+        Tokens whose gold is missing or does not align may have any tag.
+
+        examples (Sequence[Example]): The batch.
+        output (TagScores): Scores of the batch.
+        RETURNS (Tensor | None): A scalar, or None without gold.
+        """
+        offsets = np.concatenate(([0], np.cumsum(output.lengths)))
+        gold: dict[int, Gold] = {}
+        for i, example in enumerate(examples):
+            tokens = output.tokens[offsets[i] : offsets[i + 1]]
+            found = self._gold_tags(example, tokens) if len(tokens) else None
+            if found is not None:
+                gold[i] = found
+        if not gold:
+            return None
+        docs = sorted(gold)
+        rows = [np.arange(offsets[i], offsets[i + 1]) for i in docs]
+        lengths = np.array([len(r) for r in rows])
+        device = output.emissions.device
+        packed = output.emissions[torch.from_numpy(np.concatenate(rows)).to(device)]
+        tags = torch.from_numpy(np.concatenate([gold[i][0] for i in docs])).to(device)
+        known = torch.from_numpy(np.concatenate([gold[i][1] for i in docs])).to(device)
+        crf = self.shim.module.crf
+        if crf is None:
+            return torch.nn.functional.cross_entropy(packed[known], tags[known])
+        mask = _mask(lengths, device)
+        padded = _pad(packed, mask)
+        if bool(known.all()):
+            return -crf.log_likelihood(padded, _pad(tags, mask), mask).mean()
+        allowed = torch.nn.functional.one_hot(tags, packed.shape[1]).bool() | ~known[:, None]
+        likelihood, possible = crf.log_likelihood_partial(padded, _pad(allowed, mask), mask)
+        return -likelihood.sum() / possible.sum().clamp(min=1)
+
+    def _gold_tags(self, example: Example, tokens: Ints) -> Gold | None:
+        """Return the gold tag of each token that has pieces, and where it is known."""
+        biluo = example.get_aligned_ner()
+        known = np.array([tag is not None for tag in biluo])[tokens]
+        if not known.any():
+            return None
+        number = {label: i for i, label in enumerate(self.labels)}
+        place = np.searchsorted(tokens, np.arange(len(biluo) + 1))
+        spans = []
+        for start, end, label in _biluo_spans(biluo):
+            a, b = int(place[start]), int(place[end])
+            if label not in number:
+                warnings.warn(
+                    Warnings.BW301.format(label=label, name=self.name, labels=list(self.labels)),
+                    stacklevel=2,
+                )
+                known[a:b] = False
+            elif b > a:
+                spans.append((a, b, number[label]))
+        return spans_to_tags(len(tokens), spans, self.model.attrs["scheme"]), known
+
+
+def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
+    # Entities that align lie whole in the tags; a rest without its begin or end
+    # has lost a part to misalignment, which is missing already.
+    start = None
+    for i, tag in enumerate(tags):
+        prefix = tag[0] if tag else ""
+        if prefix == "U":
+            yield i, i + 1, tag[2:]  # type: ignore[index]
+        elif prefix == "B":
+            start = i
+        elif prefix == "L" and start is not None:
+            yield start, i + 1, tag[2:]  # type: ignore[index]
+            start = None
+
+
+def _padded_groups(scores: TagScores) -> Iterator[tuple[Tensor, Tensor, Ints]]:
+    """Yield padded emissions, mask and packed row numbers of Docs of similar length."""
+    offsets = np.concatenate(([0], np.cumsum(scores.lengths)))
+    order = np.argsort(scores.lengths, kind="stable")
+    order = order[scores.lengths[order] > 0]
+    device, at = scores.emissions.device, 0
+    while at < len(order):
+        stop = at + 1
+        while (
+            stop < len(order)
+            and (stop + 1 - at) * scores.lengths[order[stop]] <= CRF_BUDGET
+            and scores.lengths[order[stop]] <= 2 * scores.lengths[order[at]] + 8
+        ):
+            stop += 1
+        rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in order[at:stop]])
+        mask = _mask(scores.lengths[order[at:stop]], device)
+        yield _pad(scores.emissions[torch.from_numpy(rows).to(device)], mask), mask, rows
+        at = stop
+
+
+def _mask(lengths: Ints, device: torch.device) -> Tensor:
+    sizes = torch.from_numpy(np.asarray(lengths)).to(device)
+    return torch.arange(int(lengths.max()), device=device)[None] < sizes[:, None]
+
+
+def _pad(packed: Tensor, mask: Tensor) -> Tensor:
+    padded = packed.new_zeros((*mask.shape, *packed.shape[1:]))
+    padded[mask] = packed
+    return padded

@@ -1,0 +1,69 @@
+"""`bert_textcat`: exclusive classes of single texts and of pairs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from spacy.tokens import Doc
+from spacy.training import Example
+from torch import Tensor
+
+from ..errors import Errors
+from .base import BertHead
+
+
+class BertTextCategorizer(BertHead):
+    """Gives each Doc one probability per class, which sum to 1, in `doc.cats`."""
+
+    def module_settings(self) -> dict[str, Any]:
+        """Return the settings of the torch module, without its width.
+
+        RAISES (ValueError): B305 if there are fewer than two labels.
+        """
+        if len(self.labels) < 2:
+            raise ValueError(Errors.B305.format(labels=list(self.labels)))
+        return {"n_labels": len(self.labels)}
+
+    def learn_labels(self, examples: Iterable[Example]) -> None:
+        """Collect the categories of all examples.
+
+        RAISES (ValueError): B300 if there are none.
+        """
+        seen = 0
+        found: set[str] = set()
+        for example in examples:
+            seen += 1
+            found.update(example.reference.cats)
+        if not found and not self.labels:
+            raise ValueError(Errors.B300.format(name=self.name, n=seen))
+        if not self.labels:
+            for label in sorted(found):
+                self.add_label(label)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
+        """Write `doc.cats`.
+
+        docs (Iterable[Doc]): The Docs.
+        scores (Tensor): Scores before the softmax. Shape (D, L).
+        """
+        for doc, row in zip(docs, torch.softmax(scores, dim=1).tolist()):
+            doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
+
+    def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:
+        """Return the mean cross-entropy over Examples whose gold is one of our labels.
+
+        examples (Sequence[Example]): The batch.
+        output (Tensor): Scores before the softmax. Shape (D, L).
+        RETURNS (Tensor | None): A scalar, or None without gold.
+        """
+        number = {label: i for i, label in enumerate(self.labels)}
+        rows, gold = [], []
+        for row, example in enumerate(examples):
+            cats = {k: v for k, v in example.reference.cats.items() if k in number}
+            if cats and max(cats.values()) > 0:
+                rows.append(row)
+                gold.append(number[max(cats, key=cats.__getitem__)])
+        if not rows:
+            return None
+        target = torch.tensor(gold, device=output.device)
+        return torch.nn.functional.cross_entropy(output[rows], target)

@@ -1,0 +1,82 @@
+"""Windows of pieces: where each starts, and which piece it speaks for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Errors
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Windows over the last segment of each doc, in doc order.
+
+    doc (Ints): The doc of each window. Shape (B,).
+    start (Ints): First piece of the last segment that the window holds. Shape (B,).
+    end (Ints): One past the last one. Shape (B,).
+    own_start (Ints): The window gives the hidden states of the pieces from here:
+        of several copies of a piece, that nearest the middle of its window
+        counts. Shape (B,).
+    own_end (Ints): One past the last such piece. Shape (B,).
+    """
+
+    doc: Ints
+    start: Ints
+    end: Ints
+    own_start: Ints
+    own_end: Ints
+
+
+def plan_windows(head: Ints, body: Ints, specials: Ints, window: int, stride: int) -> WindowPlan:
+    """Cut the last segment of each doc into windows that overlap.
+
+    Every window repeats the earlier segments. The last window is moved back so
+    that it is full; a doc that fits, even an empty one, has one window.
+
+    head (Ints): Pieces in all segments of a doc but the last. Shape (D,).
+    body (Ints): Pieces in its last segment. Shape (D,).
+    specials (Ints): Special pieces, such as [CLS] and [SEP], that a window of
+        this doc needs. Shape (D,).
+    window (int): Most pieces in a window, special ones included.
+    stride (int): Pieces from the start of one window to the start of the next.
+    RETURNS (WindowPlan): The windows of all docs.
+    RAISES (ValueError): B001 if a window has no room for the last segment.
+    """
+    room = window - head - specials
+    if len(room) and int(room.min()) < 1:
+        raise ValueError(Errors.B001.format(window=window, need=int((head + specials).max()) + 1))
+    step = np.minimum(stride, room)
+    counts = np.where(body <= room, 1, 1 + -(-(body - room) // step))
+    doc = np.repeat(np.arange(len(body)), counts)
+    first = np.concatenate(([0], np.cumsum(counts)))[:-1]
+    number = np.arange(len(doc)) - first[doc]
+    last_start = np.maximum(body - room, 0)
+    start = np.minimum(number * step[doc], last_start[doc])
+    end = np.minimum(start + room[doc], body[doc])
+    # Half-way between the middles of two neighbours, both of the same length.
+    own_start = np.zeros_like(start)
+    inner = np.flatnonzero(number > 0)
+    own_start[inner] = -(-(start[inner] + end[inner - 1]) // 2)
+    own_end = body[doc].copy()
+    own_end[inner - 1] = own_start[inner]
+    return WindowPlan(doc, start, end, own_start, own_end)
+
+
+def pack_windows(lengths: Ints, budget: int) -> list[Ints]:
+    """Group windows of similar length under a budget of padded pieces.
+
+    lengths (Ints): Pieces in each window. Shape (B,).
+    budget (int): Most pieces, padding included, in one group. A single window
+        that is larger forms a group of its own.
+    RETURNS (list[Ints]): Window numbers of each group, longest windows first.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    groups, at = [], 0
+    while at < len(order):
+        fit = max(1, budget // max(1, int(lengths[order[at]])))
+        groups.append(order[at : at + fit])
+        at += fit
+    return groups

@@ -1,0 +1,69 @@
+"""`bert-spacy.batch_by_pieces.v1`: batches of similar length."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import registry
+
+from ..errors import Errors
+
+# Pieces per token outside of Chinese; batching needs no better estimate.
+PIECES_PER_TOKEN = 1.3
+
+Batcher = Callable[[Iterable[Example]], Iterator[list[Example]]]
+
+
+@registry.batchers("bert-spacy.batch_by_pieces.v1")
+def create_batch_by_pieces_v1(
+    size: int = 16, max_pieces: int | None = None, buffer: int = 64, seed: int = 0
+) -> Batcher:
+    """Create a batcher that puts Docs of similar length together.
+
+    A buffer of examples is sorted by length and cut into batches, which come
+    in random order: little padding, and no order by length.
+
+    size (int): Examples in a batch.
+    max_pieces (int): Most pieces in a batch, padding included, estimated from
+        the tokens; None for no limit. An example that is longer stands alone.
+    buffer (int): Batches sorted together.
+    seed (int): Seed of the order of batches.
+    RETURNS (Callable): Takes examples, yields batches.
+    RAISES (ValueError): B521 for a size or buffer under 1.
+    """
+    for name, value in (("size", size), ("buffer", buffer)):
+        if value < 1:
+            raise ValueError(Errors.B521.format(name=name, value=value))
+    order = random.Random(seed)  # noqa: S311 - no secret
+
+    def batch(examples: Iterable[Example]) -> Iterator[list[Example]]:
+        source = iter(examples)
+        while chunk := list(islice(source, size * buffer)):
+            chunk.sort(key=lambda eg: estimate_pieces(eg.predicted))
+            batches = list(_cut(chunk, size, max_pieces))
+            order.shuffle(batches)
+            yield from batches
+
+    return batch
+
+
+def estimate_pieces(doc: Doc) -> int:
+    """Estimate the pieces of a Doc without a tokenizer: a Han character is one."""
+    letters = len(doc.text)
+    return min(letters, int(len(doc) * PIECES_PER_TOKEN)) + 2
+
+
+def _cut(chunk: list[Example], size: int, max_pieces: int | None) -> Iterator[list[Example]]:
+    batch: list[Example] = []
+    for example in chunk:
+        longest = estimate_pieces(example.predicted)  # ascending order
+        if batch and (
+            len(batch) == size or (max_pieces and longest * (len(batch) + 1) > max_pieces)
+        ):
+            yield batch
+            batch = []
+        batch.append(example)
+    if batch:
+        yield batch

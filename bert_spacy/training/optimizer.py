@@ -1,0 +1,111 @@
+"""AdamW that steps torch modules inside torch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from spacy.util import registry
+from thinc.api import Optimizer
+from thinc.schedules import Schedule
+from torch import nn
+
+from ..errors import Errors
+
+# Parameters that weight decay must leave alone: biases and normalisation.
+_NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.")
+
+
+@registry.optimizers("bert-spacy.AdamW.v1")
+def create_adamw_v1(
+    learn_rate: float | list[float] | Schedule = 5e-5,
+    weight_decay: float = 0.01,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    grad_clip: float = 1.0,
+) -> "AdamW":
+    """Create AdamW with decoupled decay, none on biases and LayerNorm.
+
+    learn_rate (float | Schedule): Rate of the encoder; heads multiply it.
+    weight_decay (float): Decoupled decay.
+    beta1 (float): Decay of the first moment.
+    beta2 (float): Decay of the second moment.
+    eps (float): Added to the denominator.
+    grad_clip (float): Largest norm of the gradient of one component, all its
+        parameters together; 0 for no clipping.
+    RETURNS (AdamW): The optimiser.
+    RAISES (ValueError): B520 for a value out of range.
+    """
+    for name, value, fine in (
+        ("weight_decay", weight_decay, weight_decay >= 0),
+        ("grad_clip", grad_clip, grad_clip >= 0),
+        ("beta1", beta1, 0 <= beta1 < 1),
+        ("beta2", beta2, 0 <= beta2 < 1),
+        ("eps", eps, eps > 0),
+    ):
+        if not fine:
+            raise ValueError(Errors.B520.format(name=name, value=value))
+    return AdamW(
+        learn_rate,
+        L2=weight_decay,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        grad_clip=grad_clip,
+        L2_is_weight_decay=True,
+        use_averages=False,
+    )
+
+
+class AdamW(Optimizer):
+    """A thinc optimiser whose torch modules are stepped by fused torch AdamW.
+
+    Parameters of stock spaCy components go through thinc's own Adam, as ever.
+
+    SOURCE: Loshchilov & Hutter (2019), algorithm 2.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._settings = kwargs
+        self._torch: dict[Any, torch.optim.AdamW] = {}
+
+    def step_module(self, key: Any, module: nn.Module, scale: Callable[[str], float]) -> None:
+        """Clip the gradients of a module, step its parameters and clear them.
+
+        key (Any): Identifies the module, whose moments are kept.
+        module (nn.Module): Gradients in place; without any, nothing happens.
+        scale (Callable[[str], float]): Learning-rate multiplier by parameter name.
+        """
+        learning = [p for p in module.parameters() if p.requires_grad]
+        if all(p.grad is None for p in learning):
+            return
+        if self._settings["grad_clip"]:
+            torch.nn.utils.clip_grad_norm_(learning, self._settings["grad_clip"])
+        inner = self._torch.get(key)
+        if inner is None or {id(p) for g in inner.param_groups for p in g["params"]} != {
+            id(p) for p in learning
+        }:
+            inner = self._torch[key] = self._make(module, scale)
+        rate = float(self.learn_rate)
+        for group in inner.param_groups:
+            group["lr"] = rate * group["scale"]
+        inner.step()
+        inner.zero_grad(set_to_none=True)
+
+    def _make(self, module: nn.Module, scale: Callable[[str], float]) -> torch.optim.AdamW:
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                decays = not any(part in name for part in _NO_DECAY)
+                groups.setdefault((scale(name), decays), []).append(parameter)
+        settings = self._settings
+        return torch.optim.AdamW(
+            [
+                {"params": params, "scale": by, "weight_decay": settings["L2"] if decays else 0.0}
+                for (by, decays), params in groups.items()
+            ],
+            betas=(settings["beta1"], settings["beta2"]),
+            eps=settings["eps"],
+            fused=True,
+        )
