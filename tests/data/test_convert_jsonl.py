@@ -1,0 +1,191 @@
+import json
+
+import pytest
+import spacy
+
+from bert_spacy.data.convert import (
+    JsonlOptions,
+    Options,
+    RowNote,
+    TextRow,
+    convert,
+    read_cluener,
+    read_jsonl,
+)
+from bert_spacy.data.docbin import read_docbin
+
+
+def write(tmp_path, rows):
+    path = tmp_path / "in.jsonl"
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def run(tmp_path, rows, read=read_jsonl, **options):
+    path = write(tmp_path, rows)
+    made = JsonlOptions(**options) if read is read_jsonl else Options()
+    items = list(read(path, made))
+    good = [item for item in items if isinstance(item, TextRow)]
+    bad = [i for i in items if not isinstance(i, (TextRow, RowNote))]
+    return good, [(item.line, item.reason) for item in bad]
+
+
+def test_kinds_of_labels(tmp_path):
+    rows = [
+        {"text": "a", "label": "x"},
+        {"text": "b", "label": 3},
+        {"text": "c", "label": ["x", "y"]},
+        {"text": "d", "label": []},
+        {"text": "e", "label": None},
+        {"text": "f", "label": True},
+        {"text": "g", "cats": {"x": 1, "y": 0.25}},
+    ]
+    good, bad = run(tmp_path, rows)
+    assert [row.cats for row in good] == [
+        {"x": 1.0},
+        {"3": 1.0},
+        {"x": 1.0, "y": 1.0},
+        {},
+        None,
+        {"true": 1.0},
+        {"x": 1.0, "y": 0.25},
+    ]
+    assert bad == [] and all(row.entities is None for row in good)
+
+
+def test_missing_gold_stays_missing_beside_rows_with_gold(tmp_path):
+    rows = [
+        {"text": "Ann sings", "label": "x"},
+        {"text": "Bob sings", "label": None, "entities": [{"start": 0, "end": 3, "label": "P"}]},
+        {"text": "Cid sings", "entities": [], "label": []},
+    ]
+    nlp = spacy.blank("en")
+    convert(nlp, "jsonl", [write(tmp_path, rows)], tmp_path / "o.spacy")
+    docs = list(read_docbin(tmp_path / "o.spacy", nlp.vocab))
+    assert [doc.cats for doc in docs] == [{"x": 1.0}, {}, {"x": 0.0}]
+    assert [[t.ent_iob_ for t in doc] for doc in docs] == [["", ""], ["B", "O"], ["O", "O"]]
+
+
+def test_other_field_names_and_label_map(tmp_path):
+    (tmp_path / "map").write_text("no\nyes\n")
+    rows = [{"sentence": "a", "gold": 1}, {"sentence": "b", "gold": 2}]
+    good, bad = run(
+        tmp_path, rows, text_field="sentence", label_field="gold", label_map=tmp_path / "map"
+    )
+    assert [row.cats for row in good] == [{"yes": 1.0}]
+    assert bad == [(2, "label '2' is not in the label map")]
+
+
+@pytest.mark.parametrize("field", ["entities", "spans", "label"])
+def test_entities_as_objects_and_as_lists(tmp_path, field):
+    rows = [
+        {"text": "Ann sings", field: [{"start": 0, "end": 3, "label": "P", "token_start": 0}]},
+        {"text": "Bob sings", field: [[0, 3, "P"]]},
+    ]
+    good, bad = run(tmp_path, rows)
+    assert [row.entities for row in good] == [[(0, 3, "P")]] * 2 and bad == []
+
+
+def test_bad_lines_name_line_and_column(tmp_path):
+    rows = [
+        '{"text": "a" "label": 1}',
+        "[1, 2]",
+        {"text": "", "label": 1},
+        {"label": 1},
+        {"text": 5, "label": 1},
+        {"text": "a"},
+        '{"text": "a\\ud800", "label": 1}',
+        {"text": "a", "label": {"x": 1}},
+        {"text": "a", "label": " "},
+        {"text": "a", "cats": {"x": 2}},
+        {"text": "a", "entities": [{"start": 0, "end": 5, "label": "P"}]},
+        {"text": "a", "entities": [{"start": 0, "label": "P"}]},
+        {"text": "a", "entities": {"start": 0}},
+        {"text": "a", "spans": [[0, 1]]},
+        "[" * 100_000,
+        {"text": "good", "label": 1},
+    ]
+    good, bad = run(tmp_path, rows)
+    assert [row.line for row in good] == [16]
+    assert [line for line, _ in bad] == list(range(1, 16))
+    assert bad[0][1] == "not JSON: Expecting ',' delimiter at column 14"
+    assert "list" in bad[1][1] and bad[6][1] == "the text holds a lone surrogate"
+
+
+def test_bytes_that_are_not_utf8(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"text": "a", "label": 1}\n\n{"text": "\xff", "label": 1}\n')
+    items = list(read_jsonl(path, JsonlOptions()))
+    assert isinstance(items[0], TextRow) and str(items[1]) == f"{path}:3: not valid UTF-8"
+
+
+def test_control_characters_move_the_offsets(tmp_path):
+    rows = [{"text": "\x00Hi \x07Ann\x08a Lee\n", "entities": [[5, 14, "P"]]}]
+    good, bad = run(tmp_path, rows)
+    (row,) = good
+    assert row.text == "Hi Anna Lee\n" and bad == []
+    start, end, _ = row.entities[0]
+    assert row.text[start:end] == "Anna Lee"[: end - start] and (start, end) == (3, 11)
+
+
+def test_entity_that_cuts_a_token_is_reported_and_the_rest_kept(tmp_path):
+    rows = [{"text": "Anna Lee sings", "entities": [[0, 2, "P"], [5, 8, "P"]]}]
+    nlp = spacy.blank("en")
+    problems = []
+    summary = convert(
+        nlp, "jsonl", [write(tmp_path, rows)], tmp_path / "o.spacy", on_problem=problems.append
+    )
+    (doc,) = read_docbin(tmp_path / "o.spacy", nlp.vocab)
+    assert [ent.text for ent in doc.ents] == ["Lee"]
+    assert len(problems) == len(summary.bad) == summary.n_rows == 1
+    assert "cuts a token" in problems[0].reason and "entities" not in doc.spans
+
+
+def test_cluener_offsets_are_inclusive_and_a_surface_may_stand_twice(tmp_path):
+    text = "北京人爱北京"
+    rows = [{"text": text, "label": {"address": {"北京": [[0, 1], [4, 5]]}}}, {"text": "无"}]
+    good, bad = run(tmp_path, rows, read_cluener)
+    assert good[0].entities == [(0, 2, "address"), (4, 6, "address")] and bad == []
+    assert good[1].entities is None
+
+
+def test_cluener_wrong_offsets_cost_the_entity_and_not_the_row(tmp_path):
+    label = {"name": {"张三": [[1, 2], [0, 1], [-2, -1], [0], "x"], "": [[3, 2]]}}
+    good, bad = run(tmp_path, [{"text": "张三好人", "label": label}], read_cluener)
+    assert good[0].entities == [(0, 2, "name")]
+    assert len(bad) == 4 and "三好" in bad[0][1]
+    assert all("left out" in reason for _, reason in bad)
+
+
+def test_cluener_bad_labels(tmp_path):
+    rows = [
+        {"text": "a", "label": []},
+        {"text": "a", "label": {"x": [[0, 0]]}},
+        {"text": "a", "label": {"": {}}},
+    ]
+    good, bad = run(tmp_path, rows, read_cluener)
+    assert good == [] and [line for line, _ in bad] == [1, 2, 3]
+
+
+def test_nested_entities_keep_the_longest_and_all_in_a_group(tmp_path):
+    label = {"company": {"北京银行": [[0, 3]]}, "address": {"北京": [[0, 1]]}, "x": {"行长": [[3, 4]]}}
+    rows = [
+        {"text": "北京银行长", "label": label},
+        {"text": "北京", "label": {"address": {"北京": [[0, 1]]}}},
+    ]
+    nlp = spacy.blank("zh")
+    problems = []
+    summary = convert(
+        nlp, "cluener", [write(tmp_path, rows)], tmp_path / "o.spacy", on_problem=problems.append
+    )
+    first, second = read_docbin(tmp_path / "o.spacy", nlp.vocab)
+    assert [(e.text, e.label_) for e in first.ents] == [("北京银行", "company")]
+    assert {(s.text, s.label_) for s in first.spans["entities"]} == {
+        ("北京银行", "company"),
+        ("北京", "address"),
+        ("行长", "x"),
+    }
+    assert "entities" not in second.spans
+    assert summary.notes == {"overlap": 1} and not summary.bad
+    assert [problem.line for problem in problems] == [1]
