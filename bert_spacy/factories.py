@@ -33,6 +33,8 @@ freeze = "none"
 dropout = null
 layerwise_decay = 1.0
 
+[bert_textcat]
+
 [bert_textcat.scorer]
 @scorers = "bert-spacy.textcat_scorer.v1"
 
@@ -45,6 +47,8 @@ lr_multiplier = 1.0
 [bert_textcat.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
 upstream = "*"
+
+[bert_ner]
 
 [bert_ner.scorer]
 @scorers = "bert-spacy.ner_scorer.v1"

@@ -159,7 +159,7 @@ def autocast(enabled: bool, device: torch.device) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     # Task heads that stay unused are expected, not worth a warning each time.
-    logger = logging.getLogger("transformers.modeling_utils")
+    logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

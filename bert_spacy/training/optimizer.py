@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from spacy.util import registry
 from thinc.api import Optimizer
-from thinc.schedules import Schedule
+from thinc.optimizers import FloatOrSeq
 from torch import nn
 
 from ..errors import Errors
@@ -17,7 +17,7 @@ _NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.")
 
 @registry.optimizers("bert-spacy.AdamW.v1")
 def create_adamw_v1(
-    learn_rate: float | list[float] | Schedule = 5e-5,
+    learn_rate: FloatOrSeq = 5e-5,
     weight_decay: float = 0.01,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -26,7 +26,7 @@ def create_adamw_v1(
 ) -> "AdamW":
     """Create AdamW with decoupled decay, none on biases and LayerNorm.
 
-    learn_rate (float | Schedule): Rate of the encoder; heads multiply it.
+    learn_rate (float | Iterable[float]): Rate, or a schedule of it, of the encoder; heads multiply it.
     weight_decay (float): Decoupled decay.
     beta1 (float): Decay of the first moment.
     beta2 (float): Decay of the second moment.
@@ -87,7 +87,7 @@ class AdamW(Optimizer):
             id(p) for p in learning
         }:
             inner = self._torch[key] = self._make(module, scale)
-        rate = float(self.learn_rate)
+        rate = float(self.learn_rate)  # type: ignore[arg-type]
         for group in inner.param_groups:
             group["lr"] = rate * group["scale"]
         inner.step()
