@@ -209,11 +209,6 @@ class Errors(metaclass=_Coded):
         "Leave out what it does not take."
     )
 
-    B450 = (
-        "There is no .spacy file at {path}. Make one with `python -m bert_spacy convert`, "
-        "or correct the path in [corpora]."
-    )
-
     # 5xx scoring and training
     B520 = (
         "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
@@ -241,6 +236,14 @@ class Errors(metaclass=_Coded):
         "Give the input of the interrupted run, or leave --resume out to start again."
     )
     B623 = "The output would overwrite the input {path}. Choose another output."
+    B630 = (
+        "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
+        "if [training.logger] has an output_file."
+    )
+    B631 = (
+        "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
+        "the pipeline {pipes} predicts. Give a file with gold categories, entities or answers."
+    )
 
     # 8xx weights and files
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."

@@ -1,0 +1,1 @@
+"""Reports on trained pipelines: results as plain data, drawn as one HTML page."""

@@ -1,0 +1,100 @@
+"""Run a pipeline on gold Docs and collect its results."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..data.pairs import get_segments, make_segments
+from ..scoring.ner import score_ner
+from ..scoring.qa import QA_SCORES, score_qa
+from ..scoring.textcat import score_textcat
+from ..types import SEGMENTS
+from .classes import ClassResults, class_results
+from .curves import Curves
+from .entities import EntityResults, entity_results
+from .questions import QuestionResults, question_results
+
+CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
+ENTS_SUMMARY = ("ents_p", "ents_r", "ents_f")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All results of a pipeline; None where pipeline or gold have nothing.
+
+    name (str): Name of the pipeline.
+    pipes (list[str]): Names of its components.
+    n_docs (int): Docs read.
+    summary (dict[str, float]): Overall scores by spaCy's names, 0..1.
+    """
+
+    name: str
+    pipes: list[str]
+    n_docs: int
+    summary: dict[str, float]
+    classes: ClassResults | None
+    entities: EntityResults | None
+    questions: QuestionResults | None
+    curves: Curves | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to compare."""
+        return not (self.classes or self.entities or self.questions)
+
+
+def analyse(
+    nlp: Language,
+    references: Iterable[Doc],
+    *,
+    curves: Curves | None = None,
+    batch_size: int | None = None,
+) -> Analysis:
+    """Run a pipeline on gold Docs and compare.
+
+    nlp (Language): The pipeline.
+    references (Iterable[Doc]): The gold Docs.
+    curves (Curves): Learning curves to pass on.
+    batch_size (int): Docs per batch; the pipeline's own if None.
+    RETURNS (Analysis): The results.
+    """
+    references = list(references)
+    inputs = (make_input(nlp, doc) for doc in references)
+    predicted = nlp.pipe(inputs, batch_size=batch_size)
+    examples = [Example(*docs) for docs in zip(predicted, references)]
+    classes = class_results(examples)
+    entities = entity_results(examples)
+    questions = question_results(examples)
+    summary: dict[str, float] = {}
+    if classes:
+        labels = [row.label for row in classes.rows]
+        scores = score_textcat(examples, labels=labels, multi_label=not classes.is_exclusive)
+        summary.update(_pick(scores, CATS_SUMMARY))
+    if entities:
+        summary.update(_pick(score_ner(examples), ENTS_SUMMARY))
+    if questions:
+        summary.update(_pick(score_qa(examples), QA_SCORES))
+    name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
+    pipes = list(nlp.pipe_names)
+    return Analysis(name, pipes, len(references), summary, classes, entities, questions, curves)
+
+
+def make_input(nlp: Language, reference: Doc) -> Doc:
+    """Make the Doc to predict on, with the text and segments of a gold Doc, and no gold.
+
+    nlp (Language): Its tokenizer is used.
+    reference (Doc): The gold Doc.
+    RETURNS (Doc): The Doc.
+    """
+    if SEGMENTS not in reference.spans:
+        return nlp.make_doc(reference.text)
+    segments = get_segments(reference)
+    return make_segments(nlp, [s.text for s in segments], [s.label_ for s in segments])
+
+
+def _pick(scores: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+    return {name: float(scores[name]) for name in names if scores[name] is not None}

@@ -1,0 +1,94 @@
+"""Draw the charts as PNG files, with matplotlib."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..util import atomic_file
+from .analysis import Analysis
+from .render import cut_matrix
+
+# Labels beyond Latin script may have no glyphs in the installed fonts.
+LAST_LATIN = 0x24F
+DPI = 150
+
+
+def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
+    """Draw confusion matrix, calibration and learning curves.
+
+    analysis (Analysis): The results.
+    folder (Path): Where the files go.
+    RETURNS (list[Path]): The files written: those for which there are results.
+    """
+    figures: dict[str, Figure] = {}
+    classes, curves = analysis.classes, analysis.curves
+    if classes and classes.is_exclusive:
+        figures["confusion"] = _confusion(*cut_matrix(classes))
+        figures["calibration"] = _calibration(
+            [b.confidence for b in classes.bins], [b.accuracy for b in classes.bins]
+        )
+    if curves:
+        figures["scores"] = _lines({"score": curves.scores["score"]}, "score")
+        if curves.losses:
+            figures["losses"] = _lines(curves.losses, "loss")
+    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Return the names, or numbers from 1 where a font may lack their letters."""
+    if all(ord(char) <= LAST_LATIN for name in names for char in name):
+        # A dollar sign would start a formula.
+        return [name.replace("$", r"\$") for name in names]
+    return [str(number) for number in range(1, len(names) + 1)]
+
+
+def _confusion(labels: Sequence[str], matrix: NDArray[np.int64]) -> Figure:
+    side = max(4.0, 0.4 * len(labels) + 2)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(
+        matrix / matrix.sum(axis=1, keepdims=True).clip(min=1), cmap="Blues", vmin=0, vmax=1
+    )
+    names = plain_names(labels)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    is_numbered = names == plain_names(["\uffff"] * len(names))
+    where = " (numbers: rows of the label table)" if is_numbered else ""
+    axes.set(xlabel="predicted", ylabel=f"gold{where}")
+    for i, row in enumerate(matrix):
+        for j, count in enumerate(row):
+            if count:
+                color = "white" if count > row.sum() / 2 else "black"
+                axes.text(j, i, str(count), ha="center", va="center", color=color, fontsize=7)
+    return figure
+
+
+def _calibration(confidences: Sequence[float], accuracies: Sequence[float]) -> Figure:
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], linestyle="--", color="gray")
+    axes.plot(confidences, accuracies, marker="o")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="accuracy")
+    return figure
+
+
+def _lines(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str) -> Figure:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in zip(plain_names(list(curves)), curves.values()):
+        axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=name)
+    axes.set(xlabel="step", ylabel=ylabel)
+    axes.legend()
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    with atomic_file(path, mode="wb") as file_:
+        file_.write(buffer.getvalue())
+    return path

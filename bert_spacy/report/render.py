@@ -1,0 +1,149 @@
+"""Lay out the results of a pipeline as one HTML page."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .analysis import Analysis
+from .classes import ClassResults, ClassRow
+from .curves import Curves
+from .entities import EntityResults
+from .html import example, highlight, note, page, paragraph, table
+from .questions import QuestionGroup, QuestionResults
+from .svg import lines_svg, matrix_svg, reliability_svg
+
+N_EXAMPLES = 10
+N_CONFUSIONS = 25
+MAX_MATRIX = 40
+OTHERS = "(others)"
+
+# Id, heading, markup.
+Section = tuple[str, str, str]
+
+
+def render(analysis: Analysis) -> str:
+    """Make the page.
+
+    analysis (Analysis): The results.
+    RETURNS (str): An HTML document that needs no other file; it has the
+        sections for which there are results.
+    """
+    sections: list[Section] = [("summary", "Summary", _summary(analysis))]
+    if analysis.classes:
+        sections += _class_sections(analysis.classes)
+    if analysis.entities:
+        sections += _entity_sections(analysis.entities)
+    if analysis.questions:
+        sections += _question_sections(analysis.questions)
+    if analysis.curves:
+        sections.append(("curves", "Learning curves", _curves(analysis.curves)))
+    return page(f"Report on {analysis.name}", sections)
+
+
+def cut_matrix(results: ClassResults) -> tuple[list[str], NDArray[np.int64]]:
+    """Return labels and matrix; of very many labels the rarest are put together."""
+    if len(results.labels) <= MAX_MATRIX:
+        return results.labels, results.matrix
+    support = results.matrix.sum(axis=1)
+    kept = np.sort(np.argsort(-support, kind="stable")[: MAX_MATRIX - 1])
+    groups = np.full(len(results.labels), len(kept))
+    groups[kept] = np.arange(len(kept))
+    matrix = np.zeros((MAX_MATRIX, MAX_MATRIX), dtype="int64")
+    np.add.at(matrix, (groups[:, None], groups[None, :]), results.matrix)
+    return [*(results.labels[i] for i in kept), OTHERS], matrix
+
+
+def _summary(analysis: Analysis) -> str:
+    facts = f"{analysis.n_docs} texts. Components: {', '.join(analysis.pipes)}. Values in percent."
+    return note(facts) + table(["Score", "Value"], list(analysis.summary.items()))
+
+
+def _class_sections(results: ClassResults) -> Iterator[Section]:
+    yield "classes", "Labels", note(f"{results.n_texts} texts with gold.") + _prf(results.rows)
+    if not results.is_exclusive:
+        return
+    labels, matrix = cut_matrix(results)
+    markup = f'<div class="wide">{matrix_svg(labels, matrix)}</div>'
+    if OTHERS in labels and OTHERS not in results.labels:
+        rest = len(results.labels) - len(labels) + 1
+        markup += note(f"The {rest} rarest labels are put together as {OTHERS}.")
+    yield "confusion", "Confusion matrix", markup
+    share = f"{100 * results.calibration_error:.2f}"
+    markup = note(f"Expected calibration error: {share} percent, over {len(results.bins)} bins.")
+    rows = [(b.confidence, b.accuracy, b.count) for b in results.bins]
+    markup += reliability_svg(results.bins)
+    markup += table(["Mean probability", "Accuracy", "Texts"], rows)
+    yield "calibration", "Calibration", markup
+    if results.mistakes:
+        boxes = [
+            example(
+                f"gold: {m.gold} · predicted: {m.predicted} ({100 * m.probability:.1f} %)",
+                [("", paragraph(m.text))],
+            )
+            for m in results.mistakes[:N_EXAMPLES]
+        ]
+        yield "class-examples", "Most confident mistakes", "".join(boxes)
+
+
+def _entity_sections(results: EntityResults) -> Iterator[Section]:
+    yield "entities", "Entity types", _prf(results.rows)
+    if not results.confusions:
+        return
+    rows = [
+        (c.kind, c.gold or None, c.predicted or None, c.count, c.example[:80])
+        for c in results.confusions[:N_CONFUSIONS]
+    ]
+    header = ["Kind", "Gold", "Predicted", "Count", "Example"]
+    yield "entity-errors", "Entity errors", table(header, rows)
+    boxes = []
+    for doc in results.docs[:N_EXAMPLES]:
+        first = doc.errors[0].gold or doc.errors[0].predicted
+        focus = first[0] if first else 0
+        blocks = [
+            ("gold", highlight(doc.text, doc.gold, focus)),
+            ("predicted", highlight(doc.text, doc.predicted, focus)),
+        ]
+        boxes.append(example(f"{len(doc.errors)} errors", blocks))
+    yield "entity-examples", "Texts with most entity errors", "".join(boxes)
+
+
+def _question_sections(results: QuestionResults) -> Iterator[Section]:
+    markup = _groups("Questions", results.groups) + _groups("Length", results.by_length)
+    yield "questions", "Question answering", markup
+    if not results.docs:
+        return
+    boxes = []
+    for doc in results.docs[:N_EXAMPLES]:
+        golds = " / ".join(dict.fromkeys(doc.golds)) or "no answer"
+        predicted = doc.predicted or "no answer"
+        blocks = [
+            (f"{name}: {answer}", highlight(doc.context, places, places[0][0] if places else 0))
+            for name, answer, places in (
+                ("gold", golds, doc.gold_places),
+                ("predicted", predicted, doc.predicted_places),
+            )
+        ]
+        boxes.append(example(f"{doc.question} (F1 {100 * doc.f1:.1f})", blocks))
+    yield "question-examples", "Worst answers", "".join(boxes)
+
+
+def _curves(curves: Curves) -> str:
+    total = {"score": curves.scores["score"]}
+    others = {name: points for name, points in curves.scores.items() if name != "score"}
+    markup = "<h3>Score</h3>" + lines_svg(total, "Score")
+    if others:
+        markup += "<h3>Scores in percent</h3>" + lines_svg(others, "Scores in percent")
+    if curves.losses:
+        markup += "<h3>Losses</h3>" + lines_svg(curves.losses, "Losses")
+    return markup
+
+
+def _prf(rows: list[ClassRow]) -> str:
+    cells = [(row.label, row.precision, row.recall, row.f1, row.support) for row in rows]
+    return table(["Label", "Precision", "Recall", "F1", "Support"], cells)
+
+
+def _groups(title: str, groups: list[QuestionGroup]) -> str:
+    rows = [(group.name, group.exact, group.f1, group.count) for group in groups]
+    return table([title, "Exact match", "F1", "Count"], rows)
