@@ -169,7 +169,11 @@ def test_cluener_bad_labels(tmp_path):
 
 
 def test_nested_entities_keep_the_longest_and_all_in_a_group(tmp_path):
-    label = {"company": {"北京银行": [[0, 3]]}, "address": {"北京": [[0, 1]]}, "x": {"行长": [[3, 4]]}}
+    label = {
+        "company": {"北京银行": [[0, 3]]},
+        "address": {"北京": [[0, 1]]},
+        "x": {"行长": [[3, 4]]},
+    }
     rows = [
         {"text": "北京银行长", "label": label},
         {"text": "北京", "label": {"address": {"北京": [[0, 1]]}}},

@@ -137,7 +137,10 @@ def test_bad_questions_name_their_place(tmp_path):
         ('{"data": [{"title": "t"}]}', "data[0]"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', "data[0].paragraphs[0]"),
         ('{"data": [{"paragraphs": [{"context": "c"}]}]}', "data[0].paragraphs[0]"),
-        ('{"data": [{"paragraphs": [{"context": "\\ud800", "qas": []}]}]}', "data[0].paragraphs[0]"),
+        (
+            '{"data": [{"paragraphs": [{"context": "\\ud800", "qas": []}]}]}',
+            "data[0].paragraphs[0]",
+        ),
         ('{"data":\n [1,,2]}', 2),
         ("", 1),
         ("[" * 100_000, 1),

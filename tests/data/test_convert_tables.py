@@ -86,7 +86,9 @@ def test_byte_order_mark_is_removed_and_other_odd_characters_stay(tmp_path):
 
 
 def test_every_kind_of_bad_row_is_reported(tmp_path):
-    content = b"a\tgood one\n\na\nb\t\n\tno label\na\tb\tc\na\t\xff\xfe\nb\t \x00 \na\tgood two\n\n\n"
+    content = (
+        b"a\tgood one\n\na\nb\t\n\tno label\na\tb\tc\na\t\xff\xfe\nb\t \x00 \na\tgood two\n\n\n"
+    )
     rows, bad, _ = run(read_tsv, tmp_path, content)
     assert rows == [(1, "good one", "a"), (9, "good two", "a")]
     assert bad == [
