@@ -25,7 +25,7 @@ def matrix_svg(labels: Sequence[str], matrix: NDArray[np.int64]) -> str:
     RETURNS (str): An SVG element.
     """
     n = len(labels)
-    margin = min(max((_width(label) for label in labels), default=0.0), 220.0) + 30
+    margin = min(max((_width(label) for label in labels), default=0.0), 220.0) + 44
     size = margin + n * CELL + 10
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     parts = [_text(margin + n * CELL / 2, 14, "predicted", "middle")]
