@@ -1,10 +1,12 @@
 import json
 import os
+from inspect import signature
 
 import pytest
 import spacy
 from typer.testing import CliRunner
 
+from bert_spacy.cli import convert as convert_command
 from bert_spacy.cli.app import app
 from bert_spacy.cli.convert import MAX_SHOWN, make_options
 from bert_spacy.data.convert import FORMATS, convert, find_files
@@ -155,18 +157,11 @@ def test_quoted_surrogates_can_be_printed(tmp_path):
 
 
 def test_every_option_of_every_format_is_on_the_command_line():
-    parameters = {p.name for c in app.registered_commands if c.name == "convert"
-                  for p in [*_parameters(c.callback)]}  # fmt: skip
-    for name in FORMATS:
-        fields = getattr(FORMATS[name].options, "__dataclass_fields__", {})
-        assert set(fields) <= parameters
-        make_options(name, {})
-
-
-def _parameters(callback):
-    from inspect import signature
-
-    return signature(callback).parameters.values()
+    parameters = set(signature(convert_command.convert_cli).parameters)
+    for name, format_ in FORMATS.items():
+        assert set(getattr(format_.options, "__dataclass_fields__", ())) <= parameters
+        assert isinstance(make_options(name, {}), format_.options)
+    assert ", ".join(FORMATS) == convert_command._KNOWN
 
 
 def test_unknown_options_name_the_allowed_ones():
