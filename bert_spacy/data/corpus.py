@@ -9,9 +9,8 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from spacy.util import registry
 
-from ..errors import Errors
 from ..types import SEGMENTS
-from .docbin import read_docs
+from .docbin import SUFFIX, read_docbin
 from .pairs import get_segments, mark_segments
 
 
@@ -67,15 +66,15 @@ class Corpus:
 
         nlp (Language): The pipeline whose tokenizer makes the predicted Docs.
         YIELDS (Example): In file order, or shuffled shard by shard.
-        RAISES (ValueError): B450 if there is no `.spacy` file; an error of
-            `read_docs` if a file is damaged.
+        RAISES (ValueError): B413 if there is no `.spacy` file; B414 if one is
+            damaged.
         """
         shards = self.find_shards()
         if self.shuffle:
             self._random.shuffle(shards)
         n = 0
         for shard in shards:
-            docs: Iterable[Doc] = read_docs(shard, nlp.vocab)
+            docs: Iterable[Doc] = read_docbin(shard, nlp.vocab)
             if self.shuffle:
                 docs = list(docs)
                 self._random.shuffle(docs)
@@ -89,10 +88,8 @@ class Corpus:
         """Return all files, those of a folder in the order of their names."""
         found = []
         for path in map(Path, self.paths):
-            inside = sorted(path.rglob("*.spacy")) if path.is_dir() else [path]
-            if not inside or not inside[0].exists():
-                raise ValueError(Errors.B450.format(path=path))
-            found.extend(inside)
+            # A folder without shards stays, for the reader to complain about.
+            found.extend(sorted(path.rglob(f"*{SUFFIX}")) or [path])
         return found
 
     def _make_example(self, nlp: Language, reference: Doc) -> Example:

@@ -1,0 +1,177 @@
+"""The same tasks through this package: `.spacy` files, `spacy train`, `spacy.load`, `nlp.pipe`."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.cli.train import train
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin, Span
+from spacy.util import filter_spans, load_model_from_config
+from thinc.api import Config
+
+from benchmarks.metrics import tune_threshold
+from benchmarks.tasks import QuestionItem, Score, TagItem, Task, TextItem, encoder_rate
+from bert_spacy.data.pairs import make_question, set_gold_answers
+
+BATCH_SIZE = 16
+COMPONENTS = {"classify": "bert_textcat", "tag": "bert_ner", "answer": "bert_qa"}
+SCORES = {"classify": "cats_score", "tag": "ents_f", "answer": "qa_f1"}
+
+CONFIG = """
+[nlp]
+lang = "en"
+pipeline = ["bert_encoder", "head"]
+batch_size = 256
+
+[components]
+
+[components.bert_encoder]
+factory = "bert_encoder"
+
+[components.bert_encoder.model]
+@architectures = "bert-spacy.BertEncoder.v1"
+mixed_precision = true
+
+[components.head]
+
+[corpora]
+
+[corpora.train]
+@readers = "bert-spacy.Corpus.v1"
+
+[corpora.dev]
+@readers = "bert-spacy.Corpus.v1"
+
+[training]
+max_epochs = 0
+patience = 0
+dropout = 0.1
+
+[training.batcher]
+@batchers = "bert-spacy.batch_by_pieces.v1"
+size = 16
+
+[training.optimizer]
+@optimizers = "bert-spacy.AdamW.v1"
+
+[training.optimizer.learn_rate]
+@schedules = "warmup_linear.v1"
+
+[training.score_weights]
+"""
+
+
+def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[Score, Score]:
+    """Fine-tune on train, choose the epoch on dev, and score dev and test.
+
+    task (Task): The task.
+    splits (dict[str, list]): Items for "train", "dev" and "test".
+    weights (str): Alias, folder or hub name of the encoder.
+    seed (int): Fixes the head's first weights, the order and the dropout.
+    RETURNS (tuple[Score, Score]): Scores on dev and test at the best epoch.
+    """
+    items = [item for item in splits["train"] if getattr(item, "is_trainable", True)]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        blank = spacy.blank(language(weights))
+        for name, part in (("train", items), ("dev", splits["dev"])):
+            docs = [make_gold(blank, item) for item in part]
+            DocBin(docs=docs).to_disk(root / f"{name}.spacy")
+        config = make_config(task, weights, seed, root, len(items))
+        filled = load_model_from_config(config, auto_fill=True).config
+        filled.to_disk(root / "config.cfg")
+        train(root / "config.cfg", root / "out")
+        nlp = spacy.load(root / "out" / "model-best")
+    dev = predict(nlp, task, splits["dev"], is_dev=True)
+    test = predict(nlp, task, splits["test"])
+    return task.score(splits["dev"], dev), task.score(splits["test"], test)
+
+
+def language(weights: str) -> str:
+    """Give the language code that an alias ends in."""
+    return "zh" if weights.endswith("zh") else "en"
+
+
+def make_config(task: Task, weights: str, seed: int, root: Path, n_items: int) -> Config:
+    """Fill in the training config of one run.
+
+    task (Task): The task.
+    weights (str): Alias of the encoder.
+    seed (int): Seed.
+    root (Path): Folder with train.spacy and dev.spacy.
+    n_items (int): Training items.
+    RETURNS (Config): For `spacy train`.
+    """
+    config = Config().from_str(CONFIG)
+    head = COMPONENTS[task.kind]
+    per_epoch = -(-n_items // BATCH_SIZE)
+    steps = task.epochs * per_epoch
+    config["nlp"]["lang"] = language(weights)
+    config["nlp"]["pipeline"] = ["bert_encoder", head]
+    encoder = config["components"]["bert_encoder"]["model"]
+    encoder.update(name=weights, window=task.max_pieces)
+    del config["components"]["head"]
+    config["components"][head] = {"factory": head}
+    if task.kind == "answer":
+        # 128 pieces of overlap, as in the plain recipe.
+        encoder["stride"] = task.max_pieces - 128 - 32
+        config["components"][head]["max_answer_tokens"] = task.max_answer
+        # A batch holds as many pieces as one of 16 full windows.
+        config["training"]["batcher"]["max_pieces"] = BATCH_SIZE * task.max_pieces
+    for name in ("train", "dev"):
+        config["corpora"][name]["path"] = str(root / f"{name}.spacy")
+    config["training"].update(seed=seed, max_steps=steps, eval_frequency=per_epoch)
+    config["training"]["optimizer"]["learn_rate"].update(
+        initial_rate=encoder_rate(weights), warmup_steps=max(1, steps // 10), total_steps=steps
+    )
+    config["training"]["score_weights"] = {SCORES[task.kind]: 1.0}
+    return config
+
+
+def make_gold(nlp: Language, item: Any) -> Doc:
+    """Make the gold Doc of an item."""
+    if isinstance(item, TextItem):
+        doc = nlp.make_doc(item.text)
+        doc.cats = {item.label: 1.0}
+    elif isinstance(item, TagItem):
+        doc = make_doc(nlp, item)
+        doc.set_ents(
+            filter_spans([Span(doc, a, b, label=label) for a, b, label in item.flat_spans()]),
+            default="outside",
+        )
+    else:
+        doc = make_question(nlp, item.question, item.context)
+        answers = [{"text": t, "start": s, "end": s + len(t)} for t, s in item.answers]
+        set_gold_answers(doc, answers, item.id)
+    return doc
+
+
+def make_doc(nlp: Language, item: Any) -> Doc:
+    """Make the Doc that a trained pipeline is given."""
+    if isinstance(item, TextItem):
+        return nlp.make_doc(item.text)
+    if isinstance(item, QuestionItem):
+        return make_question(nlp, item.question, item.context)
+    if nlp.lang == "zh":
+        return Doc(nlp.vocab, words=item.words, spaces=[False] * len(item.words))
+    return Doc(nlp.vocab, words=item.words)
+
+
+def predict(nlp: Language, task: Task, items: list, is_dev: bool = False) -> list[Any]:
+    """Predict one label, list of spans or answer text per item."""
+    docs = (make_doc(nlp, item) for item in items)
+    if task.kind == "classify":
+        return [max(doc.cats, key=doc.cats.__getitem__) for doc in nlp.pipe(docs)]
+    if task.kind == "tag":
+        return [[(e.start, e.end, e.label_) for e in doc.ents] for doc in nlp.pipe(docs)]
+    qa: Any = nlp.get_pipe("bert_qa")
+    if task.has_null and is_dev:
+        qa.cfg["null_threshold"] = float("inf")
+        done = list(nlp.pipe(docs))
+        texts = [doc._.answers[0].text for doc in done]
+        gaps = [doc.spans["answers"].attrs["null_score"] for doc in done]
+        qa.cfg["null_threshold"] = tune_threshold([item.texts for item in items], texts, gaps)
+        return predict(nlp, task, items)
+    return [doc._.answers[0].text if doc._.answers else "" for doc in nlp.pipe(docs)]
