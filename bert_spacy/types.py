@@ -151,8 +151,8 @@ class EncoderBatch:
     def rows(self, index: Ints, apply: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Gather rows of `hidden` and apply a row-wise function to them.
 
-        index (Ints): Rows wanted, in ascending order; negative ones give zeros.
-            Shape (N,).
+        index (Ints): Rows wanted, roughly in ascending order; negative ones give
+            zeros. Shape (N,).
         apply (Callable): A row-wise function, such as a linear layer, (n, H) to
             (n, K). Applied block by block when the rows lie on disk, so that
             all of them never lie in memory together.
@@ -165,7 +165,7 @@ class EncoderBatch:
         for start in range(0, len(index), self.block):
             part = index[start : start + self.block]
             inside = part[part >= 0]
-            low, high = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+            low, high = (int(inside.min()), int(inside.max()) + 1) if len(inside) else (0, 0)
             taken = gather_rows(self.hidden.read(low, high), np.where(part >= 0, part - low, -1))
             parts.append(taken if apply is None else apply(taken))
         if parts:
@@ -178,17 +178,18 @@ class EncoderBatch:
         layout, rows, windows = self.layout.select(docs)
         if isinstance(self.hidden, Tensor):
             hidden: Tensor | RowStore = gather_rows(self.hidden, rows)
-        elif len(rows) == self.hidden.shape[0]:
+        elif np.array_equal(rows, np.arange(self.hidden.shape[0])):
             hidden = self.hidden
         else:
-            hidden = torch.cat([self.hidden.read(int(a), int(b)) for a, b in self._ranges(docs)])
+            none = self.hidden.read(0, 0)
+            hidden = torch.cat([none, *(self.hidden.read(*ends) for ends in self._ranges(docs))])
         kept = torch.from_numpy(windows).to(self.cls.device)
         pooled = None if self.pooled is None else self.pooled[kept]
         return EncoderBatch(layout, hidden, self.cls[kept], pooled)
 
     def _ranges(self, docs: Sequence[int]) -> list[tuple[int, int]]:
         ends = self.layout.doc_pieces
-        return [(ends[i], ends[i + 1]) for i in docs]
+        return [(int(ends[i]), int(ends[i + 1])) for i in docs]
 
     @staticmethod
     def concat(batches: Sequence["EncoderBatch"]) -> "EncoderBatch":

@@ -40,6 +40,7 @@ class RowFile:
                 if high > low:
                     self._file.seek(int(rows[low]) * self.shape[1] * 4)
                     self._file.write(np.ascontiguousarray(data[low:high]).data)
+            self._file.flush()
         except OSError as err:
             folder = tempfile.gettempdir()
             raise OSError(Errors.B203.format(reason=err, folder=folder)) from err
@@ -47,7 +48,6 @@ class RowFile:
     def read(self, start: int, end: int) -> Tensor:
         """Return rows [start, end). Shape (end - start, H)."""
         width = self.shape[1] * 4
-        self._file.flush()
         data = bytearray(os.pread(self._file.fileno(), (end - start) * width, start * width))
         if not data:
             return torch.zeros((0, self.shape[1]))

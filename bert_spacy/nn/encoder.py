@@ -1,5 +1,6 @@
 """The torch encoder: a Hugging Face model, loaded, frozen, run and saved."""
 
+import inspect
 import logging
 import re
 from collections.abc import Iterator
@@ -27,7 +28,12 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.has_types = "token_type_ids" in tokenizer.model_input_names
+        # A tokenizer may offer segment ids to a model that knows none, or only one.
+        self.has_types = (
+            "token_type_ids" in tokenizer.model_input_names
+            and "token_type_ids" in inspect.signature(model.forward).parameters
+            and getattr(model.config, "type_vocab_size", 2) > 1
+        )
         self.has_pooler = getattr(model, "pooler", None) is not None
 
     @property
@@ -63,12 +69,12 @@ class TransformerEncoder(nn.Module):
         for module in self.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = rate
+            for name in ("dropout_prob", "attention_dropout"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, rate)
         for name in ("attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout"):
             if hasattr(self.model.config, name):
                 setattr(self.model.config, name, rate)
-        for module in self.model.modules():
-            if isinstance(getattr(module, "dropout_prob", None), float):
-                module.dropout_prob = rate
 
     def freeze(self, what: str | int) -> None:
         """Stop gradients of a part of the model.
@@ -117,7 +123,7 @@ def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=local)
-        except (OSError, ValueError, ImportError, KeyError, TypeError) as err:
+        except Exception as err:  # noqa: BLE001 - tokenizers raises Exception itself
             raise ValueError(Errors.B101.format(name=name, reason=_first_line(err))) from err
         if not tokenizer.is_fast:
             raise ValueError(Errors.B101.format(name=name, reason="it has no fast tokenizer"))

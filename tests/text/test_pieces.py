@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from bert_spacy.nn.encoder import clean_tokenizer
+from bert_spacy.text.pieces import encode_texts, read_template, shorten
+
+from ..tiny import ARCHITECTURES
+
+HARD = [
+    "",
+    "  \t\n ",
+    "\U0001f600",
+    "a\u200bb \u202eabc\u202c",
+    "\x00\x01a\x7f",
+    "北京 is 大",
+    "naïve ﬁne ㍿",
+    "x" * 300,
+    "☃☃ ☃",
+]
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def tokenizer(request, tiny_folder):
+    return clean_tokenizer(AutoTokenizer.from_pretrained(tiny_folder(request.param)))
+
+
+def test_template_rebuilds_what_the_tokenizer_builds(tokenizer):
+    template = read_template(tokenizer)
+    a, b = encode_texts(tokenizer, ["anna was"]), encode_texts(tokenizer, ["in paris"])
+    alone = [*template.prefix, *a.ids, *template.suffix]
+    assert alone == tokenizer("anna was")["input_ids"]
+    both = [*template.prefix, *a.ids, *template.infix, *b.ids, *template.suffix]
+    pair = tokenizer("anna was", "in paris")
+    assert both == pair["input_ids"]
+    assert template.count(np.array([1, 2])).tolist() == [
+        len(alone) - len(a.ids),
+        len(both) - len(a.ids) - len(b.ids),
+    ]
+    if "token_type_ids" in pair:
+        first = len(template.prefix) + len(a.ids) + len(template.infix)
+        kinds = [template.types[0]] * first + [template.types[1]] * (len(both) - first)
+        assert kinds == pair["token_type_ids"]
+    assert template.cls_index == 0
+
+
+def test_pieces_and_offsets_of_hard_texts(tokenizer):
+    pieces = encode_texts(tokenizer, HARD)
+    assert len(pieces.counts) == len(HARD)
+    at = 0
+    for text, count in zip(HARD, pieces.counts):
+        rows = slice(at, at + count)
+        alone = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert pieces.ids[rows].tolist() == alone
+        assert (np.diff(pieces.start[rows]) >= 0).all()
+        assert (np.diff(pieces.end[rows]) >= 0).all()
+        if count:
+            assert pieces.start[rows].min() >= 0 and pieces.end[rows].max() <= len(text)
+        at += count
+
+
+def test_no_texts_give_no_pieces(tokenizer):
+    pieces = encode_texts(tokenizer, [])
+    assert len(pieces.ids) == len(pieces.counts) == len(pieces.start) == 0
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 80))
+def test_shorten_takes_from_the_longest_first(lengths, most):
+    kept = shorten(lengths, most)
+    assert all(0 <= k <= n for k, n in zip(kept, lengths))
+    assert sum(kept) == min(sum(lengths), most)
+    cut = [k for k, n in zip(kept, lengths) if k < n]
+    whole = [k for k, n in zip(kept, lengths) if k == n]
+    if cut:
+        assert max(cut) - min(cut) <= 1
+        assert max(whole, default=0) <= max(cut) + 1

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_spacy.text.windows import pack_windows, plan_windows
+
+sizes = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 60)), min_size=1, max_size=6)
+
+
+def plan(docs, window, stride, specials=2):
+    head, body = (np.array(x, dtype=np.int64) for x in zip(*docs))
+    return plan_windows(head, body, np.full(len(docs), specials), window, stride)
+
+
+@given(sizes, st.integers(9, 24), st.integers(1, 24))
+def test_every_piece_is_given_by_the_window_whose_middle_is_nearest(docs, window, stride):
+    found = plan(docs, window, stride)
+    for doc, (head, body) in enumerate(docs):
+        mine = np.flatnonzero(found.doc == doc)
+        start, end = found.start[mine], found.end[mine]
+        own = [
+            (piece, i)
+            for i, window_number in enumerate(mine)
+            for piece in range(found.own_start[window_number], found.own_end[window_number])
+        ]
+        assert [piece for piece, _ in own] == list(range(body))  # once each
+        middle = (start + end) / 2
+        for piece, i in own:
+            assert start[i] <= piece < end[i]
+            holding = (start <= piece) & (piece < end)
+            nearest = np.abs(middle[holding] - piece - 0.5).min()
+            assert abs(middle[i] - piece - 0.5) == nearest
+
+
+@given(sizes, st.integers(9, 24), st.integers(1, 24))
+def test_windows_step_by_the_stride_and_the_last_one_is_full(docs, window, stride):
+    found = plan(docs, window, stride)
+    assert (np.diff(found.doc) >= 0).all()
+    for doc, (head, body) in enumerate(docs):
+        room = window - head - 2
+        mine = found.doc == doc
+        start, end = found.start[mine], found.end[mine]
+        assert len(start) >= 1
+        assert start[0] == 0 and end[-1] == body
+        assert (end - start == min(room, body)).all()
+        steps = np.diff(start)
+        assert (steps[:-1] == min(stride, room)).all()
+        assert (steps > 0).all() and (steps <= min(stride, room)).all()
+
+
+def test_a_doc_that_fits_or_is_empty_has_one_window():
+    found = plan([(0, 0), (0, 6), (0, 7)], window=8, stride=4)
+    assert found.doc.tolist() == [0, 1, 2, 2]
+    assert found.end.tolist() == [0, 6, 6, 7]
+    assert found.start.tolist() == [0, 0, 0, 1]
+
+
+def test_no_docs_give_no_windows():
+    none = np.zeros(0, dtype=np.int64)
+    found = plan_windows(none, none, none, 8, 4)
+    assert len(found.doc) == len(found.start) == len(found.own_end) == 0
+
+
+@pytest.mark.parametrize("window, head", [(2, 0), (8, 6), (8, 7)])
+def test_a_window_without_room_for_the_last_segment_is_refused(window, head):
+    with pytest.raises(ValueError, match=r"\[B001\]"):
+        plan([(head, 5)], window=window, stride=4)
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
+def test_groups_hold_every_window_once_within_the_budget(lengths, budget):
+    lengths = np.array(lengths, dtype=np.int64)
+    groups = pack_windows(lengths, budget)
+    joined = np.concatenate(groups) if groups else np.zeros(0, dtype=np.int64)
+    assert sorted(joined.tolist()) == list(range(len(lengths)))
+    assert (np.diff(lengths[joined]) <= 0).all()  # longest first
+    for group in groups:
+        assert len(group) == 1 or len(group) * lengths[group].max() <= budget
