@@ -63,7 +63,8 @@ class LogMass(torch.autograd.Function):
     emissions (Tensor): Scores per position; finite where padded. Shape (B, T, L).
     lengths (Tensor): Tokens per sequence, int64. Shape (B,).
     transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
-    RETURNS (Tensor): -inf without any path, 0 for an empty sequence. Shape (B,).
+    RETURNS (Tensor): -inf without any path, 0 for an empty sequence; in the working dtype.
+        Shape (B,).
 
     SOURCE: Lafferty et al. (2001), section 3 (forward-backward and expected features).
     """
@@ -81,9 +82,7 @@ class LogMass(torch.autograd.Function):
             batch = pack(emissions, lengths)
             ctx.chain = make_chain(batch, transitions, start, end)
         ctx.save_for_backward(emissions, transitions, start, end)
-        out = emissions.new_zeros(len(lengths))
-        out[batch.order] = ctx.chain.log_mass.to(out.dtype)
-        return out
+        return torch.empty_like(ctx.chain.log_mass).index_copy_(0, batch.order, ctx.chain.log_mass)
 
     @staticmethod
     @once_differentiable
@@ -92,7 +91,7 @@ class LogMass(torch.autograd.Function):
         chain = ctx.chain
         batch = chain.batch
         with torch.autocast(emissions.device.type, enabled=False):
-            weight = grad[batch.order].to(chain.log_mass.dtype)
+            weight = grad[batch.order]  # (B,)
             unary, pairs = chain.expect(weight)
             unary = unary * weight[:, None]  # (T, B, L)
             d_start = unary[:1].sum((0, 1))

@@ -1,0 +1,182 @@
+"""Tag schemes against a reader that walks tag names one by one."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_spacy.text.tags import allowed_transitions, spans_to_tags, tag_names, tags_to_spans
+
+LABELS = ["PER", "LOC", "ORG"]
+SCHEMES = ["bio", "bioes"]
+
+
+def read_names(names: list[str]) -> list[tuple[int, int, str]]:
+    """Read spans from tag names token by token, with the documented repair."""
+    spans: list[tuple[int, int, str]] = []
+    is_open = False
+    for i, name in enumerate(names):
+        if name == "O":
+            is_open = False
+            continue
+        prefix, label = name.split("-")
+        if is_open and prefix in "IE" and spans[-1][2] == label:
+            spans[-1] = (spans[-1][0], i + 1, label)
+        else:
+            spans.append((i, i + 1, label))
+        is_open = prefix in "BI"
+    return spans
+
+
+def write_names(n_tokens: int, spans, scheme: str) -> list[str]:
+    """Write tag names span by span."""
+    names = ["O"] * n_tokens
+    for start, end, label in spans:
+        inner = ["B"] + ["I"] * (end - start - 1)
+        if scheme == "bioes":
+            inner = ["S"] if end - start == 1 else [*inner[:-1], "E"]
+        names[start:end] = [f"{prefix}-{LABELS[label]}" for prefix in inner]
+    return names
+
+
+def is_legal(names: tuple[str, ...], scheme: str) -> bool:
+    """A sequence is legal if writing down what was read gives it back."""
+    spans = [(start, end, LABELS.index(label)) for start, end, label in read_names(list(names))]
+    return write_names(len(names), spans, scheme) == list(names)
+
+
+def as_tuples(spans) -> list[tuple[int, int, int]]:
+    return [tuple(row) for row in np.stack(spans, axis=1).tolist()]
+
+
+@st.composite
+def texts(draw) -> tuple[int, list[tuple[int, int, int]]]:
+    """Token count and non-overlapping spans."""
+    spans, position = [], 0
+    for _ in range(draw(st.integers(0, 5))):
+        start = position + draw(st.integers(0, 3))
+        position = start + draw(st.integers(1, 4))
+        spans.append((start, position, draw(st.integers(0, len(LABELS) - 1))))
+    return position + draw(st.integers(0, 3)), spans
+
+
+def test_tag_names():
+    assert tag_names(["x", "y"], "bio") == ["O", "B-x", "I-x", "B-y", "I-y"]
+    assert tag_names(["x"], "bioes") == ["O", "B-x", "I-x", "E-x", "S-x"]
+    assert tag_names([], "bio") == ["O"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(text=texts(), seed=st.randoms(use_true_random=False))
+def test_round_trip(scheme, text, seed):
+    n_tokens, spans = text
+    shuffled = seed.sample(spans, len(spans))
+    tags = spans_to_tags(n_tokens, shuffled, scheme)
+    names = tag_names(LABELS, scheme)
+    assert [names[tag] for tag in tags] == write_names(n_tokens, spans, scheme)
+    assert as_tuples(tags_to_spans(tags, len(LABELS), scheme)) == spans
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@settings(max_examples=300)
+@given(data=st.data())
+def test_any_tags_of_many_texts(scheme, data):
+    """Whatever the tags, texts in a row give the spans of each text alone."""
+    names = tag_names(LABELS, scheme)
+    tag = st.integers(0, len(names) - 1)
+    rows = data.draw(st.lists(st.lists(tag, max_size=8), max_size=5))
+    offsets = np.cumsum([0, *map(len, rows)])
+    flat = [tag for row in rows for tag in row]
+    start, end, label = tags_to_spans(flat, len(LABELS), scheme, offsets)
+    text = np.searchsorted(offsets, start, side="right") - 1
+    base = offsets[text]
+    got = [
+        (int(i), int(s), int(e), LABELS[int(k)])
+        for i, s, e, k in zip(text, start - base, end - base, label)
+    ]
+    expected = [
+        (i, *span) for i, row in enumerate(rows) for span in read_names([names[t] for t in row])
+    ]
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("scheme", "names", "expected"),
+    [
+        ("bio", "O I-PER I-PER O", [(1, 3, 0)]),
+        ("bio", "B-PER I-LOC I-LOC", [(0, 1, 0), (1, 3, 1)]),
+        ("bio", "B-PER B-PER I-PER", [(0, 1, 0), (1, 3, 0)]),
+        ("bio", "I-PER B-PER", [(0, 1, 0), (1, 2, 0)]),
+        ("bioes", "E-PER", [(0, 1, 0)]),
+        ("bioes", "I-PER E-PER", [(0, 2, 0)]),
+        ("bioes", "B-PER O", [(0, 1, 0)]),
+        ("bioes", "B-PER I-PER", [(0, 2, 0)]),
+        ("bioes", "B-PER E-LOC", [(0, 1, 0), (1, 2, 1)]),
+        ("bioes", "B-PER E-PER E-PER", [(0, 2, 0), (2, 3, 0)]),
+        ("bioes", "S-PER I-PER E-PER", [(0, 1, 0), (1, 3, 0)]),
+        ("bioes", "B-PER S-PER E-PER", [(0, 1, 0), (1, 2, 0), (2, 3, 0)]),
+    ],
+)
+def test_repair(scheme, names, expected):
+    ids = {name: i for i, name in enumerate(tag_names(LABELS, scheme))}
+    tags = np.array([ids[name] for name in names.split()])
+    assert as_tuples(tags_to_spans(tags, len(LABELS), scheme)) == expected
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_span_crosses_texts(scheme):
+    tags = spans_to_tags(6, [(1, 5, 1)], scheme)
+    spans = as_tuples(tags_to_spans(tags, len(LABELS), scheme, [0, 3, 3, 6]))
+    assert spans == [(1, 3, 1), (3, 5, 1)]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_transitions_admit_exactly_the_legal_sequences(scheme, length):
+    names = tag_names(LABELS[:2], scheme)
+    transitions, start, end = allowed_transitions(2, scheme)
+    assert transitions.shape == (len(names), len(names))
+    assert transitions.dtype == start.dtype == end.dtype == bool
+    for path in itertools.product(range(len(names)), repeat=length):
+        has_path = start[path[0]] and end[path[-1]]
+        has_path &= all(transitions[i, j] for i, j in zip(path, path[1:]))
+        assert has_path == is_legal(tuple(names[i] for i in path), scheme), path
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_labels(scheme):
+    transitions, start, end = allowed_transitions(0, scheme)
+    assert transitions.tolist() == [[True]]
+    assert start.tolist() == end.tolist() == [True]
+    assert as_tuples(tags_to_spans([0, 0], 0, scheme)) == []
+    assert as_tuples(tags_to_spans([], 0, scheme, [0, 0])) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "spans"),
+    [
+        ("B021", [(-1, 1, 0)]),
+        ("B021", [(2, 6, 0)]),
+        ("B021", [(2, 2, 0)]),
+        ("B021", [(1, 2, -1)]),
+        ("B022", [(2, 4, 0), (0, 3, 1)]),
+        ("B022", [(0, 1, 0), (0, 1, 0)]),
+    ],
+)
+def test_bad_spans_have_codes(code, spans):
+    with pytest.raises(ValueError, match=rf"\[{code}\]"):
+        spans_to_tags(5, spans, "bio")
+
+
+def test_bad_arguments_have_codes():
+    for call in (lambda: tag_names([], "bilou"), lambda: allowed_transitions(1, "bilou")):
+        with pytest.raises(ValueError, match=r"\[B020\]"):
+            call()
+    for tags in ([0, 3], [-1], [[0, 1]]):
+        with pytest.raises(ValueError, match=r"\[B023\]"):
+            tags_to_spans(tags, 1, "bio")
+    for offsets in ([], [0, 1], [1, 2], [0, 2, 1, 2], [[0, 2]]):
+        with pytest.raises(ValueError, match=r"\[B024\]"):
+            tags_to_spans([0, 0], 1, "bio", offsets)
