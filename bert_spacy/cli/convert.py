@@ -58,6 +58,9 @@ KeepUnaligned = Annotated[
 ShardSize = Annotated[int | None, typer.Option(min=1, help="Docs per file.")]
 ErrorFile = Annotated[Path | None, typer.Option("--errors", help="Write all problems there.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")]
+AllowBad = Annotated[
+    bool, typer.Option("--allow-bad", help="Exit with 0 even if some rows are bad.")
+]
 
 
 @app.command("convert")
@@ -84,6 +87,7 @@ def convert_cli(
     shard_size: ShardSize = None,
     errors: ErrorFile = None,
     strict: Strict = False,
+    allow_bad: AllowBad = False,
 ) -> None:
     """Convert files to .spacy. Exit code 0: all rows fine, 2: some bad, 1: nothing written."""
     given = {
@@ -107,7 +111,7 @@ def convert_cli(
     n_bad = convert_files(
         format_name, inputs, output, lang, options, shard_size, errors, is_strict=strict
     )
-    if n_bad:
+    if n_bad and not allow_bad:
         raise typer.Exit(2)
 
 

@@ -1,0 +1,76 @@
+"""Score a trained pipeline on gold Docs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from wasabi import msg
+
+from .app import app
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+
+@app.command("evaluate")
+def evaluate_cli(
+    pipeline: Annotated[str, typer.Argument(help="Folder or name of a trained pipeline.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATA...", help="Gold Docs: .spacy files or folders of them."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .json file for all scores.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Docs per batch; the pipeline's own if not given.")
+    ] = None,
+    gpu_id: Annotated[int, typer.Option(help="GPU to use, -1 for the CPU.")] = -1,
+) -> None:
+    """Score a pipeline on gold Docs of one task or of several together.
+
+    Where `spacy evaluate` reads texts alone, this keeps questions apart from
+    their contexts, and shows the scores of every component. Each score counts
+    the Docs that have gold for it.
+    """
+    import spacy
+    from spacy.cli._util import setup_gpu
+
+    setup_gpu(gpu_id, silent=True)
+    try:
+        nlp = spacy.load(pipeline)
+        scores = evaluate(nlp, data, output, batch_size=batch_size)
+    except (OSError, ValueError) as err:
+        msg.fail(f"Can't evaluate {pipeline}", str(err), exits=1)
+    rows = [
+        (name, f"{value * 100:.2f}")
+        for name, value in scores.items()
+        if isinstance(value, float) and name != "speed"
+    ]
+    msg.table(rows, header=("Score", "%"), divider=True, aligns=("l", "r"))
+    if output is not None:
+        msg.good("Scores written", str(output))
+
+
+def evaluate(
+    nlp: "Language", data: list[Path], output: Path | None = None, *, batch_size: int | None = None
+) -> dict[str, Any]:
+    """Score a pipeline and write the scores as JSON.
+
+    nlp (Language): The pipeline.
+    data (list[Path]): .spacy files and folders of them.
+    output (Path): The file to write; None for no file.
+    batch_size (int): Docs per batch; the pipeline's own if None.
+    RETURNS (dict[str, Any]): Scores by spaCy's names, 0..1; None without gold.
+    RAISES (ValueError): B450 if there is no such file, B414 if one is damaged.
+    """
+    import srsly
+
+    from ..data.corpus import Corpus
+    from ..util import atomic_file
+
+    scores = nlp.evaluate(Corpus(data)(nlp), batch_size=batch_size)
+    if output is not None:
+        with atomic_file(output) as file_:
+            file_.write(srsly.json_dumps(scores, indent=2) + "\n")
+    return scores

@@ -1,0 +1,45 @@
+"""Make sure that the weights a config names are on this machine, and record what they are."""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+from wasabi import msg
+
+from bert_spacy.sources import SOURCES, alias_path, missing_parts
+from bert_spacy.util import atomic_file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="An alias, a local folder, or a name on the hub.")
+    parser.add_argument("output", type=Path, help="A .json file for the checksums.")
+    args = parser.parse_args()
+    fetch_weights(args.name, args.output)
+
+
+def fetch_weights(name: str, output: Path) -> None:
+    """Fetch the weights of an alias unless they are there, and write their checksums.
+
+    name (str): An alias, a local folder, or a name on the hub; a hub name is
+        left to transformers and recorded as it is.
+    output (Path): The .json file. It changes only if the weights do, and so
+        tells later steps of the project whether to run again.
+    """
+    folder = Path(name)
+    if name in SOURCES:
+        folder = alias_path(name)
+        if missing_parts(folder):
+            from bert_spacy.weights.fetch import fetch
+
+            fetch(name)
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    with atomic_file(output) as file_:
+        file_.write(json.dumps({"name": name, "sha256": sums}, indent=2) + "\n")
+    msg.good(f"Weights '{name}'", str(folder) if files else "to be loaded by transformers")
+
+
+if __name__ == "__main__":
+    main()
