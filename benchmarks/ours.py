@@ -8,7 +8,7 @@ import spacy
 from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
-from spacy.util import filter_spans, load_model_from_config
+from spacy.util import filter_spans, load_model_from_config, registry
 from thinc.api import Config
 
 from benchmarks.metrics import tune_threshold
@@ -79,9 +79,8 @@ def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[S
         for name, part in (("train", items), ("dev", splits["dev"])):
             docs = [make_gold(blank, item) for item in part]
             DocBin(docs=docs).to_disk(root / f"{name}.spacy")
-        config = make_config(task, weights, seed, root, len(items))
-        filled = load_model_from_config(config, auto_fill=True).config
-        filled.to_disk(root / "config.cfg")
+        config = make_config(task, weights, seed, root)
+        config.to_disk(root / "config.cfg")
         train(root / "config.cfg", root / "out")
         nlp = spacy.load(root / "out" / "model-best")
     dev = predict(nlp, task, splits["dev"], is_dev=True)
@@ -94,20 +93,17 @@ def language(weights: str) -> str:
     return "zh" if weights.endswith("zh") else "en"
 
 
-def make_config(task: Task, weights: str, seed: int, root: Path, n_items: int) -> Config:
+def make_config(task: Task, weights: str, seed: int, root: Path) -> Config:
     """Fill in the training config of one run.
 
     task (Task): The task.
     weights (str): Alias of the encoder.
     seed (int): Seed.
     root (Path): Folder with train.spacy and dev.spacy.
-    n_items (int): Training items.
     RETURNS (Config): For `spacy train`.
     """
     config = Config().from_str(CONFIG)
     head = COMPONENTS[task.kind]
-    per_epoch = -(-n_items // BATCH_SIZE)
-    steps = task.epochs * per_epoch
     config["nlp"]["lang"] = language(weights)
     config["nlp"]["pipeline"] = ["bert_encoder", head]
     encoder = config["components"]["bert_encoder"]["model"]
@@ -122,12 +118,23 @@ def make_config(task: Task, weights: str, seed: int, root: Path, n_items: int) -
         config["training"]["batcher"]["max_pieces"] = BATCH_SIZE * task.max_pieces
     for name in ("train", "dev"):
         config["corpora"][name]["path"] = str(root / f"{name}.spacy")
+    filled = load_model_from_config(config, auto_fill=True)
+    per_epoch = count_batches(filled)
+    steps = task.epochs * per_epoch
+    config = filled.config
     config["training"].update(seed=seed, max_steps=steps, eval_frequency=per_epoch)
     config["training"]["optimizer"]["learn_rate"].update(
         initial_rate=encoder_rate(weights), warmup_steps=max(1, steps // 10), total_steps=steps
     )
     config["training"]["score_weights"] = {SCORES[task.kind]: 1.0}
     return config
+
+
+def count_batches(nlp: Language) -> int:
+    """Count the batches of one pass over the training corpus of a pipeline's config."""
+    corpus = registry.resolve(nlp.config["corpora"])["train"]
+    batcher = registry.resolve({"batcher": nlp.config["training"]["batcher"]})["batcher"]
+    return sum(1 for _ in batcher(corpus(nlp)))
 
 
 def make_gold(nlp: Language, item: Any) -> Doc:
