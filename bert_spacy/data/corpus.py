@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spacy.language import Language
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
 
+from ..segments import write_segments
 from ..types import SEGMENTS
 from .docbin import SUFFIX, read_docbin
-from .pairs import get_segments, mark_segments
+from .pairs import get_segments
 
 
 @registry.readers("bert-spacy.Corpus.v1")
@@ -98,11 +99,8 @@ class Corpus:
             spaces = [bool(token.whitespace_) for token in reference]
             predicted = Doc(nlp.vocab, words=words, spaces=spaces)
             if SEGMENTS in reference.spans:
-                spans = [
-                    Span(predicted, s.start, s.end, label=s.label_)
-                    for s in reference.spans[SEGMENTS]
-                ]
-                predicted.spans[SEGMENTS] = SpanGroup(predicted, name=SEGMENTS, spans=spans)
+                spans = get_segments(reference)
+                write_segments(predicted, [len(s) for s in spans], [s.label_ for s in spans])
             return Example(predicted, reference)
         if SEGMENTS not in reference.spans:
             return Example(nlp.make_doc(reference.text), reference)
@@ -116,5 +114,5 @@ class Corpus:
             at = stop
         filled = [part for part in parts if len(part)]
         predicted = Doc.from_docs(filled, ensure_whitespace=False) if filled else Doc(nlp.vocab)
-        mark_segments(predicted, [len(p) for p in parts], [s.label_ for s in segments])
+        write_segments(predicted, [len(p) for p in parts], [s.label_ for s in segments])
         return Example(predicted, reference)

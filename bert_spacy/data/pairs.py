@@ -1,6 +1,7 @@
 """How several texts, and gold or predicted answers, live on one Doc.
 
-`doc.spans["segments"]` holds one Span per text, in order; `doc.spans["answers"]`
+`doc.spans["segments"]` holds one Span per text, in order (`get_segments` gives
+those of empty texts too); `doc.spans["answers"]`
 holds answer Spans, with the exact character offsets in its attrs. Both survive
 `DocBin`, `Doc.copy`, `nlp.pipe` and other processes without user data.
 """
@@ -13,7 +14,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors
-from ..types import ANSWERS, CONTEXT, QUESTION, SEGMENTS
+from ..segments import read_segments, write_segments
+from ..types import ANSWERS, CONTEXT, QUESTION
 
 
 @dataclass(frozen=True)
@@ -48,22 +50,8 @@ def make_segments(nlp: Language, texts: Sequence[str], labels: Sequence[str]) ->
     parts = [nlp.make_doc(text) for text in texts]
     filled = [part for part in parts if len(part)]
     doc = Doc.from_docs(filled, ensure_whitespace=True) if filled else nlp.make_doc("")
-    mark_segments(doc, [len(part) for part in parts], labels)
+    write_segments(doc, [len(part) for part in parts], labels)
     return doc
-
-
-def mark_segments(doc: Doc, lengths: Sequence[int], labels: Sequence[str]) -> None:
-    """Write `doc.spans["segments"]` for texts of the given token counts.
-
-    doc (Doc): The Doc whose tokens are those of the texts, one after the other.
-    lengths (Sequence[int]): Tokens per text.
-    labels (Sequence[str]): A label per text.
-    """
-    spans, start = [], 0
-    for length, label in zip(lengths, labels):
-        spans.append(Span(doc, start, start + length, label=label))
-        start += length
-    doc.spans[SEGMENTS] = SpanGroup(doc, name=SEGMENTS, spans=spans)
 
 
 def make_pair(nlp: Language, text_a: str, text_b: str) -> Doc:
@@ -90,14 +78,12 @@ def make_question(nlp: Language, question: str, context: str) -> Doc:
 
 def get_segments(doc: Doc) -> list[Span]:
     """Return the segments of a Doc; the whole Doc where none are marked."""
-    if SEGMENTS in doc.spans:
-        return list(doc.spans[SEGMENTS])
-    return [doc[:]]
+    return read_segments(doc) or [doc[:]]
 
 
 def get_question(doc: Doc) -> tuple[Span, Span] | None:
     """Return the question and context of a Doc, or None if it has none."""
-    segments = list(doc.spans[SEGMENTS]) if SEGMENTS in doc.spans else []
+    segments = read_segments(doc)
     if len(segments) == 2 and [s.label_ for s in segments] == [QUESTION, CONTEXT]:
         return segments[0], segments[1]
     return None

@@ -13,6 +13,7 @@ from thinc.types import Ragged
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from ..segments import read_segments
 from ..types import EncoderBatch, EncoderGradient, Layout
 
 
@@ -71,15 +72,18 @@ def gradient_from_data(
     return EncoderGradient(hidden=torch.cat(parts).to(batch.cls.device))
 
 
-def batch_from_data(docs: Sequence[Doc], data: Sequence[TransformerData]) -> EncoderBatch:
+def batch_from_data(
+    docs: Sequence[Doc], data: Sequence[TransformerData], width: int
+) -> EncoderBatch:
     """Pack the output of a stock `transformer` component: one row per token.
 
     docs (Sequence[Doc]): The Docs.
     data (Sequence[TransformerData]): The output of each.
+    width (int): Width of the hidden states, H.
     RETURNS (EncoderBatch): Its pieces are the first pieces of tokens, with the
         tokens' characters; there is no pooled output.
     """
-    hidden, cls, token_rows, bounds, windows = [], [], [], [], []
+    hidden, cls, token_rows, bounds, segments, windows = [], [], [], [], [], []
     for doc, item in zip(docs, data):
         offsets = doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2)
         first = _first_pieces(item)
@@ -87,13 +91,13 @@ def batch_from_data(docs: Sequence[Doc], data: Sequence[TransformerData]) -> Enc
         states = _states(item)
         token_rows.append(np.where(first >= 0, np.cumsum(first >= 0) - 1, -1))
         bounds.append(offsets[kept])
+        segments.append(_segment_of_tokens(doc)[kept])
         if states is None:
             windows.append(0)
             continue
         hidden.append(states.reshape(-1, states.shape[2])[torch.from_numpy(first[kept])])
         cls.append(states[:, 0])
         windows.append(len(states))
-    width = hidden[0].shape[1] if hidden else 0
     for at, count in enumerate(windows):
         if not count:
             hidden.insert(at, torch.zeros((0, width)))
@@ -108,7 +112,7 @@ def batch_from_data(docs: Sequence[Doc], data: Sequence[TransformerData]) -> Enc
         doc_windows=np.concatenate(([0], np.cumsum(windows))).astype(np.int64),
         align_starts=np.concatenate(([0], np.cumsum(has_row))),
         align_rows=np.arange(int(has_row.sum())),
-        piece_segment=np.zeros(len(pieces), dtype=np.int64),
+        piece_segment=np.concatenate(segments),
         piece_start=pieces[:, 0],
         piece_end=pieces.sum(axis=1),
         piece_ids=np.zeros(len(pieces), dtype=np.int64),
@@ -146,6 +150,13 @@ def gradient_to_data(
         output = BaseModelOutput(last_hidden_state=torch2xp(grad))
         split.append(TransformerData(item.wordpieces, output, item.align))
     return split
+
+
+def _segment_of_tokens(doc: Doc) -> np.ndarray:
+    number = np.zeros(len(doc), dtype=np.int64)
+    for i, span in enumerate(read_segments(doc)):
+        number[span.start : span.end] = i
+    return number
 
 
 def _states(item: TransformerData) -> Tensor | None:

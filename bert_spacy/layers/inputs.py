@@ -10,10 +10,11 @@ from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 
 from ..errors import Errors, Warnings
+from ..segments import read_segments
 from ..text.align import align_tokens
 from ..text.pieces import Pieces, Template, encode_texts, shorten
 from ..text.windows import WindowPlan, plan_windows
-from ..types import SEGMENTS, Ints, Layout, concat_ranges
+from ..types import Ints, Layout, concat_ranges
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,9 @@ def _infix_at(given: EncoderInput, doc: int, template: Template) -> Ints:
 
 
 def _segment_bounds(doc: Doc) -> list[tuple[int, int]]:
-    if SEGMENTS not in doc.spans or not len(doc.spans[SEGMENTS]):
+    spans = read_segments(doc)
+    if not spans:
         return [(0, len(doc.text))]
-    spans = list(doc.spans[SEGMENTS])
     edges = [(span.start, span.end) for span in spans]
     if (
         edges[0][0] != 0

@@ -55,6 +55,7 @@ class TrainingBatch:
         self._count = count
         self._backprop: Backprop | None = backprop
         self._waiting = n_listeners
+        self._next: Callable[[], None] | None = None
 
     def matches(self, docs: Sequence[Doc]) -> bool:
         """Say whether these are the very Docs of this batch, in order."""
@@ -73,17 +74,30 @@ class TrainingBatch:
         return []
 
     @property
-    def has_gradient(self) -> bool:
-        """Whether any listener has reported a gradient."""
+    def is_waiting(self) -> bool:
+        """Whether the backward pass has yet to come, and no gradient is there for it."""
         g = self.gradient
-        return any(part is not None for part in (g.hidden, g.cls, g.pooled))
+        has_gradient = any(part is not None for part in (g.hidden, g.cls, g.pooled))
+        return self._backprop is not None and not has_gradient
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Do something once the backward pass has run.
+
+        action (Callable[[], None]): Usually a step of the optimiser, which must
+            not change weights that the backward pass still needs.
+        """
+        self._next = action
 
     def finish(self) -> None:
-        """Run the backward pass, once."""
+        """Run the backward pass, once, and what is to follow it."""
+        waiting = self.is_waiting
         backprop, self._backprop = self._backprop, None
-        if backprop is not None and self.has_gradient:
+        if backprop is not None and not waiting:
             backprop(self.gradient)
         self.gradient = EncoderGradient()
+        action, self._next = self._next, None
+        if action is not None:
+            action()
 
 
 class OutputStore:
@@ -92,14 +106,13 @@ class OutputStore:
     A Doc's rows are let go when every head that is awake has read them, and at
     the latest when the Doc itself is gone.
 
-    is_awake (Callable[[str], bool]): Says whether the component of a name is
-        enabled in the pipeline.
+    readers (Callable[[], set[str]]): Names the components that listen and are
+        enabled at the moment.
     """
 
-    def __init__(self, is_awake: Callable[[str], bool]):
+    def __init__(self, readers: Callable[[], set[str]]):
         self.training: TrainingBatch | None = None
-        self.readers: list[str] = []
-        self._is_awake = is_awake
+        self._readers = readers
         self._live: weakref.WeakKeyDictionary[Doc, _Entry] = weakref.WeakKeyDictionary()
 
     def __len__(self) -> int:
@@ -107,7 +120,7 @@ class OutputStore:
 
     def put(self, docs: Iterable[Doc], batch: EncoderBatch) -> None:
         """Keep the output of some Docs until the heads have read it."""
-        if any(self._is_awake(name) for name in self.readers):
+        if self._readers():
             for i, doc in enumerate(docs):
                 self._live[doc] = _Entry(batch, i)
 
@@ -139,7 +152,7 @@ class OutputStore:
 
     def mark_read(self, docs: Iterable[Doc], reader: str) -> None:
         """Note that a component has read some Docs; let go of what all have read."""
-        awake = {name for name in self.readers if self._is_awake(name)}
+        awake = self._readers()
         for doc in docs:
             entry = self._live.get(doc)
             if entry is not None:
@@ -206,7 +219,7 @@ def _forward_foreign(
         outputs = [doc._.trf_data for doc in docs]
     if outputs is None:
         raise ValueError(Errors.B201.format(text=docs[0].text[:80], name=model.reader))
-    batch = batch_from_data(docs, outputs)
+    batch = batch_from_data(docs, outputs, model.get_dim("nO"))
 
     def backprop(gradient: EncoderGradient) -> list[Doc]:
         if send is not None:

@@ -10,7 +10,8 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..nn.heads import SpanHead
-from ..types import CONTEXT, QUESTION, SEGMENTS, EncoderBatch, Ints
+from ..segments import read_segments
+from ..types import CONTEXT, QUESTION, EncoderBatch, Ints
 from .head import build_head
 
 
@@ -76,9 +77,7 @@ def compute(model: Model, batch: EncoderBatch) -> SpanScores:
 
 def has_question(doc: Doc) -> bool:
     """Say whether a Doc holds a question and its context."""
-    if SEGMENTS not in doc.spans:
-        return False
-    return [span.label_ for span in doc.spans[SEGMENTS]] == [QUESTION, CONTEXT]
+    return [span.label_ for span in read_segments(doc)] == [QUESTION, CONTEXT]
 
 
 def _weakest_null(null: Tensor, doc_windows: Ints) -> Tensor:

@@ -30,7 +30,8 @@ def step_module(key: Any, module: nn.Module, optimizer: Any, scale: Callable[[st
         return
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
-            data, _ = optimizer((key, name), torch2xp(parameter.data), torch2xp(parameter.grad))
+            values, gradient = torch2xp(parameter.data), torch2xp(parameter.grad)
+            data, _ = optimizer((key, name), values, gradient, lr_scale=scale(name))
             parameter.data = xp2torch(data, device=parameter.device)
             parameter.grad = None
 

@@ -1,5 +1,6 @@
 """What all heads share: batches that follow the encoder's, updates, files."""
 
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -22,8 +23,8 @@ from ..layers.listener import BertListener, listener_of
 from ..layers.shims import HeadShim, set_dropout
 from ..util import atomic_file
 
-# Examples looked at to learn labels and to check gold before training.
-SAMPLE = 10
+# The pipelines, by their vocabulary: a Doc knows that alone.
+PIPELINES: "weakref.WeakValueDictionary[int, Language]" = weakref.WeakValueDictionary()
 
 
 class BertHead(TrainablePipe):
@@ -268,7 +269,7 @@ class BertHead(TrainablePipe):
 
         deserialize = {
             "vocab": lambda p: self.vocab.from_disk(p),
-            "cfg": lambda p: self.cfg.update(read(p, srsly.json_loads)),
+            "cfg": lambda p: read(p, lambda data: self.cfg.update(srsly.json_loads(data))),
             "model": lambda p: read(p, self.model.from_bytes),
         }
         util.from_disk(path, deserialize, exclude)

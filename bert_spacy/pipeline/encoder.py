@@ -20,6 +20,7 @@ from ..layers.foreign import data_from_batch, gradient_from_data
 from ..layers.listener import BertListener, OutputStore, TrainingBatch
 from ..types import EncoderBatch
 from ..util import atomic_dir, atomic_file
+from .base import PIPELINES
 
 # Characters of text encoded together: bounds the hidden states in memory.
 CHARACTERS_AT_ONCE = 131072
@@ -42,11 +43,25 @@ class BertEncoder(Transformer):
         super().__init__(nlp.vocab, model, name=name)
         self.cfg = {"keep_outputs": keep_outputs}
         self._nlp = weakref.ref(nlp)
-        self.store = OutputStore(self._is_awake)
+        self.store = OutputStore(self._find_readers)
 
-    def _is_awake(self, name: str) -> bool:
+    def _find_readers(self) -> set[str]:
         nlp = self._nlp()
-        return nlp is None or name not in nlp.disabled
+        disabled = nlp.disabled if nlp is not None else ()
+        return {
+            name
+            for name, listeners in self.listener_map.items()
+            if name not in disabled and any(isinstance(x, BertListener) for x in listeners)
+        }
+
+    def _link_enabled(self) -> None:
+        """Link components that were disabled when the pipeline was put together."""
+        nlp = self._nlp()
+        if nlp is None or self not in [pipe for _, pipe in nlp.pipeline]:
+            return
+        for name, component in nlp.pipeline[nlp.pipe_names.index(self.name) + 1 :]:
+            if name not in self.listener_map:
+                self.find_listeners(component)
 
     @property
     def stock_listeners(self) -> list[Any]:
@@ -58,11 +73,9 @@ class BertEncoder(Transformer):
         super().add_listener(listener, component_name)
         if isinstance(listener, BertListener):
             listener.link(self.store, component_name)
-        self.store.readers = [
-            name
-            for name, listeners in self.listener_map.items()
-            if any(isinstance(x, BertListener) for x in listeners)
-        ]
+        nlp = self._nlp()
+        if nlp is not None:
+            PIPELINES[id(nlp.vocab)] = nlp
 
     # Prediction.
 
@@ -121,6 +134,7 @@ class BertEncoder(Transformer):
         predictions (EncoderBatch): From `predict`.
         """
         docs = list(docs)
+        self._link_enabled()
         self.store.put(docs, predictions)
         if self.cfg["keep_outputs"] or self.stock_listeners:
             tokenizer = self.model.shims[0].encoder.tokenizer
@@ -151,6 +165,7 @@ class BertEncoder(Transformer):
         examples = list(examples)
         validate_examples(examples, "BertEncoder.update")
         self._finish_backward()
+        self._link_enabled()
         docs = [eg.predicted for eg in examples]
         if not docs:
             return losses
@@ -174,17 +189,22 @@ class BertEncoder(Transformer):
     def finish_update(self, sgd: Optimizer) -> None:
         """Run the backward pass if a listener has not reported, and step.
 
+        With `nlp.update(sgd=...)` the heads report after this: then the step
+        follows their last report.
+
         sgd (Optimizer): The optimiser.
         """
+        training = self.store.training
+        if training is not None and training.is_waiting:
+            training.then(lambda: self.model.finish_update(sgd))
+            return
         self._finish_backward()
         self.model.finish_update(sgd)
 
     def _finish_backward(self) -> None:
-        # With nlp.update(sgd=...) the heads report after this; they are waited for.
-        training = self.store.training
-        if training is not None and training.has_gradient:
+        training, self.store.training = self.store.training, None
+        if training is not None:
             training.finish()
-            self.store.training = None
 
     def rehearse(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, float]:
         """Refuse to rehearse.
@@ -254,7 +274,7 @@ class BertEncoder(Transformer):
         def read_cfg(target: Path) -> None:
             try:
                 self.cfg.update(srsly.read_json(target))
-            except (OSError, ValueError) as err:
+            except (OSError, ValueError, TypeError) as err:
                 raise ValueError(Errors.B303.format(path=target, reason=err)) from err
 
         def read_model(target: Path) -> None:

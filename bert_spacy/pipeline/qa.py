@@ -1,7 +1,6 @@
 """`bert_qa`: answers to questions as spans of their context."""
 
 import warnings
-import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,10 +15,10 @@ from ..data.pairs import Answer, get_answers, get_question, make_question, set_a
 from ..errors import Errors, Warnings
 from ..layers.qa import SpanScores, has_question
 from ..types import ANSWERS
-from .base import BertHead
+from .base import PIPELINES, BertHead
 
-# The component that answers `doc._.ask`, by the vocabulary of its pipeline.
-_PIPELINES: "weakref.WeakValueDictionary[int, Language]" = weakref.WeakValueDictionary()
+# Pieces of an answer looked at for each token that it may have.
+PIECES_PER_TOKEN = 8
 
 
 class BertQuestionAnswerer(BertHead):
@@ -57,7 +56,7 @@ class BertQuestionAnswerer(BertHead):
             "knows_null": False,
         }
         install_extensions()
-        _PIPELINES[id(nlp.vocab)] = nlp
+        PIPELINES[id(nlp.vocab)] = nlp
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
@@ -97,15 +96,16 @@ class BertQuestionAnswerer(BertHead):
         if low == high:
             return [], None
         start, end = scores.scores[low:high].unbind(1)
-        span = min(2 * self.cfg["max_answer_tokens"], high - low)
-        token = torch.from_numpy(scores.piece_token[low:high])
+        most = self.cfg["max_answer_tokens"]
+        tokens = np.maximum.accumulate(scores.piece_token[low:high])
+        longest = int((np.searchsorted(tokens, tokens + most) - np.arange(high - low)).max())
+        span = min(longest, PIECES_PER_TOKEN * most)
+        token = torch.from_numpy(tokens)
         # Row p, column k: the answer from piece p to piece p + k.
         tail = end.new_full((span - 1,), -torch.inf)
         total = start[:, None] + torch.cat([end, tail]).unfold(0, span, 1)
         last = torch.cat([token, token.new_full((span - 1,), 2**60)]).unfold(0, span, 1)
-        total = total.masked_fill(
-            last - token[:, None] >= self.cfg["max_answer_tokens"], -torch.inf
-        )
+        total = total.masked_fill(last - token[:, None] >= most, -torch.inf)
         best = float(total.max())
         null = float(scores.null[i].sum())
         knows_null = self.cfg["knows_null"]
@@ -126,7 +126,7 @@ class BertQuestionAnswerer(BertHead):
             a = int(scores.piece_start[low + first])
             b = int(scores.piece_end[low + first + size])
             text = doc.text[a:b]
-            if all(text != other["text"] for other in answers):
+            if text.strip() and all(text != other["text"] for other in answers):
                 score = float(np.exp(value - norm))
                 answers.append({"text": text, "start": a - base, "end": b - base, "score": score})
         return answers, (null - best if knows_null else None)
@@ -214,7 +214,7 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
         best first; for several, a list for each. Their spans are of this Doc.
     RAISES (ValueError): B306 if no such pipeline shares the Doc's vocabulary.
     """
-    nlp = _PIPELINES.get(id(doc.vocab))
+    nlp = PIPELINES.get(id(doc.vocab))
     names = [] if nlp is None else _parts_for_questions(nlp)
     if nlp is None or not names:
         raise ValueError(Errors.B306)

@@ -16,18 +16,13 @@ class BertTextCategorizer(BertHead):
     """Gives each Doc one probability per class, which sum to 1, in `doc.cats`."""
 
     def module_settings(self) -> dict[str, Any]:
-        """Return the settings of the torch module, without its width.
-
-        RAISES (ValueError): B305 if there are fewer than two labels.
-        """
-        if len(self.labels) < 2:
-            raise ValueError(Errors.B305.format(labels=list(self.labels)))
+        """Return the settings of the torch module, without its width."""
         return {"n_labels": len(self.labels)}
 
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Collect the categories of all examples.
 
-        RAISES (ValueError): B300 if there are none.
+        RAISES (ValueError): B300 if there are none; B305 if there is one alone.
         """
         seen = 0
         found: set[str] = set()
@@ -39,6 +34,8 @@ class BertTextCategorizer(BertHead):
         if not self.labels:
             for label in sorted(found):
                 self.add_label(label)
+        if len(self.labels) < 2:
+            raise ValueError(Errors.B305.format(labels=list(self.labels)))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.

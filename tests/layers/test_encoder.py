@@ -9,7 +9,7 @@ import spacy
 import torch
 from spacy.tokens import Doc
 
-from bert_spacy.data.pairs import make_pair, make_segments
+from bert_spacy.data.pairs import get_segments, make_pair, make_segments
 from bert_spacy.layers.encoder import build_bert_encoder_v1
 from bert_spacy.types import EncoderBatch, EncoderGradient
 
@@ -51,7 +51,7 @@ def all_docs():
 def texts_of(doc):
     if "segments" not in doc.spans:
         return [doc.text]
-    return [span.text for span in doc.spans["segments"]]
+    return [span.text for span in get_segments(doc)]
 
 
 def reference(encoder, doc, window, stride):
@@ -116,7 +116,7 @@ def test_layout_points_at_the_characters_of_pieces_and_tokens(tiny_folder, kind)
         low, high = layout.doc_pieces[i : i + 2]
         bounds = [(0, len(doc.text))]
         if "segments" in doc.spans:
-            bounds = [(span.start_char, span.end_char) for span in doc.spans["segments"]]
+            bounds = [(span.start_char, span.end_char) for span in get_segments(doc)]
         for row in range(low, high):
             start, end = layout.piece_start[row], layout.piece_end[row]
             first, last = bounds[int(layout.piece_segment[row])]
