@@ -58,6 +58,9 @@ size = 16
 
 [training.optimizer.learn_rate]
 @schedules = "warmup_linear.v1"
+initial_rate = 5e-5
+warmup_steps = 1
+total_steps = 1
 
 [training.score_weights]
 """
