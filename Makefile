@@ -1,0 +1,53 @@
+# make run          train, package and check the joint pipeline on corpus/
+# make test         what CI runs: lint, format, types, quick tests
+# make test-slow    tests that need weights, minutes, or build packages
+# make installed    tests against an installed wheel instead of the checkout
+# On Linux the torch of PyPI brings the CUDA libraries. For the CPU alone, before the first call:
+#   export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test test-slow lint format types installed clean
+
+run: $(VENV)/.stamp
+	$(BIN)/python -m spacy project run all
+
+test: lint types
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.stamp-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.stamp-dev
+	$(BIN)/mypy
+
+installed:
+	rm -rf build dist/installed && mkdir -p dist/installed
+	$(PYTHON) -m pip wheel . --no-deps --quiet --wheel-dir dist/installed
+	$(PYTHON) -m venv dist/installed/venv
+	dist/installed/venv/bin/python -m pip install -c constraints.txt "$$(ls dist/installed/*.whl)[dev]"
+	cd dist/installed && venv/bin/python -m pytest -c ../../pyproject.toml --rootdir ../.. --import-mode=importlib ../../tests
+
+clean:
+	rm -rf build dist data training metrics report packages predictions project.lock
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.stamp: $(VENV)/bin/python setup.cfg constraints.txt
+	$(PIP) -e ".[project,report,zh]"
+	touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp
+	$(PIP) -e ".[dev]"
+	touch $@
