@@ -9,7 +9,6 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from bert_spacy.data.pairs import make_question
-from bert_spacy.errors import Errors
 
 from ..util import (
     EXAMPLES,
@@ -241,7 +240,3 @@ def test_get_loss_gives_the_loss_of_predictions(joint):
         part = joint.get_pipe(head)
         loss, gradient = part.get_loss(examples, part.predict(docs))
         assert loss > 0 and gradient is None
-
-
-def test_every_code_is_one_of_the_table():
-    assert Errors.B300.startswith("[B300] ")

@@ -1,0 +1,219 @@
+"""Saved pipelines: whole, damaged, mixed up, and written to a full disk."""
+
+import errno
+import os
+import shutil
+
+import pytest
+import spacy
+import srsly
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
+
+import bert_spacy.util
+
+from ..util import (
+    HEADS,
+    encoder_of,
+    make_nlp,
+    predictions,
+    same_weights,
+    train_steps,
+    trained,
+    weights,
+)
+from ..util import all_examples as gold
+
+
+@pytest.fixture(scope="module")
+def saved(bert, tmp_path_factory):
+    """Return the folder of a pipeline; tests copy it before they touch it."""
+    path = tmp_path_factory.mktemp("saved") / "model"
+    trained(bert, HEADS).to_disk(path)
+    return path
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+def test_encoder_folder_is_an_ordinary_one_without_pickles(saved):
+    nlp = spacy.load(saved)
+    path = saved / "bert_encoder" / "encoder"
+    plain = AutoModel.from_pretrained(path, use_safetensors=True)
+    assert same_weights(weights(plain), weights(encoder_of(nlp).model))
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    assert tokenizer("anna")["input_ids"] == encoder_of(nlp).tokenizer("anna")["input_ids"]
+    names = {p.name for p in saved.rglob("*") if p.is_file()}
+    assert not any(name.endswith((".bin", ".pkl", ".pickle", ".pt")) for name in names)
+    assert not any(name.startswith(".") for name in names)
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("bert_encoder/cfg", "B303"),
+        ("bert_encoder/encoder", "B303"),
+        ("bert_encoder/encoder/model.safetensors", "B100"),
+        ("bert_encoder/encoder/config.json", "B10"),
+        ("bert_ner", "B303"),
+        ("bert_ner/cfg", "B303"),
+        ("bert_ner/model", "B303"),
+        ("bert_textcat/model", "B303"),
+        ("bert_qa/cfg", "B303"),
+    ],
+)
+def test_missing_file_is_named(folder, name, code):
+    path = folder / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ValueError, match=rf"\[{code}.*{name.split('/')[0]}"):
+        spacy.load(folder)
+
+
+def test_missing_tokenizer_is_named(folder):
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / "bert_encoder" / "encoder" / name).unlink()
+    with pytest.raises(ValueError, match=r"\[B101\].*bert_encoder"):
+        spacy.load(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 100, 0.3, 0.9])
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("bert_encoder/cfg", "B303"),
+        ("bert_encoder/encoder/model.safetensors", "B100"),
+        ("bert_encoder/encoder/config.json", "B10"),
+        ("bert_encoder/encoder/tokenizer.json", "B101"),
+        ("bert_textcat/cfg", "B303"),
+        ("bert_ner/model", "B303"),
+    ],
+)
+def test_file_cut_short_is_reported(folder, name, code, keep):
+    path = folder / name
+    data = path.read_bytes()
+    size = keep if isinstance(keep, int) else int(keep * len(data))
+    if size >= len(data):
+        size = len(data) - 2
+    path.write_bytes(data[:size])
+    with pytest.raises(ValueError, match=rf"\[{code}"):
+        spacy.load(folder)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.floats(0, 1), value=st.integers(0, 255))
+def test_one_wrong_byte_in_a_head_is_an_error_or_harmless(saved, bert, at, value):
+    nlp = make_nlp(bert, ["bert_ner"])
+    head = nlp.get_pipe("bert_ner")
+    data = bytearray((saved / "bert_ner" / "model").read_bytes())
+    data[int(at * (len(data) - 1))] = value
+    folder = saved.parent / "wrong"
+    folder.mkdir(exist_ok=True)
+    (folder / "cfg").write_bytes((saved / "bert_ner" / "cfg").read_bytes())
+    (folder / "model").write_bytes(bytes(data))
+    try:
+        head.from_disk(folder)
+    except ValueError as err:
+        assert str(err).startswith(("[B303]", "[B304]"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "3", "null", '"labels"'])
+@pytest.mark.parametrize("name", ["bert_encoder", "bert_textcat"])
+def test_cfg_that_is_no_table_is_reported(folder, name, content):
+    (folder / name / "cfg").write_text(content)
+    with pytest.raises(ValueError, match=r"\[B303\]"):
+        spacy.load(folder)
+
+
+@pytest.mark.parametrize("labels", [[], ["A"], ["A", "B", "C", "D", "E"], None, 3])
+@pytest.mark.parametrize("name", ["bert_textcat", "bert_ner"])
+def test_labels_that_do_not_match_the_weights_are_refused(folder, name, labels):
+    path = folder / name / "cfg"
+    path.write_text(srsly.json_dumps({**srsly.read_json(path), "labels": labels}))
+    with pytest.raises(ValueError, match=rf"\[B304\].*{name}"):
+        spacy.load(folder)
+
+
+def test_weights_of_another_head_are_refused(folder):
+    shutil.copy(folder / "bert_textcat" / "model", folder / "bert_ner" / "model")
+    with pytest.raises(ValueError, match=r"\[B303\]"):
+        spacy.load(folder)
+    nlp = spacy.load(folder, exclude=["bert_ner"])
+    assert nlp("anna").cats
+
+
+def test_weights_that_do_not_fit_their_settings_are_refused(saved):
+    shim = spacy.load(saved).get_pipe("bert_ner").shim
+    message = srsly.msgpack_loads(shim.to_bytes())
+    message["settings"]["n_labels"] += 1
+    with pytest.raises(ValueError, match=r"\[B207\]"):
+        shim.from_bytes(srsly.msgpack_dumps(message))
+
+
+def test_settings_in_the_config_must_be_those_of_the_weights(folder):
+    change = {"components.bert_ner.model.scheme": "bioes"}
+    with pytest.raises(ValueError, match=r"\[B304\]"):
+        spacy.load(folder, config=change)
+    with pytest.raises(ValueError, match=r"\[B205\]"):
+        spacy.load(folder, config={"components.bert_encoder.model.window": 3})
+
+
+def test_damaged_pipeline_config_is_an_error(folder):
+    (folder / "config.cfg").write_text("[nlp\nlang = ")
+    with pytest.raises(ValueError):
+        spacy.load(folder)
+
+
+def test_tensors_of_another_shape_are_refused(folder):
+    path = folder / "bert_encoder" / "encoder" / "config.json"
+    path.write_text(path.read_text().replace('"intermediate_size": 32', '"intermediate_size": 40'))
+    with pytest.raises(ValueError, match=r"\[B100\]"):
+        spacy.load(folder)
+    path.write_text(path.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+    with pytest.raises(ValueError, match=r"\[B100\]"):
+        spacy.load(folder)
+
+
+def test_saving_without_weights_is_refused(bert, tmp_path):
+    nlp = make_nlp(bert, ["bert_ner"])
+    with pytest.raises(ValueError, match=r"\[B308\]"):
+        nlp.to_disk(tmp_path / "model")
+    nlp.get_pipe("bert_encoder").to_disk(tmp_path / "part", exclude=["model"])
+    nlp.get_pipe("bert_encoder").from_disk(tmp_path / "part", exclude=["model"])
+    empty = nlp.get_pipe("bert_ner").to_bytes()
+    assert make_nlp(bert, ["bert_ner"]).get_pipe("bert_ner").from_bytes(empty).labels == ()
+
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("where", ["encoder", "tokenizer", "head", "rename"])
+def test_full_disk_leaves_the_saved_pipeline(folder, monkeypatch, where):
+    nlp = spacy.load(folder)
+    texts = ["anna was in paris", "a good film"]
+    wanted = predictions(nlp.pipe(texts))
+    files = sorted(p.relative_to(folder) for p in folder.rglob("*"))
+    train_steps(nlp, gold(nlp), 2)
+    part = nlp.get_pipe("bert_ner" if where == "head" else "bert_encoder")
+    if where == "encoder":
+        monkeypatch.setattr(encoder_of(nlp).model, "save_pretrained", full)
+    elif where == "tokenizer":
+        monkeypatch.setattr(encoder_of(nlp).tokenizer, "save_pretrained", full)
+    elif where == "head":
+        monkeypatch.setattr(part.model, "to_bytes", full)
+    else:
+        monkeypatch.setattr(bert_spacy.util.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        part.to_disk(folder / part.name)
+    monkeypatch.undo()
+    assert sorted(p.relative_to(folder) for p in folder.rglob("*")) == files
+    assert predictions(spacy.load(folder).pipe(texts)) == wanted
+
+
+def test_bert_encoder_takes_names_that_lead_somewhere_alone(tmp_path):
+    for name, code in ((str(tmp_path / "none"), "B804"), (str(tmp_path), "B803")):
+        with pytest.raises(ValueError, match=rf"\[{code}\]"):
+            make_nlp(name).initialize()
