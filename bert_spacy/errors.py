@@ -291,6 +291,10 @@ class Warnings(metaclass=_Coded):
     )
 
     # 1xx nn
+    BW100 = (
+        "This {device} does not compute in bfloat16. Float32 is used instead: slower, and exact. "
+        "Set mixed_precision = false and precision = 'fp32' to silence this."
+    )
 
     # 2xx layers
 

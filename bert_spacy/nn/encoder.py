@@ -3,8 +3,10 @@
 import inspect
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
@@ -156,10 +158,28 @@ def clean_tokenizer(tokenizer: Any) -> Any:
 
 
 def autocast(enabled: bool, device: torch.device) -> Any:
-    """Return a context that computes in bfloat16 where that is asked for."""
+    """Return a context that computes in bfloat16 where that is asked for.
+
+    On a device without bfloat16 it computes in float32 and warns once, BW100.
+    """
     if not enabled:
         return nullcontext()
+    if not has_bfloat16(device.type):
+        _warn_no_bfloat16(device.type)
+        return nullcontext()
     return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
+
+
+def has_bfloat16(device_type: str) -> bool:
+    """Say whether a kind of device computes in bfloat16 itself."""
+    if device_type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device_type != "cuda" or torch.cuda.is_bf16_supported()
+
+
+@cache
+def _warn_no_bfloat16(device_type: str) -> None:
+    warnings.warn(Warnings.BW100.format(device=device_type), stacklevel=2)
 
 
 @contextmanager
