@@ -286,13 +286,15 @@ class BertHead(TrainablePipe):
         return self
 
     def _check_labels(self) -> None:
-        settings = self.shim.settings
+        settings, labels = self.shim.settings, self.cfg["labels"]
         if settings is None:
             return
-        expected = {"width": settings["width"], **self.module_settings()}
+        expected = None
+        if isinstance(labels, list):
+            expected = {"width": settings["width"], **self.module_settings()}
         if expected != settings:
             raise ValueError(
                 Errors.B304.format(
-                    name=self.name, n_labels=len(self.labels), n_outputs=settings.get("n_labels")
+                    name=self.name, n_labels=labels, n_outputs=settings.get("n_labels")
                 )
             )

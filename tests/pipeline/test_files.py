@@ -39,6 +39,17 @@ def folder(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "model")
 
 
+@pytest.fixture(scope="module")
+def blank(bert):
+    """Return a pipeline whose parts read the saved ones, faster than spacy.load."""
+    return make_nlp(bert, HEADS)
+
+
+def read(blank, folder, name):
+    part = blank.create_pipe(name, config=blank.get_pipe_config(name))
+    return part.from_disk(folder / name, exclude=["vocab"])
+
+
 def test_encoder_folder_is_an_ordinary_one_without_pickles(saved):
     nlp = spacy.load(saved)
     path = saved / "bert_encoder" / "encoder"
@@ -46,9 +57,8 @@ def test_encoder_folder_is_an_ordinary_one_without_pickles(saved):
     assert same_weights(weights(plain), weights(encoder_of(nlp).model))
     tokenizer = AutoTokenizer.from_pretrained(path)
     assert tokenizer("anna")["input_ids"] == encoder_of(nlp).tokenizer("anna")["input_ids"]
-    names = {p.name for p in saved.rglob("*") if p.is_file()}
-    assert not any(name.endswith((".bin", ".pkl", ".pickle", ".pt")) for name in names)
-    assert not any(name.startswith(".") for name in names)
+    assert {p.suffix for p in path.iterdir()} <= {".json", ".safetensors", ".txt"}
+    assert not list(saved.rglob(".*"))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +89,7 @@ def test_missing_tokenizer_is_named(folder):
         spacy.load(folder)
 
 
-@pytest.mark.parametrize("keep", [0, 1, 7, 100, 0.3, 0.9])
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.9])
 @pytest.mark.parametrize(
     "name, code",
     [
@@ -91,7 +101,7 @@ def test_missing_tokenizer_is_named(folder):
         ("bert_ner/model", "B303"),
     ],
 )
-def test_file_cut_short_is_reported(folder, name, code, keep):
+def test_file_cut_short_is_reported(blank, folder, name, code, keep):
     path = folder / name
     data = path.read_bytes()
     size = keep if isinstance(keep, int) else int(keep * len(data))
@@ -99,41 +109,41 @@ def test_file_cut_short_is_reported(folder, name, code, keep):
         size = len(data) - 2
     path.write_bytes(data[:size])
     with pytest.raises(ValueError, match=rf"\[{code}"):
-        spacy.load(folder)
+        read(blank, folder, name.split("/")[0])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(at=st.floats(0, 1), value=st.integers(0, 255))
-def test_one_wrong_byte_in_a_head_is_an_error_or_harmless(saved, bert, at, value):
-    nlp = make_nlp(bert, ["bert_ner"])
-    head = nlp.get_pipe("bert_ner")
+def test_one_wrong_byte_in_a_head_is_an_error_or_harmless(saved, blank, at, value):
     data = bytearray((saved / "bert_ner" / "model").read_bytes())
     data[int(at * (len(data) - 1))] = value
-    folder = saved.parent / "wrong"
-    folder.mkdir(exist_ok=True)
+    folder = saved.parent / "wrong" / "bert_ner"
+    folder.mkdir(exist_ok=True, parents=True)
     (folder / "cfg").write_bytes((saved / "bert_ner" / "cfg").read_bytes())
     (folder / "model").write_bytes(bytes(data))
     try:
-        head.from_disk(folder)
+        read(blank, folder.parent, "bert_ner")
     except ValueError as err:
         assert str(err).startswith(("[B303]", "[B304]"))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3", "null", '"labels"'])
 @pytest.mark.parametrize("name", ["bert_encoder", "bert_textcat"])
-def test_cfg_that_is_no_table_is_reported(folder, name, content):
+def test_cfg_that_is_no_table_is_reported(blank, folder, name, content):
     (folder / name / "cfg").write_text(content)
     with pytest.raises(ValueError, match=r"\[B303\]"):
-        spacy.load(folder)
+        read(blank, folder, name.split("/")[0])
 
 
 @pytest.mark.parametrize("labels", [[], ["A"], ["A", "B", "C", "D", "E"], None, 3])
 @pytest.mark.parametrize("name", ["bert_textcat", "bert_ner"])
-def test_labels_that_do_not_match_the_weights_are_refused(folder, name, labels):
+def test_labels_that_do_not_match_the_weights_are_refused(blank, folder, name, labels):
     path = folder / name / "cfg"
     path.write_text(srsly.json_dumps({**srsly.read_json(path), "labels": labels}))
     with pytest.raises(ValueError, match=rf"\[B304\].*{name}"):
-        spacy.load(folder)
+        read(blank, folder, name.split("/")[0])
 
 
 def test_weights_of_another_head_are_refused(folder):
@@ -152,10 +162,7 @@ def test_weights_that_do_not_fit_their_settings_are_refused(saved):
         shim.from_bytes(srsly.msgpack_dumps(message))
 
 
-def test_settings_in_the_config_must_be_those_of_the_weights(folder):
-    change = {"components.bert_ner.model.scheme": "bioes"}
-    with pytest.raises(ValueError, match=r"\[B304\]"):
-        spacy.load(folder, config=change)
+def test_window_set_while_loading_must_fit_the_model(folder):
     with pytest.raises(ValueError, match=r"\[B205\]"):
         spacy.load(folder, config={"components.bert_encoder.model.window": 3})
 
@@ -203,11 +210,11 @@ def test_full_disk_leaves_the_saved_pipeline(folder, monkeypatch, where):
     elif where == "tokenizer":
         monkeypatch.setattr(encoder_of(nlp).tokenizer, "save_pretrained", full)
     elif where == "head":
-        monkeypatch.setattr(part.model, "to_bytes", full)
+        monkeypatch.setattr(part.shim, "to_bytes", full)
     else:
         monkeypatch.setattr(bert_spacy.util.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        part.to_disk(folder / part.name)
+        part.to_disk(folder / part.name, exclude=["vocab"])
     monkeypatch.undo()
     assert sorted(p.relative_to(folder) for p in folder.rglob("*")) == files
     assert predictions(spacy.load(folder).pipe(texts)) == wanted
