@@ -1,0 +1,228 @@
+"""The project file fits together, and its workflow runs on a few Docs with a tiny encoder."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from weasel.util import load_project_config
+
+import bert_spacy
+from bert_spacy.cli.app import app
+
+from ..tiny import make_folder
+
+ROOT = Path(__file__).parents[2]
+FILES = ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "setup.cfg", "MANIFEST.in")
+COPIED = ("configs", "scripts", "corpus")
+ALWAYS = {"weights"}
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_project_config(ROOT)
+
+
+@pytest.fixture(scope="module")
+def commands(config):
+    return {command["name"]: command for command in config["commands"]}
+
+
+def test_every_command_has_help_dependencies_and_outputs(commands):
+    for name, command in commands.items():
+        assert command["help"], name
+        assert command["deps"], name
+        assert command["outputs"], name
+        assert command.get("no_skip", False) == (name in ALWAYS)
+
+
+@pytest.mark.parametrize("workflow", ["all", "textcat", "ner", "qa"])
+def test_dependencies_exist_or_are_made_before(config, commands, workflow):
+    made: set[str] = set()
+    for name in config["workflows"][workflow]:
+        for path in commands[name]["deps"]:
+            assert path in made or (ROOT / path).exists(), f"{name} needs {path}"
+        made.update(commands[name]["outputs"])
+
+
+def test_the_workflow_does_what_it_should_in_order(config):
+    steps = "weights convert train evaluate report package install-check predict"
+    assert config["workflows"]["all"] == steps.split()
+
+
+def test_options_of_our_commands_exist(commands):
+    ours = get_command(app).commands
+    for command in commands.values():
+        for line in command["script"]:
+            words = line.split()
+            if words[:3] != ["python", "-m", "bert_spacy"]:
+                continue
+            options = {name for param in ours[words[3]].params for name in param.opts}
+            used = {word.split("=")[0] for word in words if word.startswith("--")}
+            assert used <= options, line
+
+
+def test_scripts_exist(commands):
+    for command in commands.values():
+        for line in command["script"]:
+            for name in re.findall(r"scripts/\w+\.py", line):
+                assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize("task", ["textcat", "ner", "qa"])
+def test_variables_reach_the_commands(task):
+    overrides = {
+        f"vars.{task}.train": "mine/train.txt",
+        f"vars.{task}.format": "csv",
+        f"vars.{task}.options": " --header",
+        f"vars.{task}.max_steps": 123,
+        "vars.weights": "my-weights",
+        "vars.lang": "en",
+    }
+    found = load_project_config(ROOT, overrides=overrides)
+    scripts = {command["name"]: "\n".join(command["script"]) for command in found["commands"]}
+    convert, train = scripts[f"{task}-convert"], scripts[f"{task}-train"]
+    assert f"convert csv mine/train.txt data/{task}/train.spacy --lang en" in convert
+    assert "--header" in convert
+    assert "--training.max_steps 123" in train
+    assert "--components.bert_encoder.model.name my-weights" in train
+
+
+def test_assets_have_a_source_or_say_that_they_are_private(config):
+    for asset in config["assets"]:
+        assert asset["dest"].startswith("assets/")
+        assert asset["description"]
+        if "url" in asset:
+            assert asset["url"].startswith("https://")
+            assert "checksum" in asset or "No" in asset["description"]
+        else:
+            assert "your own copy" in asset["description"]
+
+
+def test_clean_refuses_what_is_outside(tmp_path):
+    inside, outside = tmp_path / "here", tmp_path / "other"
+    inside.mkdir()
+    outside.mkdir()
+    script = str(ROOT / "scripts" / "clean.py")
+    (inside / "a").mkdir()
+    (inside / "b").write_text("x")
+    subprocess.run([sys.executable, script, "a", "b", "missing"], cwd=inside, check=True)
+    assert not list(inside.iterdir())
+    done = subprocess.run([sys.executable, script, "../other"], cwd=inside, check=False)
+    assert done.returncode != 0
+    assert outside.exists()
+
+
+def test_checksums_of_weights_change_with_the_weights(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"one")
+    command = [sys.executable, str(ROOT / "scripts" / "fetch_weights.py"), str(folder)]
+    texts = []
+    for content in (b"one", b"one", b"two"):
+        (folder / "model.safetensors").write_bytes(content)
+        output = tmp_path / "assets" / "weights.json"
+        subprocess.run([*command, str(output)], check=True, capture_output=True)
+        texts.append(output.read_text(encoding="utf-8"))
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ({"cats": {"a": 0.5}}, {"cats": {"a": 0.5000001}}, True),
+        ({"cats": {"a": 0.5}}, {"cats": {"a": 0.51}}, False),
+        ({"cats": {"a": 0.5}}, {"cats": {"b": 0.5}}, False),
+        ({"ents": [[0, 2, "PER"]]}, {"ents": [[0, 2, "PER"]]}, True),
+        ({"ents": [[0, 2, "PER"]]}, {"ents": []}, False),
+    ],
+)
+def test_install_check_compares_predictions(left, right, same, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import install_check
+
+    assert install_check.is_same(left, right) is same
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Copy the project without what earlier runs made, with a few rows of each task."""
+    folder = tmp_path / "project"
+    shutil.copytree(Path(bert_spacy.__file__).parent, folder / "bert_spacy", ignore=_no_caches)
+    for name in COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=_no_caches)
+    for name in ("project.yml", *FILES):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder / name)
+    _shorten(folder / "corpus")
+    make_folder(tmp_path / "weights", "bert")
+    return folder
+
+
+def _no_caches(folder, names):
+    return [name for name in names if name == "__pycache__"]
+
+
+def _shorten(corpus):
+    for split in ("train", "dev", "test"):
+        news = corpus / "news" / f"zh.{split}.tsv"
+        news.write_text("\n".join(news.read_text("utf-8").splitlines()[:20]) + "\n", "utf-8")
+        ner = corpus / "ner" / f"zh.{split}.bio"
+        ner.write_text("\n\n".join(ner.read_text("utf-8").split("\n\n")[:8]) + "\n", "utf-8")
+        qa = corpus / "qa" / f"zh.{split}.json"
+        data = json.loads(qa.read_text("utf-8"))
+        data["data"] = data["data"][:2]
+        qa.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
+
+
+def run(folder, workflow, *overrides):
+    """Run a workflow in a project with the tiny weights, offline, and return what it prints."""
+    weights = folder.parent / "weights"
+    done = subprocess.run(
+        [sys.executable, "-m", "spacy", "project", "run", workflow, "."]
+        + ["--vars.weights", str(weights), *overrides],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_all_runs_and_a_second_run_does_nothing(project):
+    overrides = ("--vars.joint.max_steps", "2")
+    first = run(project, "all", *overrides)
+    assert "Skipping" not in first
+    scores = json.loads((project / "metrics" / "joint.json").read_text("utf-8"))
+    assert {"cats_score", "ents_f", "qa_f1"} <= set(scores)
+    assert json.loads((project / "metrics" / "install-check.json").read_text("utf-8"))["same"]
+    assert (project / "report" / "joint" / "index.html").stat().st_size > 1000
+    rows = (project / "predictions" / "samples.jsonl").read_text("utf-8").splitlines()
+    assert len(rows) == len((ROOT / "corpus/samples/zh.jsonl").read_text("utf-8").splitlines())
+
+    second = run(project, "all", *overrides)
+    assert second.count("Skipping") == 7
+
+    (project / "corpus" / "samples" / "zh.jsonl").write_text('{"text": "新"}\n', "utf-8")
+    third = run(project, "all", *overrides)
+    assert second.count("Skipping 'train'") == third.count("Skipping 'train'") == 1
+    assert "Skipping 'predict'" not in third
+    assert "Skipping 'install-check'" not in third
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["textcat", "ner", "qa"])
+def test_own_files_run(project, task):
+    steps = (f"--vars.{task}.max_steps", "2")
+    run(project, task, *steps)
+    scores = json.loads((project / "metrics" / f"{task}.json").read_text("utf-8"))
+    assert scores
+    assert run(project, task, *steps).count("Skipping") == 3
