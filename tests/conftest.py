@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from spacy.util import fix_random_seed
 
 from .tiny import make_folder
 
 torch.set_num_threads(1)
+settings.register_profile("steady", deadline=None)  # a busy machine is no failure
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

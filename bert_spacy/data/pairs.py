@@ -114,7 +114,7 @@ def set_answers(doc: Doc, answers: Sequence[dict[str, Any]], **attrs: Any) -> No
         if not start <= end <= limit:
             raise ValueError(Errors.B403.format(start=start, end=end, limit=limit))
         span = doc.char_span(base + start, base + end, alignment_mode="expand")
-        if span is not None:
+        if span:  # spaCy cannot copy a Doc with an empty Span
             spans.append(span)
     doc.spans[ANSWERS] = SpanGroup(
         doc, name=ANSWERS, spans=spans, attrs={**attrs, "answers": [dict(a) for a in answers]}

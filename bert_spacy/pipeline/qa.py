@@ -17,8 +17,8 @@ from ..layers.qa import SpanScores, has_question
 from ..types import ANSWERS
 from .base import PIPELINES, BertHead
 
-# Pieces of an answer looked at for each token that it may have.
-PIECES_PER_TOKEN = 8
+# Most pieces in an answer of few but very long tokens: bounds the table of spans.
+MAX_PIECES = 256
 
 
 class BertQuestionAnswerer(BertHead):
@@ -93,13 +93,15 @@ class BertQuestionAnswerer(BertHead):
         self, doc: Doc, scores: SpanScores, i: int
     ) -> tuple[list[dict[str, Any]], float | None]:
         low, high = int(scores.offsets[i]), int(scores.offsets[i + 1])
-        if low == high:
+        # Pieces of white space between tokens begin and end no answer.
+        outside = torch.from_numpy(scores.piece_token[low:high] < 0)
+        if bool(outside.all()):
             return [], None
-        start, end = scores.scores[low:high].unbind(1)
+        start, end = scores.scores[low:high].masked_fill(outside[:, None], -torch.inf).unbind(1)
         most = self.cfg["max_answer_tokens"]
         tokens = np.maximum.accumulate(scores.piece_token[low:high])
         longest = int((np.searchsorted(tokens, tokens + most) - np.arange(high - low)).max())
-        span = min(longest, PIECES_PER_TOKEN * most)
+        span = min(longest, max(MAX_PIECES, 2 * most))
         token = torch.from_numpy(tokens)
         # Row p, column k: the answer from piece p to piece p + k.
         tail = end.new_full((span - 1,), -torch.inf)
@@ -125,10 +127,11 @@ class BertQuestionAnswerer(BertHead):
                 break
             a = int(scores.piece_start[low + first])
             b = int(scores.piece_end[low + first + size])
-            text = doc.text[a:b]
-            if text.strip() and all(text != other["text"] for other in answers):
+            text = doc.text[a:b].strip()
+            if text and all(text != other["text"] for other in answers):
+                a = doc.text.index(text, a) - base
                 score = float(np.exp(value - norm))
-                answers.append({"text": text, "start": a - base, "end": b - base, "score": score})
+                answers.append({"text": text, "start": a, "end": a + len(text), "score": score})
         return answers, (null - best if knows_null else None)
 
     def compute_loss(self, examples: Sequence[Example], output: SpanScores) -> Tensor | None:

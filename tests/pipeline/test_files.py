@@ -46,7 +46,8 @@ def blank(bert):
 
 
 def read(blank, folder, name):
-    part = blank.create_pipe(name, config=blank.get_pipe_config(name))
+    config = {k: v for k, v in blank.get_pipe_config(name).items() if k != "factory"}
+    part = blank.create_pipe(name, config=config)
     return part.from_disk(folder / name, exclude=["vocab"])
 
 

@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+
+from ..util import make_nlp, ner_examples, train_steps, trained
+
+
+def make_ner(folder, examples=None, **model):
+    nlp = make_nlp(folder, ["bert_ner"], configs={"bert_ner": {"model": model}})
+    examples = examples or ner_examples(nlp)
+    nlp.initialize(lambda: examples)
+    return nlp
+
+
+def loss_of(nlp, examples):
+    head = nlp.get_pipe("bert_ner")
+    docs = [eg.predicted for eg in examples]
+    encoder = nlp.get_pipe("bert_encoder")
+    encoder.set_annotations(docs, encoder.predict(docs))
+    output = head.predict(docs)
+    with torch.no_grad():
+        return head.compute_loss(examples, output), output
+
+
+def spans_of(doc):
+    return [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"scheme": "bio"},
+        {"scheme": "bioes", "pooling": "mean"},
+        {"scheme": "bioes", "use_crf": False},
+        {"scheme": "bio", "use_crf": False, "lstm_width": 8},
+        {"scheme": "bio", "lstm_width": 8, "pooling": "mean"},
+    ],
+)
+def test_every_kind_of_tagger_learns_by_heart(bert, model):
+    nlp = make_ner(bert, **model)
+    examples = ner_examples(nlp)
+    wanted = [spans_of(eg.reference) for eg in examples]
+    for _ in range(8):
+        train_steps(nlp, examples, 25)
+        docs = list(nlp.pipe([eg.predicted.copy() for eg in examples]))
+        if [spans_of(doc) for doc in docs] == wanted:
+            break
+    assert [spans_of(doc) for doc in docs] == wanted
+    hard = list(nlp.pipe(["", " ", "\n\n", "☃", "anna " * 100]))
+    assert [len(doc.ents) for doc in hard[:3]] == [0, 0, 0]
+    alone = list(nlp.pipe(["", " "]))  # a batch without any token to tag
+    assert [doc.ents for doc in alone] == [(), ()]
+    train_steps(nlp, [Example.from_dict(nlp.make_doc(" "), {"entities": []})], 1)
+
+
+def test_a_doc_without_entities_is_gold_and_one_without_annotation_is_not(bert):
+    nlp = make_ner(bert)
+    bare = Example.from_dict(nlp.make_doc("anna was"), {})
+    none = Example.from_dict(nlp.make_doc("anna was"), {"entities": []})
+    assert loss_of(nlp, [bare])[0] is None
+    alone, _ = loss_of(nlp, [none])
+    assert alone > 0
+    both, _ = loss_of(nlp, [bare, none])
+    assert both == pytest.approx(float(alone), rel=1e-5)
+
+
+@pytest.mark.parametrize("use_crf", [True, False])
+def test_tokens_without_gold_may_have_any_tag(bert, use_crf):
+    nlp = make_ner(bert, use_crf=use_crf)
+    predicted = nlp.make_doc("anna was in paris")
+    reference = nlp.make_doc("anna was in paris")
+    reference.set_ents([Span(reference, 0, 1, "PER")], missing=[reference[1:3]], default="outside")
+    found, output = loss_of(nlp, [Example(predicted, reference)])
+    head = nlp.get_pipe("bert_ner")
+    names = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    gold = [names.index("B-PER"), None, None, names.index("O")]
+    emissions = output.emissions
+    if use_crf:
+        allowed = torch.ones(1, 4, 5, dtype=torch.bool)
+        for i, tag in enumerate(gold):
+            if tag is not None:
+                allowed[0, i] = False
+                allowed[0, i, tag] = True
+        mask = torch.ones(1, 4, dtype=torch.bool)
+        value, _ = head.shim.module.crf.log_likelihood_partial(emissions[None], allowed, mask)
+        wanted = -float(value[0])
+    else:
+        scores = torch.log_softmax(emissions, 1)
+        wanted = -float(scores[0, gold[0]] + scores[3, gold[3]]) / 2
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_misaligned_entities_are_missing_not_negative(bert):
+    nlp = make_ner(bert)
+    text = "anna was in paris"
+    with pytest.warns(UserWarning, match="W030"):
+        odd = Example.from_dict(nlp.make_doc(text), {"entities": [(0, 4, "PER"), (12, 15, "LOC")]})
+        assert odd.get_aligned_ner()[3] is None
+        found, _ = loss_of(nlp, [odd])
+    reference = nlp.make_doc(text)
+    reference.set_ents([Span(reference, 0, 1, "PER")], missing=[reference[3:4]], default="outside")
+    wanted, _ = loss_of(nlp, [Example(nlp.make_doc(text), reference)])
+    assert float(found) == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_gold_on_other_tokens_is_aligned(bert):
+    nlp = make_ner(bert)
+    words = ["an", "na", "was", "in", "par", "is"]
+    spaces = [False, True, True, True, False, False]
+    reference = Doc(nlp.vocab, words=words, spaces=spaces)
+    reference.set_ents([Span(reference, 0, 2, "PER"), Span(reference, 4, 6, "LOC")])
+    found, _ = loss_of(nlp, [Example(nlp.make_doc(reference.text), reference)])
+    plain = {"entities": [(0, 4, "PER"), (12, 17, "LOC")]}
+    wanted, _ = loss_of(nlp, [Example.from_dict(nlp.make_doc(reference.text), plain)])
+    assert float(found) == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_label_that_training_never_saw_is_left_out_with_a_warning(bert):
+    nlp = make_ner(bert)
+    gold = {"entities": [(0, 4, "PER"), (12, 17, "GPE")]}
+    example = Example.from_dict(nlp.make_doc("anna was in paris"), gold)
+    with pytest.warns(UserWarning, match=r"\[BW301\].*GPE"):
+        found, _ = loss_of(nlp, [example])
+    assert found > 0
+    only = Example.from_dict(nlp.make_doc("paris"), {"entities": [(0, 5, "GPE")]})
+    with pytest.warns(UserWarning, match=r"\[BW301\]"):
+        loss, _ = loss_of(nlp, [only])
+    assert loss is None or float(loss) == pytest.approx(0, abs=1e-6)
+    with pytest.warns(UserWarning, match=r"\[BW301\]"):
+        history = train_steps(nlp, [only], 2)
+    assert np.isfinite(history[-1]["bert_ner"])
+    assert nlp.evaluate([example])["ents_r"] is not None
+
+
+def test_spaces_inside_of_an_entity_do_not_cut_it(bert):
+    nlp = make_ner(bert)
+    text = "anna   bob was"
+    example = Example.from_dict(nlp.make_doc(text), {"entities": [(0, 10, "PER")]})
+    assert [t.text for t in example.predicted] == ["anna", "  ", "bob", "was"]
+    for _ in range(8):
+        train_steps(nlp, [example], 25)
+        if spans_of(nlp(text)) == [(0, 10, "PER")]:
+            break
+    assert spans_of(nlp(text)) == [(0, 10, "PER")]
+
+
+def test_entities_of_earlier_components_stay_where_ours_are_not(bert):
+    nlp = trained(bert, ["bert_ner"], steps=120)
+    text = "bob lives in london"
+    assert spans_of(nlp(text)) == [(0, 3, "PER"), (13, 19, "LOC")]
+    ruler = nlp.add_pipe("entity_ruler", first=True)
+    ruler.add_patterns(
+        [{"label": "VERB", "pattern": "lives"}, {"label": "X", "pattern": "in london"}]
+    )
+    assert spans_of(nlp(text)) == [(0, 3, "PER"), (4, 9, "VERB"), (13, 19, "LOC")]
+    again = nlp(nlp(text))
+    assert spans_of(again) == [(0, 3, "PER"), (4, 9, "VERB"), (13, 19, "LOC")]
+
+
+def test_no_illegal_sequence_comes_out(bert):
+    nlp = make_ner(bert, scheme="bioes", crf_lr_multiplier=1.0)
+    head = nlp.get_pipe("bert_ner")
+    torch.nn.init.normal_(head.shim.module.output.weight, std=20)
+    docs = list(nlp.pipe(["anna was in paris with bob " * n for n in (1, 2, 30)]))
+    for doc in docs:
+        tags = [f"{t.ent_iob_}-{t.ent_type_}" if t.ent_type_ else t.ent_iob_ for t in doc]
+        assert all(tag == "O" or tag[0] in "BI" for tag in tags)
+        assert not any(b[0] == "I" and a == "O" for a, b in zip(tags, tags[1:]))
+    assert spacy.training.offsets_to_biluo_tags(docs[0], spans_of(docs[0]))
