@@ -33,7 +33,7 @@ def data_from_batch(batch: EncoderBatch, tokenizer: Any) -> list[TransformerData
             batch.rows(np.arange(low, high)) if high > low else batch.cls.new_zeros(1, batch.width)
         )
         links = layout.align_starts[first : last + 1]
-        rows = (layout.align_rows[links[0] : links[-1]] - low).astype("i").reshape(-1, 1)
+        rows = (layout.align_rows[links[0] : links[-1]] - low).astype("i")
         ids = layout.piece_ids[low:high] if high > low else np.zeros(1, dtype=np.int64)
         pieces = tokenizer.convert_ids_to_tokens(ids.tolist()) if high > low else [""]
         split.append(
