@@ -204,7 +204,7 @@ def _fit_heads(
     cut = []
     for doc in np.flatnonzero(n_segments > 1):
         free = window - int(template.count(n_segments[doc]))
-        room = max(1, free // 4)
+        room = max(1, min(free // 4, int(counts[ends[doc] - 1])))
         heads = slice(ends[doc] - n_segments[doc], ends[doc] - 1)
         if counts[heads].sum() > free - room:
             cut.append((doc, int(counts[heads].sum()), room))

@@ -214,6 +214,16 @@ def test_long_question_is_shortened_with_a_warning(bert):
         train_steps(nlp, [question_example(nlp, LONG, "anna was in paris", "paris")], 1)
 
 
+def test_question_that_fits_beside_a_short_context_is_left_whole(bert):
+    question = "the team won the game and anna was in paris with the good film"  # 17 pieces
+    doc = make_question(spacy.blank("en"), question, "paris")
+    whole = make_qa(bert, window=21).get_pipe("bert_encoder").predict([doc]).layout
+    assert (whole.piece_segment == 0).sum() == 17
+    with pytest.warns(UserWarning, match=r"\[BW001\].*17 pieces"):
+        cut = make_qa(bert, window=20).get_pipe("bert_encoder").predict([doc]).layout
+    assert (cut.piece_segment == 0).sum() == 16
+
+
 def test_ask_gives_spans_of_the_doc_that_was_asked(bert):
     nlp = make_qa(bert, null_threshold=1e9)
     train_steps(nlp, qa_examples(nlp), 60)

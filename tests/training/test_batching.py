@@ -1,0 +1,55 @@
+import pytest
+import spacy
+from hypothesis import given
+from hypothesis import strategies as st
+from spacy.training import Example
+
+from bert_spacy.training.batching import create_batch_by_pieces_v1, estimate_pieces
+
+NLP = spacy.blank("en")
+
+
+def examples_of(lengths):
+    docs = [NLP.make_doc("word " * n) for n in lengths]
+    return [Example(doc, doc) for doc in docs]
+
+
+@given(
+    st.lists(st.integers(0, 30), max_size=25),
+    st.integers(1, 6),
+    st.one_of(st.none(), st.integers(1, 90)),
+    st.integers(1, 3),
+)
+def test_every_example_comes_once_within_the_limits(lengths, size, most, buffer):
+    examples = examples_of(lengths)
+    batches = list(create_batch_by_pieces_v1(size, most, buffer)(iter(examples)))
+    assert sorted(map(id, examples)) == sorted(id(eg) for batch in batches for eg in batch)
+    for batch in batches:
+        assert 1 <= len(batch) <= size
+        longest = max(estimate_pieces(eg.predicted) for eg in batch)
+        assert most is None or len(batch) == 1 or longest * len(batch) <= most
+
+
+def test_order_depends_on_the_seed_alone_and_changes_between_epochs():
+    examples = examples_of(range(40))
+
+    def run(seed):
+        batcher = create_batch_by_pieces_v1(2, seed=seed)
+        return [[[len(eg.x) for eg in b] for b in batcher(examples)] for _ in range(2)]
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+    first, second = run(1)
+    assert first != second
+    assert all(max(b) - min(b) <= 1 for b in first)
+
+
+@pytest.mark.parametrize("setting", ["size", "buffer"])
+def test_values_below_one_are_refused(setting):
+    with pytest.raises(ValueError, match=rf"\[B521\].*{setting}"):
+        create_batch_by_pieces_v1(**{setting: 0})
+
+
+def test_estimate_is_never_less_than_two():
+    assert estimate_pieces(NLP.make_doc("")) == 2
+    assert estimate_pieces(spacy.blank("zh").make_doc("北京")) == 4
