@@ -147,7 +147,7 @@ def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
     if wrong:
         reason = f"tensors are missing or have another shape: {', '.join(wrong[:5])}"
         raise ValueError(Errors.B100.format(name=name, reason=reason))
-    return TransformerEncoder(model.eval(), clean_tokenizer(tokenizer))
+    return TransformerEncoder(model, clean_tokenizer(tokenizer)).eval()
 
 
 def clean_tokenizer(tokenizer: Any) -> Any:
