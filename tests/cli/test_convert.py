@@ -48,6 +48,7 @@ def test_some_bad_rows_exit_with_2_and_write_the_rest(tsv, tmp_path):
     tsv.write_text("sport\tfirst text\n" * (MAX_SHOWN + 9) + "art\n" * (MAX_SHOWN + 5))
     result = run("tsv", tsv, tmp_path / "o.spacy", "--errors", errors)
     assert result.exit_code == 2 and len(read(tmp_path / "o.spacy")) == MAX_SHOWN + 9
+    assert run("tsv", tsv, tmp_path / "o.spacy", "--allow-bad").exit_code == 0
     place = f"{tsv}:{MAX_SHOWN + 10}: 1 columns where 2 are expected"
     assert place in result.stderr and place not in result.stdout
     assert result.stderr.count("1 columns") == MAX_SHOWN and "... and 5 more" in result.stderr
