@@ -15,7 +15,7 @@ from bert_spacy.data.pairs import (
     set_gold_answers,
 )
 
-NLP = spacy.blank("en")
+NLP, OTHER = spacy.blank("en"), spacy.blank("en")
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Zs", "Cc"]), max_size=12)
 
 
@@ -32,7 +32,7 @@ def test_segments_keep_their_texts_wherever_the_doc_goes(parts):
     assert [label for _, label, *_ in found] == labels
     assert read(doc.copy()) == found
     assert read(Doc(NLP.vocab).from_bytes(doc.to_bytes())) == found
-    (back,) = DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(spacy.blank("en").vocab)
+    (back,) = DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(OTHER.vocab)
     assert read(back) == found
 
 
