@@ -106,10 +106,12 @@ class Corpus:
             return Example(nlp.make_doc(reference.text), reference)
         segments = get_segments(reference)
         edges = [s.start_char for s in segments if len(s)][1:] + [len(reference.text)]
-        parts, at = [], 0
+        parts: list[Doc] = []
+        at = 0
         for segment in segments:
             # White space after a segment belongs to it, as it did when joined.
-            stop = edges[sum(1 for p in parts if len(p))] if len(segment) else at
+            n_filled = sum(1 for part in parts if len(part))
+            stop = edges[n_filled] if len(segment) else at
             parts.append(nlp.make_doc(reference.text[at:stop]) if stop > at else Doc(nlp.vocab))
             at = stop
         filled = [part for part in parts if len(part)]

@@ -20,7 +20,7 @@ from ..nn.encoder import TransformerEncoder, autocast, layer_of, load_encoder
 from ..sources import resolve_name
 from ..text.pieces import Template, read_template
 from ..text.windows import pack_windows
-from ..types import EncoderBatch, EncoderGradient, Ints, RowStore
+from ..types import EncoderBatch, EncoderGradient, Ints
 from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
 from .shims import step_module
 from .spill import RowFile
@@ -247,14 +247,14 @@ def _predict(runner: _Runner, groups: list[Ints], half: bool, spill_bytes: int) 
     encoder, layout = runner.encoder, runner.given.layout
     n_rows, width = int(layout.doc_pieces[-1]), encoder.width
     n_windows = int(layout.doc_windows[-1])
-    new = {"dtype": torch.float32, "device": runner.device}
-    hidden: Tensor | RowStore
+    device = runner.device
+    hidden: Tensor | RowFile
     if n_rows * width * 4 > spill_bytes:
         hidden = RowFile(n_rows, width)
     else:
-        hidden = torch.empty((n_rows, width), **new)
-    all_cls = torch.empty((n_windows, width), **new)
-    all_pooled = torch.empty((n_windows, width), **new) if encoder.has_pooler else None
+        hidden = torch.empty((n_rows, width), device=device)
+    all_cls = torch.empty((n_windows, width), device=device)
+    all_pooled = torch.empty((n_windows, width), device=device) if encoder.has_pooler else None
     encoder.eval()
     with torch.no_grad(), autocast(half, runner.device):
         for group in groups:

@@ -215,7 +215,7 @@ def _fit_heads(
     warnings.warn(
         Warnings.BW001.format(
             n=len(cut), total=len(docs), window=window, room=room, pieces=size,
-            text=docs[doc].text[:60],
+            text=docs[int(doc)].text[:60],
         ),
         stacklevel=2,
     )  # fmt: skip

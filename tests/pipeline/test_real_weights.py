@@ -37,9 +37,10 @@ def make_pipeline(lang: str, alias: str):
 def make_texts(lang: str) -> list[str]:
     """Make texts of 5 to 5,000 tokens from a small stock of words."""
     rng = random.Random(0)
-    words = "北京 大学 昨天 公布 了 新 的 研究 ， 张 教授 说 。 apple 12 年".split()
+    line = "北京 大学 昨天 公布 了 新 的 研究 ， 张 教授 说 。 apple 12 年"
     if lang == "en":
-        words = "the bank of England said on Monday that Mrs. Brown 's plan , 3 % , won !".split()
+        line = "the bank of England said on Monday that Mrs. Brown 's plan , 3 % , won !"
+    words = line.split()
     sizes = [5, 5000, 17, 900, 130, 60, 2500, 8, 300, 45, 33, 700, 12, 1200, 90]
     joint = " " if lang == "en" else ""
     return [joint.join(rng.choice(words) for _ in range(size)) for size in sizes]

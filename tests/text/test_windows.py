@@ -16,7 +16,7 @@ def plan(docs, window, stride, specials=2):
 @given(sizes, st.integers(9, 24), st.integers(1, 24))
 def test_every_piece_is_given_by_the_window_whose_middle_is_nearest(docs, window, stride):
     found = plan(docs, window, stride)
-    for doc, (head, body) in enumerate(docs):
+    for doc, (_, body) in enumerate(docs):
         mine = np.flatnonzero(found.doc == doc)
         start, end = found.start[mine], found.end[mine]
         own = [
