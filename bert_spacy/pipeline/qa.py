@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data.pairs import Answer, get_answers, get_question, make_question, set_answers
 from ..errors import Errors, Warnings
 from ..layers.qa import SpanScores, has_question
+from ..text.words import whole_words
 from ..types import ANSWERS
 from .base import PIPELINES, BertHead
 
@@ -27,7 +28,8 @@ class BertQuestionAnswerer(BertHead):
     nlp (Language): The pipeline, for `doc._.ask`.
     null_threshold (float): "No answer" wins if its score exceeds that of the
         best answer by more than this.
-    max_answer_tokens (int): Longest answer, in tokens.
+    max_answer_tokens (int): Longest answer, in tokens, before it is widened to
+        whole words.
     n_best (int): Most answers to give.
     """
 
@@ -119,17 +121,21 @@ class BertQuestionAnswerer(BertHead):
         )
         pair = get_question(doc)
         base = pair[1].start_char if pair is not None else 0
+        content = doc.text
         values, flat = total.flatten().topk(min(4 * self.cfg["n_best"], total.numel()))
         answers: list[dict[str, Any]] = []
         for value, index in zip(values.tolist(), flat.tolist()):
             first, size = divmod(index, span)
             if value == -float("inf") or len(answers) == self.cfg["n_best"]:
                 break
-            a = int(scores.piece_start[low + first])
-            b = int(scores.piece_end[low + first + size])
-            text = doc.text[a:b].strip()
+            a, b = whole_words(
+                content,
+                int(scores.piece_start[low + first]),
+                int(scores.piece_end[low + first + size]),
+            )
+            text = content[a:b].strip()
             if text and all(text != other["text"] for other in answers):
-                a = doc.text.index(text, a) - base
+                a = content.index(text, a) - base
                 score = float(np.exp(value - norm))
                 answers.append({"text": text, "start": a, "end": a + len(text), "score": score})
         return answers, (null - best if knows_null else None)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import spacy
@@ -48,7 +50,12 @@ def best_by_hand(doc, scores, i, most):
         for b in rows:
             if not (held[a] and held[b] and a <= b and held[b][0] - held[a][0] < most):
                 continue
-            text = doc.text[scores.piece_start[a] : scores.piece_end[b]].strip()
+            # An answer that begins or ends inside a word takes the whole word.
+            words = [w.span() for w in re.finditer(r"\w+", doc.text)]
+            first, last = int(scores.piece_start[a]), int(scores.piece_end[b])
+            first = min([first, *(x for x, y in words if x < first < y)])
+            last = max([last, *(y for x, y in words if x < last < y)])
+            text = doc.text[first:last].strip()
             found.append((float(scores.scores[a, 0] + scores.scores[b, 1]), text))
     return sorted(found, reverse=True)
 
