@@ -21,7 +21,7 @@ def build_head(
     encoder: Model[list[Doc], EncoderBatch],
     build: Callable[..., nn.Module],
     compute: Callable[[Model, EncoderBatch], Any],
-    scale: Callable[[str], float],
+    multipliers: dict[str, float],
     attrs: dict[str, Any],
 ) -> Model[list[Doc], Any]:
     """Build the model of a head: an encoder layer or listener, and a torch module.
@@ -33,7 +33,8 @@ def build_head(
     encoder (Model[list[Doc], EncoderBatch]): Usually a listener.
     build (Callable): Makes the torch module, see `HeadShim`.
     compute (Callable): Takes this model and a batch, returns the head's output.
-    scale (Callable[[str], float]): Learning-rate multiplier by parameter name.
+    multipliers (dict[str, float]): Learning-rate multiplier by prefix of the
+        parameter name; the first that fits counts.
     attrs (dict): Settings that `compute` reads.
     RETURNS (Model[list[Doc], Any]): The model.
     """
@@ -42,7 +43,7 @@ def build_head(
         forward,
         layers=[encoder],
         refs={"encoder": encoder},
-        shims=[HeadShim(build, scale)],
+        shims=[HeadShim(build, multipliers)],
         attrs={**attrs, "compute": compute},
     )
 

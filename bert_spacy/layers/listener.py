@@ -115,6 +115,14 @@ class OutputStore:
         self._readers = readers
         self._live: weakref.WeakKeyDictionary[Doc, _Entry] = weakref.WeakKeyDictionary()
 
+    def bind(self, readers: Callable[[], set[str]]) -> None:
+        """Ask another encoder component for the readers; for one sent to a process."""
+        self._readers = readers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Docs on their way stay in this process; the encoder binds itself anew.
+        return OutputStore, (set,)
+
     def __len__(self) -> int:
         return len(self._live)
 

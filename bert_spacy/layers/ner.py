@@ -54,16 +54,12 @@ def build_crf_tagger_v1(
         which hardly move at an encoder's rate.
     RETURNS (Model[list[Doc], TagScores]): The model.
     """
-
-    def scale(name: str) -> float:
-        return crf_lr_multiplier if name.startswith("crf.") else lr_multiplier
-
     return build_head(
         "bert_ner",
         encoder,
         make_tagger,
         compute,
-        scale,
+        {"crf.": crf_lr_multiplier, "": lr_multiplier},
         {"pooling": pooling, "scheme": scheme, "use_crf": use_crf, "lstm_width": lstm_width},
     )
 

@@ -51,7 +51,7 @@ def build_span_qa_v1(
     RETURNS (Model[list[Doc], SpanScores]): The model. A Doc without a question
         has no pieces in its output.
     """
-    return build_head("bert_qa", encoder, SpanHead, compute, lambda name: lr_multiplier, {})
+    return build_head("bert_qa", encoder, SpanHead, compute, {"": lr_multiplier}, {})
 
 
 def compute(model: Model, batch: EncoderBatch) -> SpanScores:

@@ -41,13 +41,14 @@ class HeadShim(Shim):
 
     build (Callable): Makes the module from keyword arguments that msgpack can
         write, so that a saved head can be made anew.
-    scale (Callable[[str], float]): Learning-rate multiplier by parameter name.
+    multipliers (dict[str, float]): Learning-rate multiplier by prefix of the
+        parameter name; the first that fits counts.
     """
 
-    def __init__(self, build: Callable[..., nn.Module], scale: Callable[[str], float]):
+    def __init__(self, build: Callable[..., nn.Module], multipliers: dict[str, float]):
         super().__init__(None)
         self.build = build
-        self.scale = scale
+        self.multipliers = multipliers
         self.settings: dict[str, Any] | None = None
         self.module: Any = None
 
@@ -56,10 +57,15 @@ class HeadShim(Shim):
         self.settings = settings
         self.module = self.build(**settings).to(get_torch_default_device())
 
+    def learning_rate_scale(self, name: str) -> float:
+        """Return the multiple of the learning rate that a parameter gets."""
+        fits = (by for prefix, by in self.multipliers.items() if name.startswith(prefix))
+        return next(fits, 1.0)
+
     def finish_update(self, optimizer: Any) -> None:
         """Step the module's parameters."""
         if self.module is not None:
-            step_module(self.id, self.module, optimizer, self.scale)
+            step_module(self.id, self.module, optimizer, self.learning_rate_scale)
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """Move the weights to a device."""
@@ -91,7 +97,7 @@ class HeadShim(Shim):
 
     def copy(self) -> "HeadShim":
         """Return a shim with a copy of the weights."""
-        return HeadShim(self.build, self.scale).from_bytes(self.to_bytes())
+        return HeadShim(self.build, self.multipliers).from_bytes(self.to_bytes())
 
 
 def set_dropout(module: nn.Module, rate: float) -> None:

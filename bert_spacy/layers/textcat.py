@@ -40,7 +40,7 @@ def build_textcat_head_v1(
         encoder,
         ClassifierHead,
         compute,
-        lambda name: lr_multiplier,
+        {"": lr_multiplier},
         {"pooling": pooling, "windows": windows},
     )
 

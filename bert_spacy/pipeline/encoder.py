@@ -11,6 +11,7 @@ from spacy import util
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
 from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Model, Optimizer
 
@@ -42,8 +43,19 @@ class BertEncoder(Transformer):
     def __init__(self, nlp: Language, model: Model, name: str, *, keep_outputs: bool = False):
         super().__init__(nlp.vocab, model, name=name)
         self.cfg = {"keep_outputs": keep_outputs}
-        self._nlp = weakref.ref(nlp)
+        self._nlp: Callable[[], Language | None] = weakref.ref(nlp)
         self.store = OutputStore(self._find_readers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For `nlp.pipe(n_process=...)` where processes are spawned: the pipeline
+        # itself does not travel.
+        state = {"listener_map": self.listener_map, "store": self.store}
+        return _revive, (self.vocab, self.model, self.name, self.cfg), state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.listener_map = state["listener_map"]
+        self.store = state["store"]
+        self.store.bind(self._find_readers)
 
     def _find_readers(self) -> set[str]:
         nlp = self._nlp()
@@ -299,6 +311,18 @@ class BertEncoder(Transformer):
             adopt_encoder(self.model)
             self._tell_width()
         return self
+
+
+def _revive(vocab: Vocab, model: Model, name: str, cfg: dict[str, Any]) -> BertEncoder:
+    encoder = BertEncoder.__new__(BertEncoder)
+    Transformer.__init__(encoder, vocab, model, name=name)
+    encoder.cfg = cfg
+    encoder._nlp = _no_pipeline
+    return encoder
+
+
+def _no_pipeline() -> None:
+    return None
 
 
 def _bounded(docs: list[Doc]) -> Iterator[list[Doc]]:
