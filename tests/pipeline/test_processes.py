@@ -20,7 +20,8 @@ for pipe in pipes:
     docs = list(pipe.pipe(docs, batch_size=3))
 assert len(pipes[0].store) == 0, "outputs were not let go"
 for doc in docs:
-    print({k: round(v, 3) for k, v in sorted(doc.cats.items())}, [(e.start, e.end, e.label_) for e in doc.ents])
+    cats = {k: round(v, 3) for k, v in sorted(doc.cats.items())}
+    print(cats, [(e.start, e.end, e.label_) for e in doc.ents])
 """
 
 SPAWN = """
@@ -29,7 +30,8 @@ if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
     nlp = spacy.load(sys.argv[1])
     for doc in nlp.pipe(sys.argv[2:], n_process=2, batch_size=2):
-        print({k: round(v, 3) for k, v in sorted(doc.cats.items())}, [(e.start, e.end, e.label_) for e in doc.ents])
+        cats = {k: round(v, 3) for k, v in sorted(doc.cats.items())}
+    print(cats, [(e.start, e.end, e.label_) for e in doc.ents])
 """
 
 
