@@ -31,7 +31,7 @@ if __name__ == "__main__":
     nlp = spacy.load(sys.argv[1])
     for doc in nlp.pipe(sys.argv[2:], n_process=2, batch_size=2):
         cats = {k: round(v, 3) for k, v in sorted(doc.cats.items())}
-    print(cats, [(e.start, e.end, e.label_) for e in doc.ents])
+        print(cats, [(e.start, e.end, e.label_) for e in doc.ents])
 """
 
 
