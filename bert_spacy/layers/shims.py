@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import srsly
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -105,8 +104,3 @@ def set_dropout(module: nn.Module, rate: float) -> None:
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = float(rate)
-
-
-def on_device(module: nn.Module) -> torch.device:
-    """Return the device of a module's first parameter."""
-    return next(module.parameters()).device

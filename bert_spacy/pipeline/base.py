@@ -236,17 +236,13 @@ class BertHead(TrainablePipe):
         exclude (Iterable[str]): "vocab", "cfg" or "model".
         """
 
-        def write_cfg(target: Path) -> None:
-            with atomic_file(target) as file_:
-                file_.write(srsly.json_dumps(self.cfg, indent=2))
-
         def write_model(target: Path) -> None:
             with atomic_file(target, "wb") as file_:
                 file_.write(self.model.to_bytes())
 
         serialize = {
             "vocab": lambda p: self.vocab.to_disk(p),
-            "cfg": write_cfg,
+            "cfg": lambda p: write_cfg(p, self.cfg),
             "model": write_model,
         }
         util.to_disk(path, serialize, exclude)
@@ -298,3 +294,9 @@ class BertHead(TrainablePipe):
                     name=self.name, n_labels=labels, n_outputs=settings.get("n_labels")
                 )
             )
+
+
+def write_cfg(path: Path, cfg: dict[str, Any]) -> None:
+    """Write the settings of a component; what stood there survives a failed write."""
+    with atomic_file(path) as file_:
+        file_.write(srsly.json_dumps(cfg, indent=2))

@@ -20,8 +20,8 @@ from ..layers.encoder import adopt_encoder
 from ..layers.foreign import data_from_batch, gradient_from_data
 from ..layers.listener import BertListener, OutputStore, TrainingBatch
 from ..types import EncoderBatch
-from ..util import atomic_dir, atomic_file
-from .base import PIPELINES
+from ..util import atomic_dir
+from .base import PIPELINES, write_cfg
 
 # Characters of text encoded together: bounds the hidden states in memory.
 CHARACTERS_AT_ONCE = 131072
@@ -259,17 +259,13 @@ class BertEncoder(Transformer):
         if shim.encoder is None and "model" not in exclude:
             raise ValueError(Errors.B308.format(path=path, reason="never initialized"))
 
-        def write_cfg(target: Path) -> None:
-            with atomic_file(target) as file_:
-                file_.write(srsly.json_dumps(self.cfg, indent=2))
-
         def write_model(target: Path) -> None:
             with atomic_dir(target) as folder:
                 shim.to_disk(folder)
 
         serialize = {
             "vocab": lambda p: self.vocab.to_disk(p),
-            "cfg": write_cfg,
+            "cfg": lambda p: write_cfg(p, self.cfg),
             "encoder": write_model,
         }
         util.to_disk(path, serialize, ["encoder", *exclude] if "model" in exclude else exclude)
