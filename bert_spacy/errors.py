@@ -77,6 +77,26 @@ class Errors(metaclass=_Coded):
     )
     B116 = "A CRF needs at least one tag and at most {limit}. Got {n_tags}. Check the labels."
 
+    B130 = (
+        "There is no backend {backend!r} with precision {precision!r}. Backends: 'auto', 'torch', "
+        "'onnx'; precisions: 'auto', 'fp32', 'bf16', 'int8'."
+    )
+    B131 = (
+        "This pipeline holds its encoder as an ONNX model alone, and it has none for backend "
+        "{backend!r} with precision {precision!r}. Load it with the settings it was saved with, "
+        "or optimize the original pipeline again without --slim."
+    )
+
+    B132 = (
+        "Cannot read the int8 ranges of {path}: {reason}. Delete the file to predict in float, or "
+        "run python -m bert_spacy optimize again."
+    )
+
+    B133 = (
+        "This pipeline was optimized with --slim and cannot be trained: its encoder has no torch "
+        "weights. Train the pipeline that it was made from, or freeze and annotate with it."
+    )
+
     # 2xx layers
     B200 = (
         "The encoder has no weights yet. Call nlp.initialize() to load those that its config "
@@ -246,6 +266,21 @@ class Errors(metaclass=_Coded):
     )
 
     # 8xx weights and files
+    B640 = (
+        "These settings do not go together: precision {precision!r}, backend {backend!r}, slim "
+        "{slim}. Precision is 'fp32' or 'int8', backend 'auto', 'torch' or 'onnx', and a slim "
+        "pipeline runs on 'onnx' alone."
+    )
+    B641 = (
+        "There is no 'bert_encoder' with weights among the components {names}. Give a trained "
+        "pipeline that has one; a slim one is optimized already."
+    )
+    B642 = (
+        "With {name} a head loses {drop} points; {limit} are allowed. Scores before: {before}; "
+        "after: {after}. Give more text to --calibrate, try the other --backend, or accept the "
+        "loss with --force."
+    )
+
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (
         "The weights '{alias}' are not fetched yet: {folder} is not there or not complete. "
@@ -296,6 +331,7 @@ class Warnings(metaclass=_Coded):
     # 2xx layers
 
     # 3xx pipeline
+    BW130 = "The encoder's settings ask for what is not there: {missing}. It predicts in {instead}."
     BW300 = (
         "{n} gold answers of {name!r} in this batch do not touch any piece of their context and "
         "teach nothing. The first: {text!r}. Check the offsets with `bert_spacy convert squad`."

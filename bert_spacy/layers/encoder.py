@@ -1,34 +1,32 @@
 """The shared encoder as a thinc layer: Docs in, one packed EncoderBatch out."""
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import srsly
 import torch
 from spacy.tokens import Doc
 from spacy.util import registry
-from thinc.api import Model, get_torch_default_device
-from thinc.shims.shim import Shim
+from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
-from ..nn.encoder import TransformerEncoder, autocast, layer_of, load_encoder
+from ..nn.backends import BACKENDS, PRECISIONS, Backend, Precision, Run
+from ..nn.encoder import TransformerEncoder, autocast, load_encoder
 from ..sources import resolve_name
-from ..text.pieces import Template, read_template
+from ..text.pieces import Template
 from ..text.windows import pack_windows
 from ..types import EncoderBatch, EncoderGradient, Ints
+from .encoder_shim import EncoderShim, Freeze
 from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
-from .shims import step_module
 from .spill import RowFile
 
 # Above this, the hidden states of one batch wait on disk.
 SPILL_BYTES = 256 * 2**20
-
-Freeze = Literal["none", "embeddings", "all"] | int
+# Pieces, padding included, in one forward pass while training.
+TRAINING_PIECES = 2048
 
 
 @registry.architectures("bert-spacy.BertEncoder.v1")
@@ -36,9 +34,10 @@ def build_bert_encoder_v1(
     name: str,
     window: int | None = None,
     stride: int | None = None,
-    max_batch_pieces: int = 2048,
+    max_batch_pieces: int | None = None,
     mixed_precision: bool = False,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    backend: Backend = "auto",
+    precision: Precision = "auto",
     freeze: Freeze = "none",
     dropout: float | None = None,
     layerwise_decay: float = 1.0,
@@ -52,9 +51,14 @@ def build_bert_encoder_v1(
         the model's limit, at most 512.
     stride (int): Pieces from the start of one window to that of the next; the
         overlap is window - stride. None for three quarters of the window.
-    max_batch_pieces (int): Most pieces, padding included, in one forward pass.
+    max_batch_pieces (int): Most pieces, padding included, in one forward pass; None for
+        what is fastest on the backend.
     mixed_precision (bool): Train in bfloat16 autocast.
-    precision (str): "fp32" or "bf16", for prediction.
+    backend (str): What predicts: "torch", "onnx" (onnxruntime, on a model that
+        `python -m bert_spacy optimize` has exported), or "auto": onnx where there is
+        such a model, else torch.
+    precision (str): Of prediction: "fp32", "bf16", "int8" (needs what `optimize`
+        measures), or "auto": fp32.
     freeze (str | int): "none", "embeddings", "all", or the number of layers,
         from the embeddings up, that do not learn.
     dropout (float): Dropout in the encoder while training; None for that of
@@ -62,8 +66,11 @@ def build_bert_encoder_v1(
     layerwise_decay (float): Learning rate of each layer as a share of that of
         the layer above it.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer.
-    RAISES (ValueError): B206 for a stride outside of the window.
+    RAISES (ValueError): B206 for a stride outside of the window; B130 for an unknown
+        backend or precision.
     """
+    if backend not in BACKENDS or precision not in PRECISIONS:
+        raise ValueError(Errors.B130.format(backend=backend, precision=precision))
     if stride is not None and (stride < 1 or (window is not None and stride > window)):
         raise ValueError(Errors.B206.format(stride=stride, window=window))
     shim = EncoderShim(freeze=freeze, dropout=dropout, layerwise_decay=layerwise_decay)
@@ -79,6 +86,7 @@ def build_bert_encoder_v1(
             "stride": stride,
             "max_batch_pieces": max_batch_pieces,
             "mixed_precision": mixed_precision,
+            "backend": backend,
             "precision": precision,
             "spill_bytes": SPILL_BYTES,
         },
@@ -107,132 +115,72 @@ def adopt_encoder(model: Model) -> None:
     model.set_dim("nO", encoder.width, force=True)
 
 
-class EncoderShim(Shim):
-    """Holds the torch encoder for a thinc layer, and steps its parameters.
-
-    freeze (str | int): See `build_bert_encoder_v1`.
-    dropout (float): As above.
-    layerwise_decay (float): As above.
-    """
-
-    def __init__(
-        self, freeze: Freeze = "none", dropout: float | None = None, layerwise_decay: float = 1.0
-    ):
-        super().__init__(None)
-        self.freeze = freeze
-        self.dropout = dropout
-        self.layerwise_decay = layerwise_decay
-        self.encoder: TransformerEncoder | None = None
-        self._template: Template | None = None
-
-    def set_encoder(self, encoder: TransformerEncoder) -> None:
-        """Take an encoder and move it to the device of the thinc ops in use."""
-        encoder.freeze(self.freeze)
-        if self.dropout is not None:
-            encoder.set_dropout(self.dropout)
-        self.encoder = encoder.to(get_torch_default_device())
-        self._template = read_template(encoder.tokenizer)
-
-    @property
-    def template(self) -> Template:
-        """Special pieces of the tokenizer."""
-        if self._template is None:
-            raise ValueError(Errors.B200.format(name=None))
-        return self._template
-
-    def learning_rate_scale(self, name: str) -> float:
-        """Return the share of the learning rate that a parameter gets."""
-        if self.layerwise_decay == 1.0 or self.encoder is None:
-            return 1.0
-        depth = int(getattr(self.encoder.model.config, "num_hidden_layers", 0))
-        layer = layer_of(name)
-        if layer is None:
-            layer = -1 if "embedding" in name else depth - 1
-        return self.layerwise_decay ** (depth - 1 - layer)
-
-    def finish_update(self, optimizer: Any) -> None:
-        """Step the encoder's parameters."""
-        if self.encoder is not None:
-            step_module(self.id, self.encoder, optimizer, self.learning_rate_scale)
-
-    def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the weights to a device."""
-        if self.encoder is not None:
-            self.encoder.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
-
-    def to_bytes(self) -> bytes:
-        """Serialize the Hugging Face folder, file by file."""
-        if self.encoder is None:
-            return srsly.msgpack_dumps({})
-        with tempfile.TemporaryDirectory() as folder:
-            self.encoder.save(Path(folder))
-            files = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
-        return srsly.msgpack_dumps(files)
-
-    def from_bytes(self, data: bytes) -> "EncoderShim":
-        """Load what `to_bytes` wrote."""
-        files = srsly.msgpack_loads(data)
-        if files:
-            with tempfile.TemporaryDirectory() as folder:
-                for name, content in files.items():
-                    Path(folder, name).write_bytes(content)
-                self.set_encoder(load_encoder(folder, local=True))
-        return self
-
-    def to_disk(self, path: Path) -> None:
-        """Write an ordinary Hugging Face folder."""
-        if self.encoder is not None:
-            self.encoder.save(path)
-
-    def from_disk(self, path: Path) -> "EncoderShim":
-        """Read an ordinary Hugging Face folder."""
-        self.set_encoder(load_encoder(str(path), local=True))
-        return self
-
-    def copy(self) -> "EncoderShim":
-        """Return a shim with a copy of the weights."""
-        other = EncoderShim(self.freeze, self.dropout, self.layerwise_decay)
-        return other.from_bytes(self.to_bytes())
-
-
 def forward(
     model: Model, docs: Sequence[Doc], is_train: bool
 ) -> tuple[EncoderBatch, Callable[[EncoderGradient], list[Doc]]]:
     """Run the encoder over Docs, in groups of windows of similar length.
 
     RETURNS: The batch, detached, and a callback that takes its gradient.
-    RAISES (ValueError): B200 if there are no weights.
+    RAISES (ValueError): B200 if there are no weights; B133 to train a slim pipeline.
     """
     shim = model.shims[0]
     encoder = shim.encoder
     if encoder is None:
         raise ValueError(Errors.B200.format(name=model.attrs["source"]))
-    window = model.attrs["window"] or min(512, encoder.max_positions)
-    stride = min(model.attrs["stride"] or max(1, window * 3 // 4), window)
-    given = prepare_docs(docs, encoder.tokenizer, shim.template, window, stride)
-    groups = pack_windows(given.lengths, model.attrs["max_batch_pieces"])
-    runner = _Runner(encoder, shim.template, given)
+    given = _prepare(model, docs)
+    budget = model.attrs["max_batch_pieces"]
     if not is_train:
-        half = model.attrs["precision"] == "bf16"
-        return _predict(runner, groups, half, model.attrs["spill_bytes"]), _no_gradient
+        predictor = shim.predictor(model.attrs["backend"], model.attrs["precision"])
+        runner = _Runner(predictor.run, encoder, shim.template, given)
+        groups = pack_windows(given.lengths, budget or predictor.budget)
+        return _predict(runner, groups, model.attrs["spill_bytes"]), _no_gradient
+    if not encoder.has_weights:
+        raise ValueError(Errors.B133)
+    runner = _Runner(encoder, encoder, shim.template, given)
+    groups = pack_windows(given.lengths, budget or TRAINING_PIECES)
     return _begin_update(runner, groups, model.attrs["mixed_precision"])
+
+
+def pad_windows(model: Model, docs: Sequence[Doc]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the padded input of the encoder for some Docs, as it is in prediction.
+
+    model (Model): The encoder layer.
+    docs (Sequence[Doc]): The Docs.
+    YIELDS (tuple[Tensor, Tensor, Tensor]): Piece ids, mask and segment ids, each (B, P).
+    """
+    shim = model.shims[0]
+    given = _prepare(model, docs)
+    pad_id = int(shim.encoder.tokenizer.pad_token_id or 0)
+    for group in pack_windows(given.lengths, TRAINING_PIECES):
+        ids, mask, types = pad_group(given, group, shim.template, pad_id)
+        yield torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types)
+
+
+def _prepare(model: Model, docs: Sequence[Doc]) -> EncoderInput:
+    shim = model.shims[0]
+    window = model.attrs["window"] or min(512, shim.encoder.max_positions)
+    stride = min(model.attrs["stride"] or max(1, window * 3 // 4), window)
+    return prepare_docs(docs, shim.encoder.tokenizer, shim.template, window, stride)
 
 
 class _Runner:
     """Runs groups of windows and says where their output belongs."""
 
-    def __init__(self, encoder: TransformerEncoder, template: Template, given: EncoderInput):
+    def __init__(
+        self, run: Run, encoder: TransformerEncoder, template: Template, given: EncoderInput
+    ):
+        self.encode = run
         self.encoder = encoder
         self.template = template
         self.given = given
-        self.device = next(encoder.parameters()).device
+        self.device = encoder.device if encoder.has_weights else torch.device("cpu")
         self.pad_id = int(encoder.tokenizer.pad_token_id or 0)
 
     def run(self, group: Ints) -> tuple[Tensor, Ints, Tensor, Tensor | None]:
         """Return hidden rows, where they belong, window vectors and pooled ones."""
         inputs = pad_group(self.given, group, self.template, self.pad_id)
         ids, mask, types = (torch.from_numpy(x).to(self.device) for x in inputs)
-        hidden, pooled = self.encoder(ids, mask, types)
+        hidden, pooled = self.encode(ids, mask, types)
         at, rows = owned_positions(self.given, group, hidden.shape[1], self.template)
         taken = hidden.reshape(-1, hidden.shape[2])[torch.from_numpy(at).to(self.device)]
         if self.template.cls_index >= 0:
@@ -243,7 +191,7 @@ class _Runner:
         return taken, rows, cls, pooled
 
 
-def _predict(runner: _Runner, groups: list[Ints], half: bool, spill_bytes: int) -> EncoderBatch:
+def _predict(runner: _Runner, groups: list[Ints], spill_bytes: int) -> EncoderBatch:
     encoder, layout = runner.encoder, runner.given.layout
     n_rows, width = int(layout.doc_pieces[-1]), encoder.width
     n_windows = int(layout.doc_windows[-1])
@@ -256,7 +204,7 @@ def _predict(runner: _Runner, groups: list[Ints], half: bool, spill_bytes: int) 
     all_cls = torch.empty((n_windows, width), device=device)
     all_pooled = torch.empty((n_windows, width), device=device) if encoder.has_pooler else None
     encoder.eval()
-    with torch.no_grad(), autocast(half, runner.device):
+    with torch.no_grad():
         for group in groups:
             taken, rows, cls, pooled = runner.run(group)
             if isinstance(hidden, Tensor):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ..errors import Errors, Warnings
 
@@ -37,6 +37,18 @@ class TransformerEncoder(nn.Module):
             and getattr(model.config, "type_vocab_size", 2) > 1
         )
         self.has_pooler = getattr(model, "pooler", None) is not None
+        # Steps of an optimiser so far: a fused one leaves no other trace of its change.
+        self.n_steps = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; "meta" for an encoder that has none in torch."""
+        return next(self.model.parameters()).device
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there are weights in torch, and not in an exported file alone."""
+        return self.device.type != "meta"
 
     @property
     def width(self) -> int:
@@ -102,8 +114,11 @@ class TransformerEncoder(nn.Module):
             parameter.requires_grad_(not frozen)
 
     def save(self, path: Path) -> None:
-        """Write an ordinary Hugging Face folder: config, safetensors, tokenizer."""
-        self.model.save_pretrained(path, safe_serialization=True)
+        """Write an ordinary Hugging Face folder: config, tokenizer, safetensors if any."""
+        if self.has_weights:
+            self.model.save_pretrained(path, safe_serialization=True)
+        else:
+            self.model.config.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 
 
@@ -123,12 +138,7 @@ def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
         loaded or is not a fast one.
     """
     with _quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=local)
-        except Exception as err:  # noqa: BLE001 - tokenizers raises Exception itself
-            raise ValueError(Errors.B101.format(name=name, reason=_first_line(err))) from err
-        if not tokenizer.is_fast:
-            raise ValueError(Errors.B101.format(name=name, reason="it has no fast tokenizer"))
+        tokenizer = _load_tokenizer(name, local)
         try:
             model, info = AutoModel.from_pretrained(
                 name,
@@ -150,6 +160,34 @@ def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
     return TransformerEncoder(model, clean_tokenizer(tokenizer)).eval()
 
 
+def load_outline(folder: str) -> TransformerEncoder:
+    """Load a folder without torch weights: settings and tokenizer, for an exported model.
+
+    folder (str): A folder with config.json and a tokenizer.
+    RETURNS (TransformerEncoder): Its parameters have shapes and no values.
+    RAISES (ValueError): B100 for the settings, B101 for the tokenizer.
+    """
+    with _quiet():
+        tokenizer = _load_tokenizer(folder, True)
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            with torch.device("meta"):
+                model = AutoModel.from_config(config)
+        except Exception as err:  # noqa: BLE001 - damaged settings may raise anything
+            raise ValueError(Errors.B100.format(name=folder, reason=_first_line(err))) from err
+    return TransformerEncoder(model, clean_tokenizer(tokenizer)).eval()
+
+
+def _load_tokenizer(name: str, local: bool) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=local)
+    except Exception as err:  # noqa: BLE001 - tokenizers raises Exception itself
+        raise ValueError(Errors.B101.format(name=name, reason=_first_line(err))) from err
+    if not tokenizer.is_fast:
+        raise ValueError(Errors.B101.format(name=name, reason="it has no fast tokenizer"))
+    return tokenizer
+
+
 def clean_tokenizer(tokenizer: Any) -> Any:
     """Switch off padding and truncation that a tokenizer file may ask for."""
     tokenizer.backend_tokenizer.no_padding()
@@ -165,7 +203,7 @@ def autocast(enabled: bool, device: torch.device) -> Any:
     if not enabled:
         return nullcontext()
     if not has_bfloat16(device.type):
-        _warn_no_bfloat16(device.type)
+        warn_no_bfloat16(device.type)
         return nullcontext()
     return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
 
@@ -178,7 +216,8 @@ def has_bfloat16(device_type: str) -> bool:
 
 
 @cache
-def _warn_no_bfloat16(device_type: str) -> None:
+def warn_no_bfloat16(device_type: str) -> None:
+    """Say, once, that a kind of device computes in float32 instead."""
     warnings.warn(Warnings.BW100.format(device=device_type), stacklevel=2)
 
 

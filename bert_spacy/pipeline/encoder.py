@@ -19,6 +19,7 @@ from ..errors import Errors
 from ..layers.encoder import adopt_encoder
 from ..layers.foreign import data_from_batch, gradient_from_data
 from ..layers.listener import BertListener, OutputStore, TrainingBatch
+from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
 from .base import PIPELINES, write_cfg
@@ -130,6 +131,12 @@ class BertEncoder(Transformer):
         """Encode one Doc."""
         self._annotate([doc])
         return doc
+
+    @property
+    def predictor(self) -> Predictor:
+        """What the encoder predicts with, as its settings and this machine have it."""
+        attrs = self.model.attrs
+        return self.model.shims[0].predictor(attrs["backend"], attrs["precision"])
 
     def predict(self, docs: Iterable[Doc]) -> EncoderBatch:
         """Run the encoder over Docs without changing them.

@@ -8,9 +8,13 @@ import pytest
 import spacy
 import torch
 from spacy.tokens import Doc
+from spacy.util import registry
 
 from bert_spacy.data.pairs import get_segments, make_pair, make_segments
-from bert_spacy.layers.encoder import build_bert_encoder_v1
+from bert_spacy.layers.encoder import build_bert_encoder_v1, pad_windows
+from bert_spacy.nn.blocks import read_stack
+from bert_spacy.nn.extras import Extras, load_extras
+from bert_spacy.nn.quantize import measure_ranges
 from bert_spacy.types import EncoderBatch, EncoderGradient
 
 from ..tiny import ARCHITECTURES
@@ -243,3 +247,41 @@ def test_gradients_equal_those_of_the_plain_model(tiny_folder, kind):
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["bert-spacy.AdamW.v1", "Adam.v1"])
+def test_prediction_follows_what_training_has_changed(bert, optimizer):
+    model = make_encoder(bert, dropout=0.0)
+    docs = all_docs()
+    before = model.predict(docs).hidden
+    batch, backprop = model.begin_update(docs)
+    backprop(EncoderGradient(hidden=torch.ones_like(batch.hidden)))
+    model.finish_update(registry.optimizers.get(optimizer)(learn_rate=0.01))
+    after = model.predict(docs).hidden
+    again, _ = model.begin_update(docs)
+    assert not torch.allclose(after, before, atol=1e-3)
+    torch.testing.assert_close(after, again.hidden, atol=1e-5, rtol=1e-5)
+
+
+def test_what_was_optimized_is_forgotten_once_the_weights_learn(bert, tmp_path):
+    model = make_encoder(bert, dropout=0.0)
+    shim = model.shims[0]
+    ranges = measure_ranges(
+        shim.encoder.model, read_stack(shim.encoder.model), pad_windows(model, all_docs())
+    )
+    shim.set_extras(Extras(ranges))
+    shim.to_disk(tmp_path)
+    assert load_extras(tmp_path).ranges is not None
+    assert model.from_bytes(model.to_bytes()).shims[0].extras.ranges is not None
+    batch, backprop = model.begin_update(all_docs())
+    backprop(EncoderGradient(hidden=torch.ones_like(batch.hidden)))
+    model.finish_update(registry.optimizers.get("bert-spacy.AdamW.v1")(learn_rate=0.01))
+    shim.to_disk(tmp_path / "learnt")
+    assert load_extras(tmp_path / "learnt").ranges is None
+
+
+def test_unknown_backend_is_refused(bert):
+    with pytest.raises(ValueError, match=r"\[B130\]"):
+        build_bert_encoder_v1(str(bert), backend="tpu")
+    with pytest.raises(ValueError, match=r"\[B130\]"):
+        build_bert_encoder_v1(str(bert), precision="fp8")

@@ -20,7 +20,7 @@ def test_autocast_runs_in_bfloat16_where_supported(monkeypatch):
 
 def test_without_bfloat16_it_computes_in_float32_and_says_so_once(monkeypatch):
     monkeypatch.setattr(encoder, "has_bfloat16", lambda device_type: False)
-    encoder._warn_no_bfloat16.cache_clear()
+    encoder.warn_no_bfloat16.cache_clear()
     with pytest.warns(UserWarning, match=r"\[BW100\]"), encoder.autocast(True, CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     with warnings.catch_warnings():

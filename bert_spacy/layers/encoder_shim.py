@@ -1,0 +1,138 @@
+"""The shim that holds the shared encoder for thinc: its weights, files, steps and backend."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import srsly
+from thinc.api import get_torch_default_device
+from thinc.shims.shim import Shim
+
+from ..errors import Errors
+from ..nn.backends import Backend, Precision, Predictor, count_changes, make_predictor
+from ..nn.encoder import TransformerEncoder, layer_of, load_encoder, load_outline
+from ..nn.extras import WEIGHTS_FILE, Extras, load_extras, save_extras
+from ..text.pieces import Template, read_template
+from .shims import step_module
+
+Freeze = Literal["none", "embeddings", "all"] | int
+
+
+class EncoderShim(Shim):
+    """Holds the torch encoder for a thinc layer, and steps its parameters.
+
+    freeze (str | int): See `build_bert_encoder_v1`.
+    dropout (float): As above.
+    layerwise_decay (float): As above.
+    """
+
+    def __init__(
+        self, freeze: Freeze = "none", dropout: float | None = None, layerwise_decay: float = 1.0
+    ):
+        super().__init__(None)
+        self.freeze = freeze
+        self.dropout = dropout
+        self.layerwise_decay = layerwise_decay
+        self.encoder: TransformerEncoder | None = None
+        self.extras = Extras()
+        self._template: Template | None = None
+        self._predictor: tuple[Any, Predictor] | None = None
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    def set_encoder(self, encoder: TransformerEncoder, extras: Extras | None = None) -> None:
+        """Take an encoder and move it to the device of the thinc ops in use."""
+        encoder.freeze(self.freeze)
+        if self.dropout is not None:
+            encoder.set_dropout(self.dropout)
+        self.encoder = encoder.to(get_torch_default_device()) if encoder.has_weights else encoder
+        self._template = read_template(encoder.tokenizer)
+        self.set_extras(extras or Extras())
+
+    def set_extras(self, extras: Extras) -> None:
+        """Take what `optimize` has made for the weights as they are now."""
+        if self.encoder is not None:
+            extras.weights = count_changes(self.encoder)
+        self.extras, self._predictor = extras, None
+
+    def current_extras(self) -> Extras:
+        """Return what was made for the present weights; nothing once they have learnt."""
+        if self.encoder is None or self.extras.weights != count_changes(self.encoder):
+            return Extras()
+        return self.extras
+
+    def predictor(self, backend: Backend, precision: Precision) -> Predictor:
+        """Return what predicts with the present weights, made anew when they have changed."""
+        if self.encoder is None:
+            raise ValueError(Errors.B200.format(name=None))
+        key = (backend, precision, count_changes(self.encoder))
+        if self._predictor is None or self._predictor[0] != key:
+            made = make_predictor(self.encoder, backend, precision, self.current_extras())
+            self._predictor = (key, made)
+        return self._predictor[1]
+
+    @property
+    def template(self) -> Template:
+        """Special pieces of the tokenizer."""
+        if self._template is None:
+            raise ValueError(Errors.B200.format(name=None))
+        return self._template
+
+    def learning_rate_scale(self, name: str) -> float:
+        """Return the share of the learning rate that a parameter gets."""
+        if self.layerwise_decay == 1.0 or self.encoder is None:
+            return 1.0
+        depth = int(getattr(self.encoder.model.config, "num_hidden_layers", 0))
+        layer = layer_of(name)
+        if layer is None:
+            layer = -1 if "embedding" in name else depth - 1
+        return self.layerwise_decay ** (depth - 1 - layer)
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step the encoder's parameters."""
+        if self.encoder is not None:
+            step_module(self.id, self.encoder, optimizer, self.learning_rate_scale)
+            self.encoder.n_steps += 1
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Move the weights to a device."""
+        if self.encoder is not None and self.encoder.has_weights:
+            self.encoder.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def to_bytes(self) -> bytes:
+        """Serialize the Hugging Face folder, file by file."""
+        if self.encoder is None:
+            return srsly.msgpack_dumps({})
+        with tempfile.TemporaryDirectory() as folder:
+            self.to_disk(Path(folder))
+            files = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
+        return srsly.msgpack_dumps(files)
+
+    def from_bytes(self, data: bytes) -> "EncoderShim":
+        """Load what `to_bytes` wrote."""
+        files = srsly.msgpack_loads(data)
+        if files:
+            # An exported model is read when it is used, so the folder lives as long as this.
+            self._folder = tempfile.TemporaryDirectory(prefix="bert_spacy.")
+            for name, content in files.items():
+                Path(self._folder.name, name).write_bytes(content)
+            self.from_disk(Path(self._folder.name))
+        return self
+
+    def to_disk(self, path: Path) -> None:
+        """Write an ordinary Hugging Face folder, and beside it what `optimize` has made."""
+        if self.encoder is not None:
+            self.encoder.save(path)
+            save_extras(self.current_extras(), path)
+
+    def from_disk(self, path: Path) -> "EncoderShim":
+        """Read an ordinary Hugging Face folder, and what `optimize` has made."""
+        extras = load_extras(path)
+        is_slim = bool(extras.onnx) and not (Path(path) / WEIGHTS_FILE).is_file()
+        encoder = load_outline(str(path)) if is_slim else load_encoder(str(path), local=True)
+        self.set_encoder(encoder, extras)
+        return self
+
+    def copy(self) -> "EncoderShim":
+        """Return a shim with a copy of the weights."""
+        other = EncoderShim(self.freeze, self.dropout, self.layerwise_decay)
+        return other.from_bytes(self.to_bytes())

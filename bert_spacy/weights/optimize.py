@@ -1,0 +1,181 @@
+"""Put a faster encoder into a trained pipeline, and measure what that changes."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import spacy
+import srsly
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Config
+from torch import Tensor
+
+from ..data.corpus import Corpus
+from ..errors import Errors
+from ..layers.encoder import pad_windows
+from ..nn.blocks import read_stack
+from ..nn.extras import WEIGHTS_FILE, Extras
+from ..nn.fused import is_available, is_int8_available
+from ..nn.onnx import export_onnx, has_onnxruntime, quantize_onnx
+from ..nn.quantize import measure_ranges
+from ..pipeline.encoder import BertEncoder
+from ..util import atomic_dir, atomic_file
+from .parity import Parity, Setting, Trial
+
+REPORT_FILE = "optimize.json"
+SAMPLES_FILE = Path(__file__).parent / "samples.txt"
+# Points (of 100) that a head's score may lose.
+MAX_DROP = 0.5
+# Docs whose pieces set the ranges of int8.
+RANGE_DOCS = 400
+
+
+def optimize(
+    pipeline: str | Path,
+    output: Path,
+    *,
+    precision: str = "fp32",
+    backend: str = "auto",
+    calibrate: Path | None = None,
+    slim: bool = False,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a copy of a pipeline whose encoder predicts on another backend.
+
+    pipeline (str | Path): Folder or name of a trained pipeline.
+    output (Path): Folder of the new one; what stands there is replaced when the new
+        one is complete.
+    precision (str): "fp32" or "int8".
+    backend (str): "torch", "onnx", or "auto" for the one that is faster here.
+    calibrate (Path): `.spacy` file or folder: its texts set the ranges of int8, and its
+        gold shows what the heads lose. None for a few sentences without gold that come
+        with this package.
+    slim (bool): Leave out the torch weights, which onnxruntime does not need: the
+        pipeline is smaller and can no longer be trained.
+    force (bool): Write it even if a score drops by more than MAX_DROP points.
+    RETURNS (dict[str, Any]): The report; it is in the new folder as `optimize.json`.
+    RAISES (ValueError): B640 for settings that do not go together; B641 without an
+        encoder of ours; B642 if a score drops too far; B120 without onnxruntime.
+    """
+    _check(precision, backend, slim)
+    nlp = spacy.load(pipeline)
+    name, encoder = _find_encoder(nlp)
+    read = _sample_reader(nlp, calibrate)
+    trial = Trial(nlp, encoder, read)
+    with tempfile.TemporaryDirectory(prefix="bert_spacy.") as work:
+        found: list[tuple[Parity, Setting]] = []
+        for kind in _list_backends(encoder, precision, "onnx" if slim else backend):
+            docs = (example.predicted for example in islice(read(), RANGE_DOCS))
+            extras = _make_extras(encoder, kind, precision, docs, Path(work))
+            setting = Setting(kind, precision, extras)
+            found.append((trial.compare(setting), setting))
+        parity, setting = _choose(found, force)
+        setting.apply(encoder)
+        report = {
+            "backend": setting.backend,
+            "precision": setting.precision,
+            "has_gold": bool(parity.before),
+            "chosen": asdict(parity),
+            "tried": [asdict(other) for other, _ in found],
+        }
+        _write(nlp, name, setting, report, slim, Path(output))
+    return report
+
+
+def _check(precision: str, backend: str, slim: bool) -> None:
+    fine = precision in ("fp32", "int8") and backend in ("auto", "torch", "onnx")
+    if not fine or (slim and backend == "torch"):
+        raise ValueError(Errors.B640.format(precision=precision, backend=backend, slim=slim))
+
+
+def _find_encoder(nlp: Language) -> tuple[str, BertEncoder]:
+    for name, pipe in nlp.pipeline:
+        if isinstance(pipe, BertEncoder) and pipe.model.shims[0].encoder.has_weights:
+            return name, pipe
+    raise ValueError(Errors.B641.format(names=nlp.pipe_names))
+
+
+def _sample_reader(nlp: Language, calibrate: Path | None) -> Callable[[], Iterable[Example]]:
+    if calibrate is not None:
+        return lambda: Corpus([calibrate])(nlp)
+    texts = SAMPLES_FILE.read_text(encoding="utf-8").splitlines()
+    return lambda: (Example(nlp.make_doc(text), nlp.make_doc(text)) for text in texts)
+
+
+def _list_backends(encoder: BertEncoder, precision: str, backend: str) -> list[str]:
+    if backend != "auto":
+        return [backend]
+    model = encoder.model.shims[0].encoder.model
+    known = is_available() and read_stack(model) is not None
+    in_torch = precision == "fp32" or (known and is_int8_available())
+    return ["torch"] * in_torch + ["onnx"] * (has_onnxruntime() or not in_torch)
+
+
+def _make_extras(
+    encoder: BertEncoder, backend: str, precision: str, docs: Iterable[Doc], work: Path
+) -> Extras:
+    inner = encoder.model.shims[0].encoder
+    if backend == "torch" and precision == "fp32":
+        return Extras()
+    stack = read_stack(inner.model)
+    ranges = None
+    if precision == "int8" and stack is not None:
+        ranges = measure_ranges(inner.model, stack, _windows(encoder, docs))
+    if backend == "torch":
+        return Extras(ranges)
+    exact = work / "model.onnx"
+    export_onnx(inner, exact)
+    if precision == "fp32":
+        return Extras(onnx={"fp32": exact})
+    rounded = work / "model_int8.onnx"
+    quantize_onnx(exact, rounded, ranges)
+    return Extras(onnx={"int8": rounded})
+
+
+def _windows(
+    encoder: BertEncoder, docs: Iterable[Doc]
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    has_types = encoder.model.shims[0].encoder.has_types
+    for ids, mask, types in pad_windows(encoder.model, list(docs)):
+        yield ids, mask, types if has_types else None
+
+
+def _choose(found: list[tuple[Parity, Setting]], force: bool) -> tuple[Parity, Setting]:
+    """Take the fastest setting that keeps the scores, or by force the one that loses least."""
+    good = [pair for pair in found if pair[0].worst_drop <= MAX_DROP]
+    if good:
+        return max(good, key=lambda pair: pair[0].speed)
+    parity, setting = min(found, key=lambda pair: pair[0].worst_drop)
+    if not force:
+        raise ValueError(
+            Errors.B642.format(
+                name=parity.name, drop=round(parity.worst_drop, 2), limit=MAX_DROP,
+                before=parity.before, after=parity.after,
+            )
+        )  # fmt: skip
+    return parity, setting
+
+
+def _write(
+    nlp: Language, name: str, setting: Setting, report: dict[str, Any], slim: bool, output: Path
+) -> None:
+    with atomic_dir(output) as folder:
+        nlp.to_disk(folder)
+        config = Config().from_disk(folder / "config.cfg", interpolate=False)
+        model = config["components"][name]["model"]
+        model.update(backend=setting.backend, precision=setting.precision)
+        config.to_disk(folder / "config.cfg")
+        if slim:
+            (folder / name / "encoder" / WEIGHTS_FILE).unlink()
+        report["megabytes"] = {"before": _size(Path(nlp.path)), "after": _size(folder)}
+        with atomic_file(folder / REPORT_FILE) as file_:
+            file_.write(srsly.json_dumps(report, indent=2) + "\n")
+
+
+def _size(folder: Path) -> float:
+    return round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 1)

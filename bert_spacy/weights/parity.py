@@ -1,0 +1,166 @@
+"""What changes when a pipeline's encoder predicts in another way: states, labels, scores, speed."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from torch import Tensor
+
+from ..nn.extras import Extras
+from ..pipeline.encoder import BertEncoder
+
+# Docs that hidden states and speed are compared on, and how often speed is.
+COMPARED_DOCS, ROUNDS = 200, 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an encoder predicts.
+
+    backend (str): "torch", "onnx" or "auto".
+    precision (str): "fp32", "bf16", "int8" or "auto".
+    extras (Extras): Files that the backend needs.
+    """
+
+    backend: str
+    precision: str
+    extras: Extras
+
+    @staticmethod
+    def of(encoder: BertEncoder) -> "Setting":
+        """Return the present setting of an encoder."""
+        attrs = encoder.model.attrs
+        return Setting(attrs["backend"], attrs["precision"], encoder.model.shims[0].extras)
+
+    def apply(self, encoder: BertEncoder) -> None:
+        """Let an encoder predict in this way."""
+        encoder.model.attrs.update(backend=self.backend, precision=self.precision)
+        encoder.model.shims[0].set_extras(self.extras)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a pipeline gives on the sample.
+
+    scores (dict[str, float]): Of each head that the sample has gold for, 0..1.
+    labels (list[Any]): What the heads say of each Doc.
+    hidden (Tensor): Hidden states of the pieces of the first Docs. Shape (P, H).
+    """
+
+    scores: dict[str, float]
+    labels: list[Any]
+    hidden: Tensor
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One setting compared with the pipeline as it was.
+
+    name (str): Backend and precision that really ran.
+    speed (float): Speed of `nlp.pipe` as a multiple of the old one, median of rounds.
+    max_difference (float): Largest difference of a hidden state.
+    relative_error (float): Norm of the difference over the norm of the hidden states.
+    agreement (float): Share of Docs for which every head says the same, 0..1.
+    before, after (dict[str, float]): Scores of the heads, 0..1; empty without gold.
+    """
+
+    name: str
+    speed: float
+    max_difference: float
+    relative_error: float
+    agreement: float
+    before: dict[str, float]
+    after: dict[str, float]
+
+    @property
+    def worst_drop(self) -> float:
+        """Points (of 100) that the worst head loses; 0 if none does."""
+        return max([0.0, *(100 * (self.before[k] - self.after[k]) for k in self.before)])
+
+
+class Trial:
+    """A pipeline and a sample to compare settings of its encoder on.
+
+    nlp (Language): The pipeline.
+    encoder (BertEncoder): Its encoder.
+    read (Callable): Returns the sample, each time with Docs of its own.
+    """
+
+    def __init__(self, nlp: Language, encoder: BertEncoder, read: Callable[[], Iterable[Example]]):
+        self.nlp = nlp
+        self.encoder = encoder
+        self.read = read
+        self.old = Setting.of(encoder)
+        self._before = self._measure()
+
+    def compare(self, new: Setting) -> Parity:
+        """Measure a setting against the pipeline as it was, which is then set again."""
+        new.apply(self.encoder)
+        after = self._measure()
+        name = self.encoder.predictor.name
+        speed = self._race(new)
+        self.old.apply(self.encoder)
+        difference = after.hidden - self._before.hidden
+        same = [a == b for a, b in zip(self._before.labels, after.labels)]
+        return Parity(
+            name=name,
+            speed=speed,
+            max_difference=float(difference.abs().max()) if difference.numel() else 0.0,
+            relative_error=float(difference.norm() / self._before.hidden.norm().clamp(min=1e-12)),
+            agreement=float(np.mean(same)) if same else 1.0,
+            before=self._before.scores,
+            after=after.scores,
+        )
+
+    def _docs(self) -> Iterator[Doc]:
+        return (example.predicted for example in islice(self.read(), COMPARED_DOCS))
+
+    def _measure(self) -> Measurement:
+        examples = list(self.read())
+        found = self.nlp.evaluate(examples)
+        scores = {
+            name: float(found[name])
+            for name in _main_scores(self.nlp)
+            if isinstance(found.get(name), float | int)
+        }
+        batch = self.encoder.predict(self._docs())
+        rows = np.arange(int(batch.layout.doc_pieces[-1]))
+        return Measurement(scores, [labels_of(eg.predicted) for eg in examples], batch.rows(rows))
+
+    def _race(self, new: Setting) -> float:
+        ratios = []
+        for _ in range(ROUNDS):
+            seconds = []
+            for setting in (self.old, new):
+                setting.apply(self.encoder)
+                docs = list(self._docs())
+                # The first Docs lay out weights and open sessions.
+                list(self.nlp.pipe(doc.copy() for doc in docs[:8]))
+                began = time.perf_counter()
+                for _ in self.nlp.pipe(docs):
+                    pass
+                seconds.append(time.perf_counter() - began)
+            ratios.append(seconds[0] / max(seconds[1], 1e-9))
+        return statistics.median(ratios)
+
+
+def labels_of(doc: Doc) -> tuple[Any, ...]:
+    """Return what the components of a pipeline have said of a Doc, without probabilities."""
+    best = max(doc.cats, key=doc.cats.__getitem__) if doc.cats else None
+    entities = tuple((ent.start, ent.end, ent.label_) for ent in doc.ents)
+    answers = doc._.answers if doc.has_extension("answers") else []
+    tokens = tuple((token.tag_, token.dep_, token.head.i) for token in doc)
+    return best, entities, answers[0].text if answers else None, tokens
+
+
+def _main_scores(nlp: Language) -> list[str]:
+    """Return the names of the scores that count for the components of a pipeline."""
+    weights = (nlp.get_pipe_meta(name).default_score_weights or {} for name in nlp.pipe_names)
+    return sorted({name for part in weights for name, weight in part.items() if weight})

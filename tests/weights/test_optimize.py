@@ -1,0 +1,156 @@
+"""`optimize`: the new pipeline is the old one, faster, or it is not written."""
+
+import json
+
+import pytest
+import spacy
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+from bert_spacy.cli.app import app
+from bert_spacy.nn import backends
+from bert_spacy.nn.fused import is_int8_available
+from bert_spacy.nn.onnx import has_onnxruntime
+from bert_spacy.weights import optimize as module
+from bert_spacy.weights.optimize import optimize
+
+from ..util import EXAMPLES, all_examples, train_steps
+from ..util import trained as make_trained
+
+needs_int8 = pytest.mark.skipif(not is_int8_available(), reason="no VNNI in this processor")
+needs_onnx = pytest.mark.skipif(not has_onnxruntime(), reason="onnxruntime is not installed")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_folder, tmp_path_factory):
+    """Return a folder with a trained pipeline of three heads, and gold for it."""
+    folder = tmp_path_factory.mktemp("optimize")
+    nlp = make_trained(tiny_folder("bert"), steps=60)
+    nlp.to_disk(folder / "pipeline")
+    DocBin(docs=[eg.reference for eg in all_examples(nlp)]).to_disk(folder / "gold.spacy")
+    return folder
+
+
+def labels(folder):
+    nlp = spacy.load(folder)
+    doc = nlp("anna was in paris")
+    return max(doc.cats, key=doc.cats.get), [(e.text, e.label_) for e in doc.ents]
+
+
+@pytest.mark.parametrize(
+    "backend, precision",
+    [
+        ("torch", "fp32"),
+        pytest.param("torch", "int8", marks=needs_int8),
+        pytest.param("onnx", "fp32", marks=needs_onnx),
+        pytest.param("onnx", "int8", marks=needs_onnx),
+    ],
+)
+def test_the_new_pipeline_says_the_same(trained, tmp_path, backend, precision):
+    report = optimize(
+        trained / "pipeline",
+        tmp_path / "new",
+        precision=precision,
+        backend=backend,
+        calibrate=trained / "gold.spacy",
+        force=True,
+    )
+    written = json.loads((tmp_path / "new" / "optimize.json").read_text())
+    assert written.keys() == report.keys() and written["chosen"]["name"] == f"{backend} {precision}"
+    assert report["has_gold"] and set(report["chosen"]["before"]) == {
+        "cats_score",
+        "ents_f",
+        "qa_f1",
+    }
+    assert report["chosen"]["relative_error"] < (1e-5 if precision == "fp32" else 0.2)
+    assert (report["chosen"]["relative_error"] == 0) == ((backend, precision) == ("torch", "fp32"))
+    nlp = spacy.load(tmp_path / "new")
+    assert nlp.get_pipe("bert_encoder").predictor.name == f"{backend} {precision}"
+    assert nlp.config["components"]["bert_encoder"]["model"]["precision"] == precision
+    if precision == "fp32":
+        assert labels(tmp_path / "new") == labels(trained / "pipeline")
+    again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert again("bob lives in london").cats == pytest.approx(nlp("bob lives in london").cats)
+
+
+def test_auto_takes_a_backend_that_runs_here(trained, tmp_path):
+    report = optimize(trained / "pipeline", tmp_path / "new", calibrate=trained / "gold.spacy")
+    assert {"torch fp32"} <= {part["name"] for part in report["tried"]}
+    assert labels(tmp_path / "new") == labels(trained / "pipeline")
+
+
+@needs_int8
+def test_a_pipeline_that_loses_too_much_is_not_written(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_DROP", -1.0)
+    options = {"precision": "int8", "backend": "torch", "calibrate": trained / "gold.spacy"}
+    with pytest.raises(ValueError, match=r"\[B642\]"):
+        optimize(trained / "pipeline", tmp_path / "new", **options)
+    assert list(tmp_path.iterdir()) == []
+    optimize(trained / "pipeline", tmp_path / "new", force=True, **options)
+    assert (tmp_path / "new" / "optimize.json").is_file()
+
+
+@needs_int8
+def test_texts_without_gold_set_ranges_and_compare_no_scores(trained, tmp_path):
+    nlp = spacy.blank("en")
+    DocBin(docs=[nlp("the team won"), nlp("in paris"), nlp("")]).to_disk(tmp_path / "raw.spacy")
+    for calibrate in (tmp_path / "raw.spacy", None):
+        report = optimize(
+            trained / "pipeline",
+            tmp_path / "new",
+            precision="int8",
+            backend="torch",
+            calibrate=calibrate,
+        )
+        assert not report["has_gold"] and report["chosen"]["before"] == {}
+
+
+@needs_int8
+def test_training_goes_on_from_the_torch_weights(trained, tmp_path):
+    backends._warn.cache_clear()
+    optimize(trained / "pipeline", tmp_path / "new", precision="int8", backend="torch", force=True)
+    nlp = spacy.load(tmp_path / "new")
+    train_steps(nlp, all_examples(nlp), steps=2)
+    with pytest.warns(UserWarning, match=r"\[BW130\]"):
+        assert nlp.get_pipe("bert_encoder").predictor.name == "torch fp32"
+    nlp.to_disk(tmp_path / "more")
+    assert not (tmp_path / "more" / "bert_encoder" / "encoder" / "int8.safetensors").exists()
+
+
+@needs_onnx
+def test_a_slim_pipeline_runs_and_refuses_to_learn(trained, tmp_path):
+    report = optimize(trained / "pipeline", tmp_path / "slim", slim=True)
+    assert report["backend"] == "onnx"
+    encoder = tmp_path / "slim" / "bert_encoder" / "encoder"
+    assert not (encoder / "model.safetensors").exists()
+    assert labels(tmp_path / "slim") == labels(trained / "pipeline")
+    nlp = spacy.load(tmp_path / "slim")
+    nlp.to_disk(tmp_path / "copy")
+    assert labels(tmp_path / "copy") == labels(trained / "pipeline")
+    with pytest.raises(ValueError, match=r"\[B133\]"):
+        nlp.update(EXAMPLES["bert_textcat"](nlp), sgd=False)
+    with pytest.raises(ValueError, match=r"\[B641\]"):
+        optimize(tmp_path / "slim", tmp_path / "slimmer")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "fp8"}, {"backend": "tpu"}, {"backend": "torch", "slim": True}],
+)
+def test_settings_that_do_not_go_together_are_refused(trained, tmp_path, options):
+    with pytest.raises(ValueError, match=r"\[B640\]"):
+        optimize(trained / "pipeline", tmp_path / "new", **options)
+
+
+def test_a_pipeline_without_encoder_is_refused(tmp_path):
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(ValueError, match=r"\[B641\]"):
+        optimize(tmp_path / "blank", tmp_path / "new")
+
+
+def test_the_command_prints_the_report_and_names_problems(trained, tmp_path):
+    arguments = ["optimize", str(trained / "pipeline"), str(tmp_path / "new"), "--backend", "torch"]
+    done = CliRunner().invoke(app, [*arguments, "--calibrate", str(trained / "gold.spacy")])
+    assert done.exit_code == 0 and "torch fp32" in done.output and "ents_f" in done.output
+    lost = CliRunner().invoke(app, [*arguments, "--calibrate", str(tmp_path / "none.spacy")])
+    assert lost.exit_code == 1 and "Can't optimize" in lost.output
