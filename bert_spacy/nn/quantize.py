@@ -20,12 +20,12 @@ from torch import Tensor
 from .blocks import Block, Stack, embed, mask_bias, run_block
 
 ZERO = 128  # the uint8 that stands for 0 in symmetric ranges
-SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 CUTS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 # Channels of the feed-forward layer in float: 2 % of its width, in whole vectors of the kernels.
 OUTLIER_SHARE, OUTLIER_STEP = 0.02, 16
 # Rows kept for the search, over all samples of a layer.
-SAMPLE_ROWS = 2048
+SAMPLE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _smooth(rows: Tensor, most: Tensor, weight: Tensor) -> Tensor:
     tried = []
     for share in SHARES:
         smooth = largest**share / share_of_weight ** (1 - share)
-        for cut in CUTS[:3]:
+        for cut in CUTS[:2]:
             scale = smooth * ((largest / smooth).max() * cut / 127)
             whole = torch.round(rows / scale).clamp(-ZERO, 255 - ZERO)
             error = float((whole @ _round_weight(weight * scale).T - wanted).pow(2).sum())
