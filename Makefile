@@ -1,6 +1,8 @@
 # make run          train, package and check the joint pipeline on corpus/
 # make test         what CI runs: lint, format, types, quick tests
 # make test-slow    tests that need weights, minutes, or build packages
+# make benchmark        speed against other packages: a table and charts in metrics/speed/ (an hour)
+# make benchmark-quick  the same on fewer texts, in minutes
 # make installed    tests against an installed wheel instead of the checkout
 # On Linux the torch of PyPI brings the CUDA libraries. For the CPU alone, before the first call:
 #   export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
@@ -9,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow lint format types installed clean
+.PHONY: run test test-slow benchmark benchmark-quick lint format types installed clean
 
 run: $(VENV)/.stamp
 	$(BIN)/python -m spacy project run all
@@ -19,6 +21,12 @@ test: lint types
 
 test-slow: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m slow
+
+benchmark: $(VENV)/.stamp-benchmark
+	$(BIN)/python -m benchmarks.speed
+
+benchmark-quick: $(VENV)/.stamp-benchmark
+	$(BIN)/python -m benchmarks.speed --quick
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
@@ -50,4 +58,10 @@ $(VENV)/.stamp: $(VENV)/bin/python setup.cfg constraints.txt
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp
 	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/.stamp-benchmark: $(VENV)/.stamp
+	$(PIP) -e ".[benchmark]"
+	$(BIN)/python -m bert_spacy weights fetch minilm-l6-en
+	$(BIN)/python -m bert_spacy weights fetch albert-tiny-zh
 	touch $@

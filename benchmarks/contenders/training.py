@@ -1,0 +1,126 @@
+"""Loops of training a classifier in torch and Transformers alone, and in the Trainer."""
+
+import itertools
+import tempfile
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from benchmarks.contenders.common import hooked_means, read_inputs
+
+RATE = 5e-5
+
+
+class Loop:
+    """Forward, backward, clip, step; fp32 and torch's AdamW.
+
+    settings (dict): "classifier" (a Hugging Face folder), "batches" (a run); "pad_to"
+        pads every text to that many pieces, as tutorials do; "fused" asks for the fused
+        optimiser, "bf16" for autocast.
+    """
+
+    def __init__(self, settings: dict[str, Any]):
+        self.inputs = read_inputs(settings)
+        self.settings = settings
+        self.tokenizer = AutoTokenizer.from_pretrained(settings["classifier"])
+        self.model = AutoModelForSequenceClassification.from_pretrained(settings["classifier"])
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=RATE,
+            weight_decay=0.01,
+            fused=True if settings.get("fused") else None,
+        )
+        self.batches = itertools.cycle(self.inputs["batches"])
+
+    def tokenize(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        """Pad a batch to its longest text, or to the fixed length."""
+        pad_to = self.settings.get("pad_to")
+        return self.tokenizer(
+            texts,
+            padding="max_length" if pad_to else True,
+            max_length=pad_to or 512,
+            truncation=True,
+            return_tensors="pt",
+        )
+
+    def answers(self) -> dict[str, np.ndarray]:
+        """Give hidden states before any step, then take some steps."""
+        self.model.eval()
+        with torch.no_grad():
+            hidden = hooked_means(
+                self.model.bert,
+                lambda text: self.model(**self.tokenizer([text], return_tensors="pt")),
+                self.inputs["check"],
+            )
+        self.run()
+        return {"hidden": hidden}
+
+    def run(self) -> int:
+        """Take as many steps as the settings say; return the examples."""
+        self.model.train()
+        done = 0
+        for batch in itertools.islice(self.batches, self.settings["batches"]):
+            labels = torch.tensor([self.inputs["labels"][i] for i in batch])
+            encoded = self.tokenize([self.inputs["sentences"][i] for i in batch])
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.get("bf16", False)):
+                loss = self.model(**encoded, labels=labels).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            done += len(batch)
+        return done
+
+
+class TrainerLoop:
+    """`transformers.Trainer` with `group_by_length`, its dynamic padding and defaults."""
+
+    def __init__(self, settings: dict[str, Any]):
+        import accelerate  # noqa: F401 - without it the Trainer fails late and at length
+
+        self.inputs = read_inputs(settings)
+        self.settings = settings
+        self.tokenizer = AutoTokenizer.from_pretrained(settings["classifier"])
+        self.model = AutoModelForSequenceClassification.from_pretrained(settings["classifier"])
+        self.folder = tempfile.TemporaryDirectory()
+
+    def answers(self) -> dict[str, np.ndarray]:
+        """Give hidden states before any step, then take some steps."""
+        self.model.eval()
+        with torch.no_grad():
+            hidden = hooked_means(
+                self.model.bert,
+                lambda text: self.model(**self.tokenizer([text], return_tensors="pt")),
+                self.inputs["check"],
+            )
+        self.run()
+        return {"hidden": hidden}
+
+    def run(self) -> int:
+        """Train on as many batches as the settings say; return the examples."""
+        from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+        chosen = [i for batch in self.inputs["batches"] for i in batch]
+        chosen = chosen[: 16 * self.settings["batches"]]
+        encoded = self.tokenizer([self.inputs["sentences"][i] for i in chosen])
+        rows = [
+            {"input_ids": ids, "labels": self.inputs["labels"][i]}
+            for ids, i in zip(encoded["input_ids"], chosen)
+        ]
+        arguments = TrainingArguments(
+            self.folder.name,
+            per_device_train_batch_size=16,
+            num_train_epochs=1,
+            learning_rate=RATE,
+            group_by_length=True,
+            use_cpu=True,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        collator = DataCollatorWithPadding(self.tokenizer)
+        Trainer(self.model, arguments, train_dataset=rows, data_collator=collator).train()
+        return len(chosen)
