@@ -50,8 +50,9 @@ def prepare_docs(
     RETURNS (EncoderInput): Everything the forward pass needs.
     RAISES (ValueError): B202 if the segments of a Doc do not cover it.
     """
-    bounds = [_segment_bounds(doc) for doc in docs]
-    texts = [doc.text[a:b] for doc, pairs in zip(docs, bounds) for a, b in pairs]
+    whole = [doc.text for doc in docs]  # spaCy joins the tokens anew each time
+    bounds = [_segment_bounds(doc, text) for doc, text in zip(docs, whole)]
+    texts = [text[a:b] for text, pairs in zip(whole, bounds) for a, b in pairs]
     n_segments = np.array([len(pairs) for pairs in bounds], dtype=np.int64)
     last = np.cumsum(n_segments) - 1
     segment_base = np.array([a for pairs in bounds for a, _ in pairs], dtype=np.int64)
@@ -62,7 +63,8 @@ def prepare_docs(
     doc_counts = np.add.reduceat(counts, last + 1 - n_segments) if len(docs) else counts
     doc_pieces = np.concatenate(([0], np.cumsum(doc_counts))).astype(np.int64)
     doc_tokens = np.cumsum([0] + [len(doc) for doc in docs]).astype(np.int64)
-    starts, rows = _align(docs, doc_pieces, doc_tokens, piece_start, piece_end)
+    sizes = np.array([len(text) for text in whole], dtype=np.int64)
+    starts, rows = _align(docs, sizes, doc_pieces, doc_tokens, piece_start, piece_end)
     body = counts[last]
     head = doc_counts - body
     plan = plan_windows(head, body, template.count(n_segments), window, stride)
@@ -97,34 +99,31 @@ def pad_group(
     RETURNS (tuple[Ints, Ints, Ints]): Piece ids, mask and type ids, each (B, P).
     """
     plan, layout = given.plan, given.layout
-    width = int(given.lengths[group].max())
-    ids = np.full((len(group), width), pad_id, dtype=np.int64)
-    for row, window in enumerate(group):
-        doc = plan.doc[window]
-        first = int(layout.doc_pieces[doc])
-        at = len(template.prefix)
-        ids[row, :at] = template.prefix
-        if given.n_segments[doc] > 1:
-            head = slice(first, first + int(given.head[doc]))
-            where = at + _spread(layout.piece_segment[head], len(template.infix))
-            ids[row, where] = layout.piece_ids[head]
-            ids[row, _infix_at(given, doc, template)] = np.tile(
-                template.infix, given.n_segments[doc] - 1
-            )
-        at = int(given.body_at[window])
-        low = first + int(given.head[doc])
-        size = int(plan.end[window] - plan.start[window])
-        ids[row, at : at + size] = layout.piece_ids[
-            low + plan.start[window] : low + plan.end[window]
-        ]
-        ids[row, at + size : at + size + len(template.suffix)] = template.suffix
+    lengths, body_at, doc = given.lengths[group], given.body_at[group], plan.doc[group]
+    width = int(lengths.max())
+    table = np.full((len(group), width), pad_id, dtype=np.int64)
+    table[:, : len(template.prefix)] = template.prefix
+    ids = table.reshape(-1)
+    base = np.arange(len(group)) * width
+    several = given.n_segments[doc] > 1
+    if several.any():
+        rows, at = _head_positions(given, np.flatnonzero(several), group, width, template)
+        free = np.zeros(len(ids), dtype=bool)
+        free[concat_ranges(base + len(template.prefix), base + body_at)] = True
+        free[at] = False
+        ids[at] = layout.piece_ids[rows]
+        # What earlier segments leave before the last one is for the pieces between.
+        ids[free] = np.tile(template.infix, int((given.n_segments[doc] - 1).sum()))
+    first = layout.doc_pieces[doc] + given.head[doc]
+    rows = concat_ranges(first + plan.start[group], first + plan.end[group])
+    end = base + lengths - len(template.suffix)
+    ids[concat_ranges(base + body_at, end)] = layout.piece_ids[rows]
+    ids[end[:, None] + np.arange(len(template.suffix))] = template.suffix
     position = np.arange(width)
-    mask = position < given.lengths[group][:, None]
-    late = (position >= given.body_at[group][:, None]) & (given.n_segments[plan.doc[group]] > 1)[
-        :, None
-    ]
+    mask = position < lengths[:, None]
+    late = (position >= body_at[:, None]) & several[:, None]
     types = np.where(mask, np.where(late, template.types[1], template.types[0]), 0)
-    return ids, mask.astype(np.int64), types
+    return table, mask.astype(np.int64), types
 
 
 def owned_positions(
@@ -149,40 +148,35 @@ def owned_positions(
     # Earlier segments stand in every window; the first window speaks for them.
     heads = np.flatnonzero((given.head[doc] > 0) & (group == layout.doc_windows[doc]))
     if len(heads):
-        head_rows = concat_ranges(first[heads], body[heads])
-        inside = head_rows - np.repeat(first[heads], given.head[doc[heads]])
-        shift = np.repeat(heads * width + len(template.prefix), given.head[doc[heads]])
-        gaps = len(template.infix) * layout.piece_segment[head_rows]
+        head_rows, head_at = _head_positions(given, heads, group, width, template)
         rows = np.concatenate((rows, head_rows))
-        at = np.concatenate((at, inside + shift + gaps))
+        at = np.concatenate((at, head_at))
     return at, rows
 
 
-def _spread(segments: Ints, gap: int) -> Ints:
-    return np.arange(len(segments)) + gap * segments
+def _head_positions(
+    given: EncoderInput, chosen: Ints, group: Ints, width: int, template: Template
+) -> tuple[Ints, Ints]:
+    # Piece rows of the earlier segments of some windows of a group, and where
+    # they stand in its flattened (B * P) input.
+    doc = given.plan.doc[group[chosen]]
+    first, counts = given.layout.doc_pieces[doc], given.head[doc]
+    rows = concat_ranges(first, first + counts)
+    shift = np.repeat(chosen * width + len(template.prefix) - first, counts)
+    return rows, rows + shift + len(template.infix) * given.layout.piece_segment[rows]
 
 
-def _infix_at(given: EncoderInput, doc: int, template: Template) -> Ints:
-    # Positions of the special pieces between the segments of one doc.
-    first, head = given.layout.doc_pieces[doc], given.head[doc]
-    segments = given.layout.piece_segment[first : first + head]
-    ends = np.searchsorted(segments, np.arange(given.n_segments[doc] - 1), side="right")
-    gap = len(template.infix)
-    starts = len(template.prefix) + ends + gap * np.arange(len(ends))
-    return concat_ranges(starts, starts + gap)
-
-
-def _segment_bounds(doc: Doc) -> list[tuple[int, int]]:
+def _segment_bounds(doc: Doc, text: str) -> list[tuple[int, int]]:
     spans = read_segments(doc)
     if not spans:
-        return [(0, len(doc.text))]
+        return [(0, len(text))]
     edges = [(span.start, span.end) for span in spans]
     if (
         edges[0][0] != 0
         or edges[-1][1] != len(doc)
         or any(a[1] != b[0] for a, b in zip(edges, edges[1:]))
     ):
-        raise ValueError(Errors.B202.format(bounds=edges, n_tokens=len(doc), text=doc.text[:80]))
+        raise ValueError(Errors.B202.format(bounds=edges, n_tokens=len(doc), text=text[:80]))
     at, bounds = 0, []
     for span in spans:
         if len(span):
@@ -231,12 +225,17 @@ def _fit_heads(
 
 
 def _align(
-    docs: Sequence[Doc], doc_pieces: Ints, doc_tokens: Ints, piece_start: Ints, piece_end: Ints
+    docs: Sequence[Doc],
+    sizes: Ints,
+    doc_pieces: Ints,
+    doc_tokens: Ints,
+    piece_start: Ints,
+    piece_end: Ints,
 ) -> tuple[Ints, Ints]:
     # One running text: each Doc's characters follow those of the Docs before.
-    base = np.cumsum([0] + [len(doc.text) + 1 for doc in docs])[:-1].astype(np.int64)
-    arrays = [doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2) for doc in docs]
-    tokens = np.concatenate(arrays) if arrays else np.zeros((0, 2), dtype=np.int64)
+    base = np.cumsum(sizes + 1) - (sizes + 1)
+    arrays = [doc.to_array([IDX, LENGTH]).reshape(-1, 2) for doc in docs]
+    tokens = np.concatenate(arrays).astype(np.int64) if arrays else np.zeros((0, 2), dtype=np.int64)
     start = tokens[:, 0] + np.repeat(base, np.diff(doc_tokens))
     shift = np.repeat(base, np.diff(doc_pieces))
     return align_tokens(start, start + tokens[:, 1], piece_start + shift, piece_end + shift)

@@ -332,7 +332,7 @@ def _bounded(docs: list[Doc]) -> Iterator[list[Doc]]:
     part: list[Doc] = []
     size = 0
     for doc in docs:
-        length = len(doc.text)
+        length = doc[-1].idx + len(doc[-1]) if len(doc) else 0
         if part and size + length > CHARACTERS_AT_ONCE:
             yield part
             part, size = [], 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -73,22 +74,39 @@ class Pieces:
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> Pieces:
     """Tokenize texts with no special pieces, no padding and no truncation.
 
+    A text that comes several times, such as the context of many questions, is
+    tokenized once.
+
     tokenizer (PreTrainedTokenizerFast): A Hugging Face fast tokenizer.
     texts (Sequence[str]): The texts.
     RETURNS (Pieces): Their pieces, with offsets that ascend within each text.
     """
-    backend = tokenizer.backend_tokenizer
-    encodings = backend.encode_batch(list(texts), add_special_tokens=False) if len(texts) else []
+    number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    pieces = _encode_each(tokenizer.backend_tokenizer, list(number))
+    if len(number) == len(texts):
+        return pieces
+    chosen = np.array([number[text] for text in texts])
+    counts = pieces.counts[chosen]
+    first = (np.cumsum(pieces.counts) - pieces.counts)[chosen]
+    rows = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+    return Pieces(pieces.ids[rows], pieces.start[rows], pieces.end[rows], counts)
+
+
+def _encode_each(backend: Any, texts: list[str]) -> Pieces:
+    encodings = backend.encode_batch(texts, add_special_tokens=False) if texts else []
     counts = np.array([len(e) for e in encodings], dtype=np.int64)
-    ids = np.concatenate([np.array(e.ids, dtype=np.int64) for e in encodings] or [_EMPTY])
-    pairs = [np.array(e.offsets, dtype=np.int64).reshape(-1, 2) for e in encodings]
-    # A piece made from nothing may point backwards; the order must ascend.
-    start = np.concatenate([np.maximum.accumulate(p[:, 0]) for p in pairs if len(p)] or [_EMPTY])
-    end = np.concatenate([np.maximum.accumulate(p[:, 1]) for p in pairs if len(p)] or [_EMPTY])
+    # One flat iterator: an array for each text would cost more than all numbers in it.
+    total = int(counts.sum())
+    ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int64, total)
+    ends = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
+    offsets = np.fromiter(ends, np.int64, 2 * total).reshape(-1, 2)
+    # A piece made from nothing may point backwards; the order must ascend. With
+    # all texts on one line, no text changes the next.
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    base = np.repeat(np.cumsum(lengths) - lengths, counts)
+    start = np.maximum.accumulate(offsets[:, 0] + base) - base
+    end = np.maximum.accumulate(offsets[:, 1] + base) - base
     return Pieces(ids, start, end, counts)
-
-
-_EMPTY = np.zeros(0, dtype=np.int64)
 
 
 def shorten(lengths: Sequence[int], most: int) -> list[int]:

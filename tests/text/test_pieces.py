@@ -76,3 +76,23 @@ def test_shorten_takes_from_the_longest_first(lengths, most):
     if cut:
         assert max(cut) - min(cut) <= 1
         assert max(whole, default=0) <= max(cut) + 1
+
+
+def test_equal_texts_are_encoded_once_and_all_get_their_pieces(tokenizer):
+    texts = ["anna was", "", "in paris", "anna was", "", "in paris", "anna was"]
+    alone = [encode_texts(tokenizer, [text]) for text in texts]
+    given_ = []
+
+    class Counting:
+        def encode_batch(self, batch, **settings):
+            given_.extend(batch)
+            return tokenizer.backend_tokenizer.encode_batch(batch, **settings)
+
+    class Outer:
+        backend_tokenizer = Counting()
+
+    pieces = encode_texts(Outer(), texts)
+    assert given_ == ["anna was", "", "in paris"]
+    for name in ("ids", "start", "end", "counts"):
+        wanted = np.concatenate([getattr(one, name) for one in alone])
+        np.testing.assert_array_equal(getattr(pieces, name), wanted)

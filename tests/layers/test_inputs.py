@@ -1,0 +1,72 @@
+"""Padded model input, built by index arrays, against the same built window by window."""
+
+import numpy as np
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from bert_spacy.data.pairs import make_segments
+from bert_spacy.layers.inputs import owned_positions, pad_group, prepare_docs
+from bert_spacy.nn.encoder import clean_tokenizer
+from bert_spacy.text.pieces import Template, read_template
+
+NLP = spacy.blank("en")
+WORD = st.sampled_from(["the", "anna", "x" * 9, "北京", "good", "play"])
+TEXT = st.lists(WORD, max_size=12).map(" ".join)
+WINDOW, PAD = 24, 7
+# Special pieces of several ids each, so that their order shows.
+ODD = Template(np.array([90, 91]), np.array([92, 93, 94]), np.array([95, 96]), (3, 5), 0)
+
+
+def window_by_hand(given_, window, template):
+    """Join the parts of one window: ids, and the piece row of each, -1 for special ones."""
+    layout, plan = given_.layout, given_.plan
+    doc = int(plan.doc[window])
+    n = int(given_.n_segments[doc])
+    every = range(*layout.doc_pieces[doc : doc + 2])
+    parts = [[r for r in every if layout.piece_segment[r] == i] for i in range(n)]
+    parts[-1] = parts[-1][plan.start[window] : plan.end[window]]
+    ids, rows, types = list(template.prefix), [-1] * len(template.prefix), []
+    for i, part in enumerate(parts):
+        closing = template.suffix if i == n - 1 else template.infix
+        ids += [*(int(layout.piece_ids[r]) for r in part), *closing]
+        rows += [*part, *[-1] * len(closing)]
+        types += [template.types[int(n > 1 and i == n - 1)]] * (len(ids) - len(types))
+    return ids, rows, types
+
+
+@pytest.fixture(scope="module")
+def tokenizer(bert):
+    return clean_tokenizer(AutoTokenizer.from_pretrained(bert))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(TEXT, min_size=1, max_size=3), min_size=1, max_size=6), st.data())
+@pytest.mark.filterwarnings("ignore:.*BW001")
+@pytest.mark.parametrize("template", [ODD, None], ids=["odd", "own"])
+def test_padded_groups_equal_windows_joined_by_hand(tokenizer, template, texts, data):
+    template = template or read_template(tokenizer)
+    docs = [
+        make_segments(NLP, part, ["a"] * len(part)) if len(part) > 1 else NLP.make_doc(part[0])
+        for part in texts
+    ]
+    prepared = prepare_docs(docs, tokenizer, template, WINDOW, 5)
+    order = data.draw(st.permutations(range(len(prepared.lengths))))
+    size = data.draw(st.integers(1, len(order)))
+    for at in range(0, len(order), size):
+        group = np.array(order[at : at + size])
+        ids, mask, types = pad_group(prepared, group, template, PAD)
+        assert ids.dtype == mask.dtype == types.dtype == np.int64
+        hands = [window_by_hand(prepared, window, template) for window in group]
+        width = max(len(hand[0]) for hand in hands)
+        assert ids.shape == mask.shape == types.shape == (len(group), width)
+        for row, (want, _, kinds) in enumerate(hands):
+            rest = width - len(want)
+            assert ids[row].tolist() == [*want, *[PAD] * rest]
+            assert mask[row].tolist() == [*[1] * len(want), *[0] * rest]
+            assert types[row].tolist() == [*kinds, *[0] * rest]
+        places, rows = owned_positions(prepared, group, width, template)
+        held = np.concatenate([[*r, *[-1] * (width - len(r))] for _, r, _ in hands])
+        np.testing.assert_array_equal(held[places], rows)
