@@ -76,6 +76,27 @@ class Errors(metaclass=_Coded):
         "is zero. Correct the tags, or use log_likelihood_partial, which skips such sequences."
     )
     B116 = "A CRF needs at least one tag and at most {limit}. Got {n_tags}. Check the labels."
+    B120 = (
+        "The onnx backend needs {package}, which is not installed. Run: "
+        "pip install 'bert-spacy[onnx]', or set backend = 'torch'."
+    )
+    B121 = (
+        "The encoder cannot be exported to ONNX: {reason}. An export must give what torch gives. "
+        "Use backend = 'torch' for this model."
+    )
+    B122 = (
+        "Cannot open ONNX model {name} with {package} {version}: {reason}. The file is damaged, "
+        "cut short, or made for another version. Make it again with `bert_spacy optimize`, or set "
+        "backend = 'torch'."
+    )
+    B123 = (
+        "ONNX model {name} has no matrix product with a weight, so there is nothing to compute in "
+        "int8. Give a file that export_onnx wrote."
+    )
+    B124 = (
+        "The int8 ranges do not fit {layer!r} of the ONNX model: it needs {width} finite numbers "
+        "above 0. Measure them on the encoder that was exported."
+    )
 
     B130 = (
         "There is no backend {backend!r} with precision {precision!r}. Backends: 'auto', 'torch', "
