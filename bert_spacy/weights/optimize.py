@@ -21,7 +21,8 @@ from ..layers.encoder import pad_windows
 from ..nn.blocks import read_stack
 from ..nn.extras import WEIGHTS_FILE, Extras
 from ..nn.fused import is_available, is_int8_available
-from ..nn.onnx import export_onnx, has_onnxruntime, quantize_onnx
+from ..nn.onnx import export_onnx, has_onnxruntime
+from ..nn.onnx_int8 import quantize_onnx
 from ..nn.quantize import measure_ranges
 from ..pipeline.encoder import BertEncoder
 from ..util import atomic_dir, atomic_file
