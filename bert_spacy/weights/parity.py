@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from spacy.language import Language
+from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 from torch import Tensor
@@ -124,7 +125,9 @@ class Trial:
 
     def _measure(self) -> Measurement:
         examples = list(self.read())
-        found = self.nlp.evaluate(examples)
+        for example, doc in zip(examples, self.nlp.pipe([eg.predicted for eg in examples])):
+            example.predicted = doc
+        found = Scorer(nlp=self.nlp).score(examples)
         scores = {
             name: float(found[name])
             for name in _main_scores(self.nlp)

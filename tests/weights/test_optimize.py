@@ -4,6 +4,7 @@ import json
 
 import pytest
 import spacy
+import torch
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
@@ -13,6 +14,7 @@ from bert_spacy.nn.fused import is_int8_available
 from bert_spacy.nn.onnx import has_onnxruntime
 from bert_spacy.weights import optimize as module
 from bert_spacy.weights.optimize import optimize
+from bert_spacy.weights.parity import Trial
 
 from ..util import EXAMPLES, all_examples, train_steps
 from ..util import trained as make_trained
@@ -77,6 +79,17 @@ def test_auto_takes_a_backend_that_runs_here(trained, tmp_path):
     report = optimize(trained / "pipeline", tmp_path / "new", calibrate=trained / "gold.spacy")
     assert {"torch fp32"} <= {part["name"] for part in report["tried"]}
     assert labels(tmp_path / "new") == labels(trained / "pipeline")
+
+
+def test_labels_that_change_are_counted(trained, monkeypatch):
+    nlp = spacy.load(trained / "pipeline")
+    encoder = nlp.get_pipe("bert_encoder")
+    trial = Trial(nlp, encoder, lambda: all_examples(nlp))
+    assert trial.compare(trial.old).agreement == 1.0
+    shim = nlp.get_pipe("bert_textcat").model.shims[0]
+    with torch.no_grad():
+        shim.module.output.weight.neg_()
+    assert trial.compare(trial.old).agreement < 1.0
 
 
 @needs_int8
