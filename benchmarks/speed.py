@@ -63,7 +63,7 @@ def main() -> int:
     }
     assets = Assets(folder, inputs)
     if args.prepare:
-        return prepare(assets)
+        return prepare(assets, mode)
     report = read_report(args.output / "results.json", mode) if args.only else {}
     report |= {"mode": mode, "machine": describe_machine(args.threads), "texts": inputs["origin"]}
     results = {result.id: result for result in from_json(report.get("rows", []))}
@@ -191,9 +191,9 @@ def make_result(
     return result
 
 
-def prepare(assets: Assets) -> int:
-    """Make every pipeline and environment, and say what cannot be made."""
-    for group in GROUPS:
+def prepare(assets: Assets, mode: str) -> int:
+    """Make every pipeline and environment of a mode, and say what cannot be made."""
+    for group in [group for group in GROUPS if choose_rows(group, [], mode)]:
         for contender in group.contenders:
             try:
                 python_of(contender.python)

@@ -37,7 +37,9 @@ class Pipe:
     def answers(self) -> dict[str, np.ndarray]:
         """Give hidden states of some texts, each of which fits into one window."""
         self._pipe(self.texts)
-        module = self.nlp.get_pipe("ner").embedding.transformer
+        module = self.nlp.get_pipe(
+            "ner"
+        ).embedding.transformer.eval()  # a stream leaves it in training
         return {"hidden": hooked_means(module, self.nlp, self.inputs["check"])}
 
     def run(self) -> int:

@@ -88,6 +88,5 @@ class Stock(Updates):
 
     def hidden(self) -> np.ndarray:
         """Give hidden states of some texts."""
-        encoder = self.nlp.get_pipe("transformer").model.get_ref("transformer")
-        encoder.shims[0]._model.eval()
-        return hooked_means(encoder.shims[0]._model, self.nlp, self.inputs["check"])
+        module = self.nlp.get_pipe("transformer").model.transformer.eval()
+        return hooked_means(module, self.nlp, self.inputs["check"])

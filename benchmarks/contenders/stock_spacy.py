@@ -22,8 +22,7 @@ class Pipe:
     def answers(self) -> dict[str, np.ndarray]:
         """Give hidden states of some texts, each of which fits into one window."""
         list(self.nlp.pipe(self.texts[:32]))
-        encoder = self.nlp.get_pipe("transformer").model.get_ref("transformer")
-        module = encoder.shims[0]._model
+        module = self.nlp.get_pipe("transformer").model.transformer.eval()
         return {"hidden": hooked_means(module, self.nlp, self.inputs["check"])}
 
     def run(self) -> int:
