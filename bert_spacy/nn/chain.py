@@ -1,4 +1,4 @@
-"""Recursions over the positions of a linear chain: mass, expectations and best path.
+"""Recursions over the positions of a linear chain: mass and expectations; `viterbi` has the best path.
 
 Scores are (B, T, L) emissions, (L, L) transitions, (L,) start and (L,) end, any of them -inf for
 what is forbidden. Everything runs in float64 (float32 where a device has none).
@@ -262,63 +262,6 @@ class LogChain:
             share = torch.exp(self.alpha[t - 1, :n, :, None] + after - total[:n, :, None])
             pairs += torch.einsum("b,bij->ij", weight[:n], share)
         return torch.exp(self.alpha + beta - total), pairs
-
-
-def find_best_paths(
-    emissions: Tensor, lengths: Tensor, transitions: Tensor, start: Tensor, end: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Find the path of the highest score for each sequence.
-
-    emissions (Tensor): Scores per position; finite where padded. Shape (B, T, L).
-    lengths (Tensor): Tokens per sequence, int64. Shape (B,).
-    transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
-    RETURNS (tuple[Tensor, Tensor]): Tag ids, int64, 0 where padded, shape (B, T), and scores, 0 for
-        an empty sequence, shape (B,).
-
-    SOURCE: Viterbi (1967), Error bounds for convolutional codes.
-    """
-    batch = pack(emissions, lengths)
-    paths = torch.zeros(emissions.shape[:2], dtype=torch.int64, device=emissions.device)
-    scores = emissions.new_zeros(len(lengths))
-    if not batch.alive:
-        return paths, scores
-    dtype = batch.emissions.dtype
-    transitions = transitions.to(dtype)
-    sums = _sum_best(batch, transitions, start.to(dtype))
-    score, tag = (batch.take_last(sums) + end.to(dtype)).max(1)
-    scores[batch.order] = score.masked_fill(batch.lengths == 0, 0.0).to(scores.dtype)
-    paths[batch.order, : len(sums)] = _trace_back(batch, sums, transitions, tag).t()
-    is_real = torch.arange(paths.shape[1], device=paths.device) < lengths[:, None]
-    return paths.masked_fill(~is_real, 0), scores
-
-
-def _sum_best(batch: Batch, transitions: Tensor, start: Tensor) -> Tensor:
-    """Turn the batch's emissions, in place, into the best score up to each tag (T, B, L)."""
-    sums, alive = batch.emissions, batch.alive
-    into = transitions.t().contiguous()
-    paths = sums.new_empty(*sums.shape[1:], len(into))  # (B, L, L)
-    best = torch.empty_like(sums[0])
-    sums[0] += start
-    for t in range(1, len(alive)):
-        n = alive[t]
-        torch.add(sums[t - 1, :n, None], into, out=paths[:n])
-        torch.amax(paths[:n], 2, out=best[:n])
-        sums[t, :n] += best[:n]
-    return sums
-
-
-def _trace_back(batch: Batch, sums: Tensor, transitions: Tensor, tag: Tensor) -> Tensor:
-    """Find the paths (T, B) that end with the given tags (B,).
-
-    The best tag before is looked for along the path only, so that no back-pointers are kept.
-    """
-    path = tag.repeat(len(sums), 1)
-    into = transitions.t().contiguous()
-    for t in range(len(sums) - 1, 0, -1):
-        n = batch.alive[t]
-        before = into.index_select(0, path[t, :n]).add_(sums[t - 1, :n])  # (n, L)
-        torch.argmax(before, 1, out=path[t - 1, :n])
-    return path
 
 
 def _take_alive(values: Tensor, alive: list[int]) -> list[Tensor]:

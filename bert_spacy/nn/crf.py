@@ -5,14 +5,15 @@ probability is exp(score) over the sum of all paths. Constraints are scores of -
 hold exactly. An empty sequence has one path, the empty one, with probability 1.
 
 This file holds the parameters, the checks and what a path is worth; the recursions over positions
-are in `chain`.
+are in `chain` and `viterbi`.
 """
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import Errors
-from .chain import LogMass, find_best_paths, find_marginals
+from .chain import LogMass, find_marginals
+from .viterbi import find_best_paths
 
 NEG_INF = float("-inf")
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..errors import Errors, Warnings
 from ..layers.ner import TagScores
 from ..text.tags import spans_to_tags, tags_to_spans
-from ..types import Ints
+from ..text.windows import pack_windows
+from ..types import Ints, concat_ranges
 from .base import BertHead
 
 # Most padded tokens in one call of the CRF.
@@ -161,23 +162,19 @@ def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
 
 
 def _padded_groups(scores: TagScores) -> Iterator[tuple[Tensor, Tensor, Ints]]:
-    """Yield padded emissions, mask and packed row numbers of Docs of similar length."""
+    """Yield padded emissions, mask and packed row numbers of groups of Docs.
+
+    Shorter sequences cost the CRF nothing beside longer ones but memory, so the
+    groups are as large as that allows.
+    """
     offsets = np.concatenate(([0], np.cumsum(scores.lengths)))
-    order = np.argsort(scores.lengths, kind="stable")
-    order = order[scores.lengths[order] > 0]
-    device, at = scores.emissions.device, 0
-    while at < len(order):
-        stop = at + 1
-        while (
-            stop < len(order)
-            and (stop + 1 - at) * scores.lengths[order[stop]] <= CRF_BUDGET
-            and scores.lengths[order[stop]] <= 2 * scores.lengths[order[at]] + 8
-        ):
-            stop += 1
-        rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in order[at:stop]])
-        mask = _mask(scores.lengths[order[at:stop]], device)
-        yield _pad(scores.emissions[torch.from_numpy(rows).to(device)], mask), mask, rows
-        at = stop
+    device = scores.emissions.device
+    for docs in pack_windows(scores.lengths, CRF_BUDGET):
+        docs = docs[scores.lengths[docs] > 0]
+        if len(docs):
+            rows = concat_ranges(offsets[docs], offsets[docs + 1])
+            mask = _mask(scores.lengths[docs], device)
+            yield _pad(scores.emissions[torch.from_numpy(rows).to(device)], mask), mask, rows
 
 
 def _mask(lengths: Ints, device: torch.device) -> Tensor:
