@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ..errors import Errors, Warnings
+from .dropout import fast_dropout
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
@@ -74,7 +75,8 @@ class TransformerEncoder(nn.Module):
             shape (B, P, H), and the pooler's output, shape (B, H).
         """
         extra = {"token_type_ids": types} if self.has_types else {}
-        output = self.model(input_ids=ids, attention_mask=mask, return_dict=True, **extra)
+        with fast_dropout(ids.device) if self.training else nullcontext():
+            output = self.model(input_ids=ids, attention_mask=mask, return_dict=True, **extra)
         pooled = output.pooler_output if self.has_pooler else None
         return output.last_hidden_state.float(), None if pooled is None else pooled.float()
 
