@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_spacy.text.windows import pack_windows, plan_windows
+from bert_spacy.text.windows import GROUP_COST, pack_windows, plan_windows
 
 sizes = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 60)), min_size=1, max_size=6)
 
@@ -77,3 +77,24 @@ def test_groups_hold_every_window_once_within_the_budget(lengths, budget):
     assert (np.diff(lengths[joined]) <= 0).all()  # longest first
     for group in groups:
         assert len(group) == 1 or len(group) * lengths[group].max() <= budget
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=200))
+def test_groups_cost_no_more_than_those_that_fill_the_budget(lengths):
+    lengths = np.array(lengths, dtype=np.int64)
+
+    def cost(groups):
+        return sum(len(g) * int(lengths[g].max()) + GROUP_COST for g in groups)
+
+    falling = np.argsort(-lengths, kind="stable")
+    full, at = [], 0
+    while at < len(falling):
+        size = max(1, 2048 // int(lengths[falling[at]]))
+        full.append(falling[at : at + size])
+        at += size
+    assert cost(pack_windows(lengths, 2048)) <= cost(full) * 1.05
+
+
+def test_a_short_window_is_not_padded_to_a_long_one():
+    groups = pack_windows(np.array([400, 10, 10, 10, 10]), 2048)
+    assert [g.tolist() for g in groups] == [[0], [1, 2, 3, 4]]
