@@ -25,6 +25,7 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _OUTPUTS = ("hidden", "pooled")
 # Each of these makes slower operators out of those that `onnx_graph` chooses.
 _DISABLED = ["SkipLayerNormFusion", "MatMulAddFusion"]
+_ORPHANS: list[Any] = []
 
 
 @cache
@@ -41,7 +42,6 @@ def require(name: str) -> Any:
         raise ImportError(Errors.B120.format(package=name.split(".")[0])) from err
 
 
-@cache
 def has_onnxruntime() -> bool:
     """Say whether onnxruntime is installed, without loading it."""
     return importlib.util.find_spec("onnxruntime") is not None
@@ -73,7 +73,9 @@ class OnnxRunner:
             (ValueError): B122 if the model cannot be read.
         """
         if self._session is None or self._owner != os.getpid():
-            # The threads of a session do not live on in a fork.
+            # The threads of a session do not live on in a fork, and to free it would wait for
+            # them for ever.
+            _ORPHANS.append(self._session)
             self._session = open_session(self.source, self.threads)
             self._owner = os.getpid()
         return self._session
@@ -166,7 +168,7 @@ def _trace(graph: nn.Module, encoder: TransformerEncoder) -> bytes:
     inputs = _INPUTS[: 3 if encoder.has_types else 2]
     outputs = _OUTPUTS[: 2 if encoder.has_pooler else 1]
     free = {name: {0: "batch", 1: "length"} for name in (*inputs, "hidden")}
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # newer torch declares paths alone, and takes both
     with warnings.catch_warnings():
         # Of a trace: Python values become constants, which the comparison would show to be
         # wrong. Of the exporter: it is the older one of two.

@@ -64,6 +64,19 @@ def list_graphs(encoder: TransformerEncoder) -> list[nn.Module]:
 
 
 class _Layer(nn.Module):
+    qkv: Tensor
+    qkv_bias: Tensor
+    out: Tensor
+    out_bias: Tensor
+    up: Tensor
+    up_bias: Tensor
+    down: Tensor
+    down_bias: Tensor
+    norm1: Tensor
+    norm1_bias: Tensor
+    norm2: Tensor
+    norm2_bias: Tensor
+
     def __init__(self, block: Block, stack: Stack):
         super().__init__()
         self.n_heads, self.activation, self.eps = stack.n_heads, stack.activation, stack.eps
@@ -93,9 +106,9 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         shape = query.shape
         triple = zip((query, key, value), bias.chunk(3))
-        heads = ((x + b).view(*shape[:2], n, -1).transpose(1, 2) for x, b in triple)
+        q, k, v = ((x + b).view(*shape[:2], n, -1).transpose(1, 2) for x, b in triple)
         keep = mask[:, None, None, :].bool()
-        context = functional.scaled_dot_product_attention(*heads, attn_mask=keep, scale=1.0)
+        context = functional.scaled_dot_product_attention(q, k, v, attn_mask=keep, scale=1.0)
         return context.transpose(1, 2).reshape(shape)
 
     @staticmethod

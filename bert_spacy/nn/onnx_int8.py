@@ -3,7 +3,8 @@
 onnxruntime's own dynamic quantisation gives all activations of a run one scale. One outlier then
 takes the digits of every other piece, and what a Doc gets depends on the Docs beside it. Here each
 piece has a scale of its own (Yao et al., 2022, ZeroQuant, section 3.1) and each output channel of
-a weight one; ranges measured on text move outlier channels into the weights besides.
+a weight one. Ranges measured on text move outlier channels into the weights besides, and spare
+the products with a wide output the pass that applies the scales of the pieces.
 """
 
 from collections.abc import Sequence
@@ -21,15 +22,15 @@ from .quantize import ZERO, BlockRanges
 
 # What these give is no lower than minus this, so that all 8 bits can serve the positive side.
 _FLOORS = {"BiasGelu": 0.1701, "FastGelu": 0.1701, "Relu": 0.0}
+# Parts with a wide output, whose steps are fixed by the ranges; and all that have ranges.
+_WIDE, _MEASURED = ("qkv", "up"), ("qkv", "out", "up")
 # Of a row of zeros.
 _LEAST = 1e-12
 
 Floats = NDArray[np.float32]
 
 
-def quantize_onnx(
-    source: Path, target: Path, ranges: Sequence[BlockRanges] | None = None
-) -> None:
+def quantize_onnx(source: Path, target: Path, ranges: Sequence[BlockRanges] | None = None) -> None:
     """Write an exported model anew, with int8 weights and activations in its matrix products.
 
     source (Path): A file of `export_onnx`.
@@ -76,8 +77,8 @@ class _Rewriter:
         self.added: dict[str, Any] = {}
         # By weight: names of the int8 weight, its scales, and what undoes the floor's shift.
         self.weights: dict[str, tuple[str, str, str | None]] = {}
-        # By input and smoothing: names of the integers, the scale of each row, and their zero.
-        self.inputs: dict[tuple[str, str | None], tuple[str, str, str]] = {}
+        # By input and smoothing: names of the integers, of the rows' scales, and of their zero.
+        self.inputs: dict[tuple[str, str | None], tuple[str, str | None, str]] = {}
 
     def rewrite(self) -> None:
         """Replace every product with a weight matrix."""
@@ -90,7 +91,9 @@ class _Rewriter:
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
         used = {name for node in self.nodes for name in node.input}
-        kept = [item for item in (*self.graph.initializer, *self.added.values()) if item.name in used]
+        kept = [
+            item for item in (*self.graph.initializer, *self.added.values()) if item.name in used
+        ]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
 
@@ -105,20 +108,21 @@ class _Rewriter:
         if key not in self.inputs:
             self.inputs[key] = self._round_input(node.input[0], weight.name, smooth, floor)
         rows, row_scale, zero = self.inputs[key]
-        stem = node.output[0]
-        one = self._constant("int8.one", np.float32(1))
-        names = [rows, integers, one, scales, zero]
-        self._add("MatMulIntegerToFloat", names, f"{stem}.int8", domain=DOMAIN)
-        if back is None:
-            self._add("Mul", [f"{stem}.int8", row_scale], stem)
-            return
-        self._add("Mul", [f"{stem}.int8", row_scale], f"{stem}.scaled")
-        self._add("Add", [f"{stem}.scaled", back], stem)
+        names = [rows, integers, self._one(), scales, zero]
+        result = node.output[0]
+        steps = [("MatMulIntegerToFloat", names, {"domain": DOMAIN})]
+        if row_scale is not None:
+            steps.append(("Mul", [f"{result}.0", row_scale], {}))
+        if back is not None:
+            steps.append(("Add", [f"{result}.1", back], {}))
+        for i, (kind, inputs, extra) in enumerate(steps):
+            last = i == len(steps) - 1
+            self._add(kind, inputs, result if last else f"{result}.{i}", **extra)
 
     def _smoothing(self, weight: Any) -> Floats | None:
         """Return what each channel of a product's input is divided by."""
         place, _, part = weight.name.removeprefix("blocks.").partition(".")
-        if self.ranges is None or not place.isdigit() or part not in ("qkv", "out", "up"):
+        if self.ranges is None or not place.isdigit() or part not in _MEASURED:
             return None
         width = weight.dims[0]
         steps = None
@@ -126,8 +130,8 @@ class _Rewriter:
             steps = getattr(self.ranges[int(place)], part).float().cpu().numpy()
         if steps is None or steps.shape != (width,) or not (np.isfinite(steps) & (steps > 0)).all():
             raise ValueError(Errors.B124.format(layer=weight.name, width=width))
-        # The scale of a row makes up for any common factor.
-        return steps / np.float32(steps.mean())
+        # Where each row has its scale, it makes up for any common factor.
+        return steps if part in _WIDE else steps / np.float32(steps.mean())
 
     def _round_weight(
         self, item: Any, smooth: Floats | None, floor: float | None
@@ -146,12 +150,14 @@ class _Rewriter:
 
     def _round_input(
         self, name: str, weight: str, smooth: Floats | None, floor: float | None
-    ) -> tuple[str, str, str]:
+    ) -> tuple[str, str | None, str]:
         stem, moved = f"{name}.int8.{weight}", name
         if smooth is not None:
             moved = f"{stem}.smooth"
             factor = self._constant(f"{weight}.smooth", 1 / smooth)
             self._add("Mul", [name, factor], moved)
+            if weight.endswith(_WIDE):
+                return self._to_integers(moved, f"{stem}.rows", ZERO, None)
         elif floor:
             moved = f"{stem}.raised"
             self._add("Add", [name, self._constant("int8.floor", np.float32(floor))], moved)
@@ -165,10 +171,17 @@ class _Rewriter:
         least = self._constant("int8.least", np.float32(_LEAST))
         self._add("Max", [f"{stem}.share", least], f"{stem}.scale")
         self._add("Div", [moved, f"{stem}.scale"], f"{stem}.scaled")
-        one = self._constant("int8.one", np.float32(1))
-        zero_name = self._constant(f"int8.zero{zero}", np.uint8(zero))
-        self._add("QuantizeLinear", [f"{stem}.scaled", one, zero_name], f"{stem}.rows")
-        return f"{stem}.rows", f"{stem}.scale", zero_name
+        return self._to_integers(f"{stem}.scaled", f"{stem}.rows", zero, f"{stem}.scale")
+
+    def _to_integers(
+        self, name: str, output: str, zero: int, scale: str | None
+    ) -> tuple[str, str | None, str]:
+        middle = self._constant(f"int8.zero{zero}", np.uint8(zero))
+        self._add("QuantizeLinear", [name, self._one(), middle], output)
+        return output, scale, middle
+
+    def _one(self) -> str:
+        return self._constant("int8.one", np.float32(1))
 
     def _add(self, kind: str, inputs: list[str], output: str, **extra: Any) -> None:
         make = require("onnx.helper").make_node
