@@ -23,8 +23,8 @@ from ..types import EncoderBatch
 from ..util import atomic_dir
 from .base import PIPELINES, write_cfg
 
-# Characters of text encoded together: bounds the hidden states in memory.
-CHARACTERS_AT_ONCE = 131072
+# Tokens of a stream encoded together: bounds the hidden states in memory.
+TOKENS_AT_ONCE = 32768
 
 
 class BertEncoder(Transformer):
@@ -325,8 +325,10 @@ def _bounded(docs: list[Doc]) -> Iterator[list[Doc]]:
     part: list[Doc] = []
     size = 0
     for doc in docs:
-        length = doc[-1].idx + len(doc[-1]) if len(doc) else 0
-        if part and size + length > CHARACTERS_AT_ONCE:
+        # A long token may have many pieces; a Chinese one is often one character.
+        characters = doc[-1].idx + len(doc[-1]) if len(doc) else 0
+        length = max(len(doc), characters // 4)
+        if part and size + length > TOKENS_AT_ONCE:
             yield part
             part, size = [], 0
         part.append(doc)
