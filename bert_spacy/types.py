@@ -159,6 +159,10 @@ class EncoderBatch:
         RETURNS (Tensor): Shape (N, K), or (N, H) without a function.
         """
         if isinstance(self.hidden, Tensor):
+            # Scores are far narrower than states: where most rows are wanted, score
+            # all and gather scores.
+            if apply is not None and 2 * len(index) > len(self.hidden) and index.min() >= 0:
+                return gather_rows(apply(self.hidden), index)
             taken = gather_rows(self.hidden, index)
             return taken if apply is None else apply(taken)
         parts = []

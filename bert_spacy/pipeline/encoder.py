@@ -24,8 +24,8 @@ from ..types import EncoderBatch
 from ..util import atomic_dir
 from .base import PIPELINES, write_cfg
 
-# Characters of text encoded together: bounds the hidden states in memory.
-CHARACTERS_AT_ONCE = 131072
+# Tokens of a stream encoded together: bounds the hidden states in memory.
+TOKENS_AT_ONCE = 32768
 
 
 class BertEncoder(Transformer):
@@ -102,15 +102,10 @@ class BertEncoder(Transformer):
         docs = iter(stream)
         passed: list[list[Doc]] = []
         while batch := list(islice(docs, batch_size)):
-            for part in _bounded(batch, self._most_characters()):
+            for part in _bounded(batch):
                 yield from self._annotate(part)
             passed.append(batch)
             self._let_go(passed)
-
-    def _most_characters(self) -> int:
-        # A piece has a character at least: hidden states of several Docs stay in memory.
-        width = self.model.get_dim("nO") if self.model.has_dim("nO") else 1
-        return min(CHARACTERS_AT_ONCE, self.model.attrs["spill_bytes"] // (4 * width))
 
     def _annotate(self, docs: list[Doc]) -> list[Doc]:
         """Encode a batch; if that fails, each Doc alone, so that one is lost at most."""
@@ -333,12 +328,14 @@ def _no_pipeline() -> None:
     return None
 
 
-def _bounded(docs: list[Doc], most: int) -> Iterator[list[Doc]]:
+def _bounded(docs: list[Doc]) -> Iterator[list[Doc]]:
     part: list[Doc] = []
     size = 0
     for doc in docs:
-        length = doc[-1].idx + len(doc[-1]) if len(doc) else 0
-        if part and size + length > most:
+        # A long token may have many pieces; a Chinese one is often one character.
+        characters = doc[-1].idx + len(doc[-1]) if len(doc) else 0
+        length = max(len(doc), characters // 4)
+        if part and size + length > TOKENS_AT_ONCE:
             yield part
             part, size = [], 0
         part.append(doc)

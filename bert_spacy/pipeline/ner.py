@@ -64,17 +64,17 @@ class BertEntityRecognizer(BertHead):
             self.decode(scores), len(self.labels), self.model.attrs["scheme"], offsets
         )
         doc_of = np.searchsorted(offsets, start, side="right") - 1
-        first, last = scores.tokens[start], scores.tokens[end - 1] + 1
-        bounds = np.searchsorted(doc_of, np.arange(len(docs) + 1))
-        for i, doc in enumerate(docs):
-            mine = slice(bounds[i], bounds[i + 1])
-            ents = [
-                Span(doc, int(a), int(b), label=self.labels[k])
-                for a, b, k in zip(first[mine], last[mine], label[mine])
-            ]
-            taken = {t for ent in ents for t in range(ent.start, ent.end)} if doc.ents else set()
-            kept = [e for e in doc.ents if taken.isdisjoint(range(e.start, e.end))]
-            doc.set_ents([*ents, *kept], default="outside")
+        first, last = scores.tokens[start].tolist(), (scores.tokens[end - 1] + 1).tolist()
+        bounds = np.searchsorted(doc_of, np.arange(len(docs) + 1)).tolist()
+        ids = [self.vocab.strings.add(name) for name in self.labels]
+        labels = [ids[k] for k in label]
+        for doc, low, high in zip(docs, bounds, bounds[1:]):
+            ents = [Span(doc, first[k], last[k], label=labels[k]) for k in range(low, high)]
+            old = doc.ents
+            if old and ents:
+                taken = {t for ent in ents for t in range(ent.start, ent.end)}
+                old = [e for e in old if taken.isdisjoint(range(e.start, e.end))]
+            doc.set_ents([*ents, *old], default="outside")
 
     def decode(self, scores: TagScores) -> Ints:
         """Return the best tags of all tokens, Doc after Doc. Shape (N,)."""
