@@ -79,28 +79,37 @@ class Worker:
             )
         self.rest = b""
         module = f"benchmarks.contenders.{contender.module}"
-        start = {"do": "start", "module": module, "name": contender.kind, "settings": settings}
-        try:
-            self.ask(start, START_LIMIT)
-        except ContenderError:
-            self.close()
-            raise
+        self._send({"do": "start", "module": module, "name": contender.kind, "settings": settings})
 
-    def ask(self, request: dict[str, Any], limit: float = RUN_LIMIT) -> dict[str, Any]:
+    def wait(self) -> None:
+        """Wait until the contender is loaded; several can load at the same time.
+
+        RAISES (ContenderError): It could not be loaded.
+        """
+        self._receive(START_LIMIT)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
         request (dict): See `benchmarks.worker`.
-        limit (float): Most seconds to wait.
         RETURNS (dict): The answer.
         RAISES (ContenderError): The contender failed, died or took too long.
         """
-        if self.process.stdin is None or self.process.stdout is None:
+        self._send(request)
+        return self._receive(RUN_LIMIT)
+
+    def _send(self, request: dict[str, Any]) -> None:
+        if self.process.stdin is None:
             raise ContenderError("no pipe to the process")
         try:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise ContenderError(self._why_dead()) from None
+
+    def _receive(self, limit: float) -> dict[str, Any]:
+        if self.process.stdout is None:
+            raise ContenderError("no pipe to the process")
         answer = json.loads(self._read_line(self.process.stdout.fileno(), limit))
         if not answer.pop("ok"):
             raise ContenderError(answer["reason"])

@@ -40,7 +40,7 @@ from bert_spacy.sources import resolve_name
 from bert_spacy.util import atomic_file
 
 # Texts, questions, rounds and training batches a run.
-SIZES = {"quick": (80, 32, 3, 4), "full": (400, 1000, 5, 20)}
+SIZES = {"quick": (64, 24, 3, 3), "full": (400, 1000, 5, 20)}
 FULL_ONLY = ("sweeps", "memory")
 PACKAGES = ("torch", "transformers", "spacy", "spacy-transformers", "onnxruntime", "pytorch-crf")
 
@@ -74,7 +74,7 @@ def main() -> int:
             found = run_group(group, rows, settings, assets, args.rounds or rounds)
             results |= {result.id: result for result in found}
     if is_chosen("startup", args.only, mode):
-        found = startup.measure(assets, args.rounds or rounds, args.threads)
+        found = startup.measure(assets, args.rounds or rounds, args.threads, mode)
         results |= {result.id: result for result in found}
     if is_chosen("sweeps", args.only, mode):
         report["sweeps"] = sweeps.measure(settings, assets, folder)
@@ -148,11 +148,20 @@ def run_group(
         for contender in group.contenders:
             if contender.name in wanted:
                 try:
-                    worker = start(contender, settings, assets)
-                    workers[contender.name] = worker
-                    answers[contender.name] = worker.answers()
+                    workers[contender.name] = start(contender, settings, assets)
                 except ContenderError as err:
                     failed[contender.name] = str(err)
+        for name, worker in workers.items():
+            try:
+                worker.wait()
+            except ContenderError as err:
+                failed[name] = str(err)
+        for name, worker in workers.items():
+            try:
+                if name not in failed:
+                    answers[name] = worker.answers()
+            except ContenderError as err:
+                failed[name] = str(err)
         alive = {name: worker for name, worker in workers.items() if name not in failed}
         runs, stopped = run_in_turn(alive, rounds)
     finally:

@@ -23,6 +23,7 @@ import torch; from transformers import AutoModel, BertModel
 ready = time.perf_counter()
 AutoModel.from_pretrained({path!r})
 """
+PIPELINES = (("ours-fp32", "exact"), ("ours", "torch fp32"))
 PRINT = "end = time.perf_counter(); print(end - ready, end - begin)"
 LIGHT = {
     "import bert_spacy": "import bert_spacy",
@@ -30,16 +31,17 @@ LIGHT = {
 }
 
 
-def measure(assets: Assets, rounds: int, threads: int) -> list[Result]:
+def measure(assets: Assets, rounds: int, threads: int, mode: str) -> list[Result]:
     """Load ours and theirs in turn, each time in a fresh process.
 
     assets (Assets): Has the pipelines.
     rounds (int): How often; a first round warms the cache of files and is not counted.
     threads (int): Threads of both.
+    mode (str): "quick" leaves out the pipeline without an exported encoder.
     RETURNS (list[Result]): A ratio above 0.5 means less than twice their time.
     """
     found = []
-    for name, title in (("ours-fp32", "exact"), ("ours", "torch fp32")):
+    for name, title in PIPELINES if mode == "full" else PIPELINES[:1]:
         load = Result(
             f"load-{name}", f"spacy.load, {title}", "AutoModel.from_pretrained, same weights", 0.5
         )

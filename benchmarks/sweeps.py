@@ -46,6 +46,7 @@ def measure(settings: dict[str, Any], assets: Assets, folder: Path) -> dict[str,
     )
     found: dict[str, Any] = {"pipeline": name}
     try:
+        worker.wait()
         for key, (axis, points) in SWEEPS.items():
             rounds = 1 if key == "documents" else ROUNDS
             costs: dict[int, list[float]] = {x: [] for x in points}

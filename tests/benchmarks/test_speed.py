@@ -267,6 +267,8 @@ def fake_module(monkeypatch, tmp_path):
 
 def test_processes_run_in_turn_and_one_that_fails_drops_out(fake_module, process):
     good, bad = process("good"), process("bad", fails=True)
+    good.wait()
+    bad.wait()
     assert good.answers()["x"].tolist() == [1.0, 1.0]
     runs, failed = run_in_turn({"good": good, "bad": bad}, 2)
     assert [run["units"] for run in runs["good"]] == [7, 7]
@@ -274,8 +276,9 @@ def test_processes_run_in_turn_and_one_that_fails_drops_out(fake_module, process
 
 
 def test_a_process_that_dies_is_reported(fake_module, process):
+    dead = process("dead", dies=True)
     with pytest.raises(ContenderError, match="its process ended with 3"):
-        process("dead", dies=True)
+        dead.wait()
 
 
 def test_every_row_names_contenders_of_its_group():
