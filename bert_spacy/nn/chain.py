@@ -1,4 +1,4 @@
-"""Recursions over the positions of a linear chain: mass and expectations; `viterbi` has the best path.
+"""Recursions over a linear chain: mass and expectations; `viterbi` has the best path.
 
 Scores are (B, T, L) emissions, (L, L) transitions, (L,) start and (L,) end, any of them -inf for
 what is forbidden. Everything runs in float64 (float32 where a device has none).

@@ -1,9 +1,9 @@
 """The best path through a linear chain.
 
-A step is three operations on a small array, and there are as many steps as the longest sequence has
-tokens: what counts is the cost of a call. NumPy's is a third of torch's on a CPU, and less still than
-starting a kernel on a GPU, so the recursion runs in NumPy wherever the scores come from. Tags come
-before sequences in memory, so that a step runs over contiguous rows.
+A step is three operations on a small array, and there are as many steps as the longest sequence
+has tokens: what counts is the cost of a call. NumPy's is a third of torch's on a CPU, and less
+still than starting a kernel on a GPU, so the recursion runs in NumPy wherever the scores come from.
+Tags come before sequences in memory, so that a step runs over contiguous rows.
 """
 
 import numpy as np
