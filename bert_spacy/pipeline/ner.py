@@ -169,7 +169,7 @@ def _padded_groups(scores: TagScores) -> Iterator[tuple[Tensor, Tensor, Ints]]:
     """
     offsets = np.concatenate(([0], np.cumsum(scores.lengths)))
     device = scores.emissions.device
-    for docs in pack_windows(scores.lengths, CRF_BUDGET):
+    for docs in pack_windows(scores.lengths, CRF_BUDGET, np.inf):
         docs = docs[scores.lengths[docs] > 0]
         if len(docs):
             rows = concat_ranges(offsets[docs], offsets[docs + 1])
