@@ -152,6 +152,11 @@ class Errors(metaclass=_Coded):
         "a trained pipeline with spacy.load."
     )
 
+    B215 = (
+        "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
+        "gradient_checkpointing = false, and a smaller window or batch if memory is short."
+    )
+
     # 3xx pipeline
     B300 = (
         "Component {name!r} has no label. {n} training examples hold no gold for it. "

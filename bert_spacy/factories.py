@@ -33,6 +33,7 @@ precision = "auto"
 freeze = "none"
 dropout = null
 layerwise_decay = 1.0
+gradient_checkpointing = false
 
 [bert_textcat]
 

@@ -21,6 +21,7 @@ from ..text.windows import pack_windows
 from ..types import EncoderBatch, EncoderGradient, Ints
 from .encoder_shim import EncoderShim, Freeze
 from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
+from .memory import keep_freed_memory
 from .spill import RowFile
 
 # Above this, the hidden states of one batch wait on disk.
@@ -41,6 +42,7 @@ def build_bert_encoder_v1(
     freeze: Freeze = "none",
     dropout: float | None = None,
     layerwise_decay: float = 1.0,
+    gradient_checkpointing: bool = False,
 ) -> Model[list[Doc], EncoderBatch]:
     """Build an encoder without weights; `initialize` loads those that it names.
 
@@ -65,6 +67,9 @@ def build_bert_encoder_v1(
         the checkpoint.
     layerwise_decay (float): Learning rate of each layer as a share of that of
         the layer above it.
+    gradient_checkpointing (bool): While training, keep the input of each layer
+        alone and compute the rest anew in the backward pass: long windows need a
+        fraction of the memory and take a third more time.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer.
     RAISES (ValueError): B206 for a stride outside of the window; B130 for an unknown
         backend or precision.
@@ -73,7 +78,7 @@ def build_bert_encoder_v1(
         raise ValueError(Errors.B130.format(backend=backend, precision=precision))
     if stride is not None and (stride < 1 or (window is not None and stride > window)):
         raise ValueError(Errors.B206.format(stride=stride, window=window))
-    shim = EncoderShim(freeze=freeze, dropout=dropout, layerwise_decay=layerwise_decay)
+    shim = EncoderShim(freeze, dropout, layerwise_decay, gradient_checkpointing)
     return Model(
         "bert_encoder",
         forward,
@@ -223,6 +228,7 @@ def _begin_update(
 ) -> tuple[EncoderBatch, Callable[[EncoderGradient], list[Doc]]]:
     encoder = runner.encoder
     encoder.train()
+    keep_freed_memory()
     learns = any(p.requires_grad for p in encoder.parameters())
     with nullcontext() if learns else torch.no_grad(), autocast(half, runner.device):
         parts = [runner.run(group) for group in groups]

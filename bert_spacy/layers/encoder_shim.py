@@ -24,15 +24,21 @@ class EncoderShim(Shim):
     freeze (str | int): See `build_bert_encoder_v1`.
     dropout (float): As above.
     layerwise_decay (float): As above.
+    gradient_checkpointing (bool): As above.
     """
 
     def __init__(
-        self, freeze: Freeze = "none", dropout: float | None = None, layerwise_decay: float = 1.0
+        self,
+        freeze: Freeze = "none",
+        dropout: float | None = None,
+        layerwise_decay: float = 1.0,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__(None)
         self.freeze = freeze
         self.dropout = dropout
         self.layerwise_decay = layerwise_decay
+        self.gradient_checkpointing = gradient_checkpointing
         self.encoder: TransformerEncoder | None = None
         self.extras = Extras()
         self._template: Template | None = None
@@ -44,6 +50,8 @@ class EncoderShim(Shim):
         encoder.freeze(self.freeze)
         if self.dropout is not None:
             encoder.set_dropout(self.dropout)
+        if self.gradient_checkpointing:
+            encoder.checkpoint_gradients()
         self.encoder = encoder.to(get_torch_default_device()) if encoder.has_weights else encoder
         self._template = read_template(encoder.tokenizer)
         self.set_extras(extras or Extras())
@@ -134,5 +142,6 @@ class EncoderShim(Shim):
 
     def copy(self) -> "EncoderShim":
         """Return a shim with a copy of the weights."""
-        other = EncoderShim(self.freeze, self.dropout, self.layerwise_decay)
+        settings = (self.dropout, self.layerwise_decay, self.gradient_checkpointing)
+        other = EncoderShim(self.freeze, *settings)
         return other.from_bytes(self.to_bytes())

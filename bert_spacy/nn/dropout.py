@@ -26,6 +26,11 @@ def fast_dropout(device: torch.device) -> Any:
     return _FastDropout() if device.type == "cpu" else nullcontext()
 
 
+def recompute_contexts() -> tuple[Any, Any]:
+    """Return contexts of a checkpointed layer: its first run and that in the backward pass."""
+    return nullcontext(), _FastDropout()
+
+
 def draw_kept(shape: Sequence[int], rate: float) -> Tensor:
     """Draw which numbers dropout keeps, from torch's generator of the CPU.
 
@@ -53,14 +58,14 @@ class _FastDropout(TorchFunctionMode):
 def _dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor | None:
-    if not training or inplace or not _is_fine(p):
+    if not training or inplace or not _is_fine(p, input):
         return None
     return _Dropout.apply(input, p)
 
 
-def _is_fine(rate: float) -> bool:
+def _is_fine(rate: float, x: Tensor) -> bool:
     # Rates near 0 and 1, which 16 bits do not tell from them, are left to torch.
-    return 1 <= round(rate * 65536) <= 65535
+    return x.device.type == "cpu" and 1 <= round(rate * 65536) <= 65535
 
 
 class _Dropout(torch.autograd.Function):
@@ -91,7 +96,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor | None:
-    if not _is_fine(dropout_p) or is_causal or query.dim() != 4 or query.shape[1] != key.shape[1]:
+    if not _is_fine(dropout_p, query) or is_causal or query.shape[:-2] != key.shape[:-2]:
         return None
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
@@ -116,7 +121,7 @@ class _Attention(torch.autograd.Function):
     def forward(  # noqa: PLR0913 - one sum
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rate: float, scale: float
     ) -> Tensor:
-        scores = torch.matmul(q, k.transpose(2, 3)).mul_(scale)
+        scores = torch.matmul(q, k.transpose(-2, -1)).mul_(scale)
         if bias is not None:
             scores.add_(bias)
         weights = torch.softmax(scores, -1)
@@ -129,12 +134,12 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weights, kept = ctx.saved_tensors
         mask = _mask(kept, ctx.rate, q.dtype)
-        grad_weights = torch.matmul(grads[0], v.transpose(2, 3)).mul_(mask)
-        grad_v = torch.matmul(mask.mul_(weights).transpose(2, 3), grads[0])
+        grad_weights = torch.matmul(grads[0], v.transpose(-2, -1)).mul_(mask)
+        grad_v = torch.matmul(mask.mul_(weights).transpose(-2, -1), grads[0])
         grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, q.dtype)
         grad_scores.mul_(ctx.scale)
         grad_q = torch.matmul(grad_scores, k)
-        grad_k = torch.matmul(grad_scores.transpose(2, 3), q)
+        grad_k = torch.matmul(grad_scores.transpose(-2, -1), q)
         return grad_q, grad_k, grad_v, None, None, None
 
 

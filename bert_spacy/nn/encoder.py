@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ..errors import Errors, Warnings
-from .dropout import fast_dropout
+from .dropout import fast_dropout, recompute_contexts
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
@@ -91,6 +91,17 @@ class TransformerEncoder(nn.Module):
         for name in ("attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout"):
             if hasattr(self.model.config, name):
                 setattr(self.model.config, name, rate)
+
+    def checkpoint_gradients(self) -> None:
+        """Compute each layer anew in the backward pass, to save memory while training.
+
+        RAISES (ValueError): B215 if the class of the model cannot.
+        """
+        if not self.model.supports_gradient_checkpointing:
+            raise ValueError(Errors.B215.format(name=type(self.model).__name__))
+        self.model.gradient_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": recompute_contexts}
+        )
 
     def freeze(self, what: str | int) -> None:
         """Stop gradients of a part of the model.
