@@ -198,9 +198,9 @@ def compare_answers(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) 
 def disagreements(differences: dict[str, float], tolerance: dict[str, float]) -> list[str]:
     """Name what differs by more than is allowed; every key must be allowed something."""
     if not differences:
-        return ["nothing could be compared"]
+        return ["no answers that could be compared"]
     return [
-        f"{key} differs by {value:.3g}, allowed {tolerance.get(key, 0.0):g}"
+        f"answers differ: {key} by {value:.3g}, allowed {tolerance.get(key, 0.0):g}"
         for key, value in differences.items()
         if not value <= tolerance.get(key, 0.0)
     ]

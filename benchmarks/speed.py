@@ -70,8 +70,10 @@ def main() -> int:
     for group in GROUPS:
         rows = choose_rows(group, args.only, mode)
         if rows:
-            print(f"{group.name} ...", file=sys.stderr, flush=True)
+            begin = time.monotonic()
             found = run_group(group, rows, settings, assets, args.rounds or rounds)
+            seconds = time.monotonic() - begin
+            print(f"{group.name}: took {seconds:.0f} s", file=sys.stderr, flush=True)
             results |= {result.id: result for result in found}
     if is_chosen("startup", args.only, mode):
         found = startup.measure(assets, args.rounds or rounds, args.threads, mode)

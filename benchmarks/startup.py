@@ -25,6 +25,19 @@ AutoModel.from_pretrained({path!r})
 """
 PIPELINES = (("ours-fp32", "exact"), ("ours", "torch fp32"))
 PRINT = "end = time.perf_counter(); print(end - ready, end - begin)"
+# Prints the module that imports transformers first, or nothing.
+WATCH = """
+import sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        frame = sys._getframe(1)
+        while "importlib" in frame.f_globals["__name__"]:
+            frame = frame.f_back
+        if name == "transformers":
+            print(frame.f_globals["__name__"])
+sys.meta_path.insert(0, Watch())
+{code}
+"""
 LIGHT = {
     "import bert_spacy": "import bert_spacy",
     'spacy.blank("zh")': 'import spacy; spacy.blank("zh")',
@@ -64,18 +77,26 @@ def measure(assets: Assets, rounds: int, threads: int, mode: str) -> list[Result
 
 
 def light(what: str, code: str) -> Result:
-    """Say whether something imports transformers: a share of 0 or 1."""
+    """Say whether something imports transformers, a share of 0 or 1, and by which module."""
     result = Result(f"light: {what}", f"{what} imports transformers", "-", 0.0, is_share=True)
-    check = "; import sys; print(float('transformers' in sys.modules))"
     try:
-        result.rounds = run(code + check, 1)
+        importers = output(WATCH.format(code=code), 1).split()
     except ContenderError as err:
         result.reason = str(err)
+        return result
+    result.rounds = [float(bool(importers))]
+    if importers:
+        result.problems = [f"transformers is first imported by {importers[0]}"]
     return result
 
 
 def run(code: str, threads: int) -> list[float]:
     """Run code in a fresh process and read the numbers that it prints last."""
+    return [float(x) for x in output(code, threads).strip().splitlines()[-1].split()]
+
+
+def output(code: str, threads: int) -> str:
+    """Run code in a fresh process and give what it prints."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
@@ -88,4 +109,4 @@ def run(code: str, threads: int) -> list[float]:
     )
     if done.returncode:
         raise ContenderError(done.stderr.strip().splitlines()[-1][:300])
-    return [float(x) for x in done.stdout.strip().splitlines()[-1].split()]
+    return done.stdout

@@ -25,7 +25,7 @@ class Result:
     ours (list[float]): Units a second of each round; not a result, as machines differ.
     theirs (list[float]): The same of the other side.
     differences (dict[str, float]): How far the answers of both sides differ.
-    problems (list[str]): Differences beyond the tolerance.
+    problems (list[str]): Differences beyond the tolerance, and what else is to be known.
     reason (str): Why there is nothing measured.
     measured (str): Time of the measurement.
     """
@@ -103,7 +103,7 @@ def _notes(result: Result) -> list[str]:
     name = f"{result.id}: "
     if result.reason:
         return [f"{name}not measured: {result.reason}"]
-    return [f"{name}answers differ: {problem}" for problem in result.problems]
+    return [f"{name}{problem}" for problem in result.problems]
 
 
 def to_json(results: Sequence[Result]) -> list[dict[str, Any]]:

@@ -78,11 +78,11 @@ def test_row_cells():
 def test_the_table_says_why_a_row_is_empty_and_where_answers_differ():
     rows = [
         Result("a", "x", "y", reason="pip failed"),
-        Result("b", "x", "z", rounds=[1.0], problems=["label differs by 0.5, allowed 0"]),
+        Result("b", "x", "z", rounds=[1.0], problems=["answers differ: label by 0.5, allowed 0"]),
     ]
     table = format_table(rows)
     assert "a: not measured: pip failed" in table
-    assert "b: answers differ: label differs by 0.5, allowed 0" in table
+    assert "b: answers differ: label by 0.5, allowed 0" in table
     lines = table.split("\n")[:4]
     assert len({len(line) for line in lines}) == 1
 
@@ -109,7 +109,7 @@ def test_answers_are_compared_by_norm_or_by_share():
     found = compare_answers(ours, theirs)
     assert found == {"h": pytest.approx(4 / 3), "label": 0.25}
     assert disagreements(found, {"h": 2.0, "label": 0.25}) == []
-    assert disagreements(found, {"h": 2.0}) == ["label differs by 0.25, allowed 0"]
+    assert disagreements(found, {"h": 2.0}) == ["answers differ: label by 0.25, allowed 0"]
 
 
 def test_other_shapes_and_not_a_number_never_agree():
@@ -121,7 +121,7 @@ def test_other_shapes_and_not_a_number_never_agree():
 
 def test_nothing_in_common_is_a_problem():
     assert disagreements(compare_answers({"a": np.zeros(1)}, {"b": np.zeros(1)}), {}) == [
-        "nothing could be compared"
+        "no answers that could be compared"
     ]
 
 
