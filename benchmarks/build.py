@@ -145,8 +145,8 @@ def optimize(source: str, precision: str) -> Callable[[Assets, Path], None]:
 
     def make(assets: Assets, target: Path) -> None:
         pipeline = assets.get(source)
-        # Random heads lose more than trained ones, by labels that nearly tie: forced.
-        extra = ["--calibrate", str(assets.get("calibration")), "--force"]
+        # Labels of random heads nearly tie, so that a choice by score would be one by chance.
+        extra = ["--calibrate", str(assets.get("calibration")), "--backend", "torch", "--force"]
         options = ["--precision", precision, *(extra if precision == "int8" else [])]
         target.rmdir()  # the command makes it
         command = [sys.executable, "-m", "bert_spacy", "optimize", str(pipeline), str(target)]
