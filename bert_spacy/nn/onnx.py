@@ -112,6 +112,8 @@ def open_session(source: Path | bytes, threads: int | None = None) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
+    # Threads that spin after a run gain it 2 % and halve the speed of torch's heads after it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return runtime.InferenceSession(
             source if isinstance(source, bytes) else str(source),
