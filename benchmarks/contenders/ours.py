@@ -123,6 +123,7 @@ class Questions:
 # Where an encoder may be computed: the outermost of these calls counts.
 ENCODER_CALLS = (
     ("bert_spacy.nn.encoder", "TransformerEncoder", "forward"),
+    ("bert_spacy.nn.fused", "FusedEncoder", "__call__"),
     ("onnxruntime", "InferenceSession", "run"),
     ("onnxruntime", "InferenceSession", "run_with_iobinding"),
 )

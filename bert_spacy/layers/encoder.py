@@ -208,7 +208,8 @@ def _predict(runner: _Runner, groups: list[Ints], spill_bytes: int) -> EncoderBa
         hidden = torch.empty((n_rows, width), device=device)
     all_cls = torch.empty((n_windows, width), device=device)
     all_pooled = torch.empty((n_windows, width), device=device) if encoder.has_pooler else None
-    encoder.eval()
+    if encoder.training:  # a walk over all modules, longer than a short text takes
+        encoder.eval()
     with torch.no_grad():
         for group in groups:
             taken, rows, cls, pooled = runner.run(group)
