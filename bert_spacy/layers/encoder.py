@@ -68,8 +68,8 @@ def build_bert_encoder_v1(
     layerwise_decay (float): Learning rate of each layer as a share of that of
         the layer above it.
     gradient_checkpointing (bool): While training, keep the input of each layer
-        alone and compute the rest anew in the backward pass: long windows need a
-        fraction of the memory and take a third more time.
+        alone and compute the rest anew in the backward pass: less
+        memory for long windows, at the price of a second forward pass.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer.
     RAISES (ValueError): B206 for a stride outside of the window; B130 for an unknown
         backend or precision.
