@@ -103,7 +103,6 @@ def _thin(parts: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, 
 
 
 def _choose(block: Block, samples: dict[str, tuple[Tensor, Tensor]]) -> BlockRanges:
-    width = block.out[0].shape[0]
     rows, most = samples["down"]
     count = int(len(most) * OUTLIER_SHARE) // OUTLIER_STEP * OUTLIER_STEP
     outliers = torch.topk(most, count).indices.sort().values
@@ -111,9 +110,8 @@ def _choose(block: Block, samples: dict[str, tuple[Tensor, Tensor]]) -> BlockRan
     near[outliers] = False
     scale, zero = _cut(rows[:, near], block.down[0][:, near])
     return BlockRanges(
-        # Only the values can take scales over from the contexts, one each.
         qkv=_smooth(*samples["qkv"], block.qkv[0]),
-        out=_smooth(*samples["out"], block.out[0][:, :width]),
+        out=_smooth(*samples["out"], block.out[0]),
         up=_smooth(*samples["up"], block.up[0][near]),
         outliers=outliers,
         down_scale=scale,
