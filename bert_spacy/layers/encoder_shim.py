@@ -45,6 +45,20 @@ class EncoderShim(Shim):
         self._predictor: tuple[Any, Predictor] | None = None
         self._folder: tempfile.TemporaryDirectory | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # To a spawned process go the weights, in shared memory. What was packed from them is
+        # packed there anew, and the folder of an exported model stays in care of this process.
+        return {
+            **self.__dict__,
+            "extras": self.current_extras(),
+            "_predictor": None,
+            "_folder": None,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.set_extras(self.extras)
+
     def set_encoder(self, encoder: TransformerEncoder, extras: Extras | None = None) -> None:
         """Take an encoder and move it to the device of the thinc ops in use."""
         encoder.freeze(self.freeze)

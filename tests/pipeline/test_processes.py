@@ -1,5 +1,7 @@
 """Components that travel to a spawned process work there as here."""
 
+import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -67,3 +69,64 @@ def test_components_work_in_another_process(saved, tmp_path, script):
     assert done.returncode == 0, done.stderr
     found = done.stdout.strip().split("\n")
     assert found == wanted
+
+
+PROBE = """
+import multiprocessing, os, sys, spacy, torch
+from spacy.language import Language
+
+class Probe:
+    def __init__(self, model):
+        self.model = model
+        self.home = os.getpid()
+
+    def __call__(self, doc):
+        weights = list(self.model.shims[0].encoder.parameters())
+        away, threads = os.getpid() != self.home, torch.get_num_threads()
+        shared = all(weight.is_shared() for weight in weights)
+        doc.user_data["seen"] = [away, threads, shared, os.environ.get("TOKENIZERS_PARALLELISM")]
+        return doc
+
+@Language.factory("probe")
+def make_probe(nlp, name):
+    return Probe(nlp.get_pipe("bert_encoder").model)
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    torch.set_num_threads(3)
+    nlp = spacy.load(sys.argv[2])
+    nlp.add_pipe("probe")
+    # Long texts, so that the parent has used its threads when the processes start.
+    texts = [text * 40 for text in sys.argv[3:]]
+    here = [doc.cats for doc in nlp.pipe(texts)]
+    for k, doc in enumerate(nlp.pipe(texts, n_process=2, batch_size=1)):
+        equal = all(abs(here[k][name] - doc.cats[name]) < 1e-4 for name in doc.cats)
+        print(equal, *doc.user_data["seen"])
+    print(torch.get_num_threads(), "TOKENIZERS_PARALLELISM" in os.environ)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_processes_end_and_share_the_weights(saved, tmp_path, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system does not {method}")
+    path = tmp_path / "run.py"
+    path.write_text(PROBE, encoding="utf8")
+    environment = {k: v for k, v in os.environ.items() if k != "TOKENIZERS_PARALLELISM"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(path), method, str(saved), *TEXTS],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    *seen, parent = done.stdout.strip().split("\n")
+    assert parent == "3 False"
+    if method == "fork":
+        assert "forked" not in done.stderr
+        assert seen == ["True True 1 False false"] * len(TEXTS)
+    else:
+        # A fork has its parent's pages; a spawned process maps memory that both see.
+        assert all(line.split()[:2] + line.split()[3:4] == ["True"] * 3 for line in seen)
