@@ -270,6 +270,18 @@ class Errors(metaclass=_Coded):
         "Check that the pipeline's weights are finite."
     )
     B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
+    B540 = (
+        "The checkpoint {path} cannot be used: {reason}. Remove it to start from the one before "
+        "or from the beginning."
+    )
+    B541 = (
+        "The checkpoint {path} belongs to another config. What differs, then -> now: {difference}. "
+        "Set these back to go on from it, or start anew with --no-resume."
+    )
+    B542 = (
+        "The training data have changed since the checkpoint {path}: the first {n} batches are not "
+        "those that it was trained on. Put the data back, or start anew with --no-resume."
+    )
 
     # 6xx command line
     B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."

@@ -11,6 +11,8 @@ from torch import nn
 
 from ..errors import Errors
 
+# By name of the parameter, by name of the value: exp_avg, exp_avg_sq, step.
+Moments = dict[str, dict[str, torch.Tensor]]
 # Parameters that weight decay must leave alone: biases and normalisation.
 _NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.")
 
@@ -70,6 +72,8 @@ class AdamW(Optimizer):
         super().__init__(*args, **kwargs)
         self._settings = kwargs
         self._torch: dict[Any, torch.optim.AdamW] = {}
+        # Moments read from a checkpoint, until their module is first stepped.
+        self._waiting: dict[Any, Moments] = {}
 
     def step_module(self, key: Any, module: nn.Module, scale: Callable[[str], float]) -> None:
         """Clip the gradients of a module, step its parameters and clear them.
@@ -88,23 +92,52 @@ class AdamW(Optimizer):
             id(p) for p in learning
         }:
             inner = self._torch[key] = self._make(module, scale)
+            for name, parameter in module.named_parameters():
+                if name in self._waiting.get(key, {}):
+                    inner.state[parameter] = dict(self._waiting[key][name])
+            self._waiting.pop(key, None)
         rate = float(self.learn_rate)  # type: ignore[arg-type]
         for group in inner.param_groups:
             group["lr"] = rate * group["scale"]
         inner.step()
         inner.zero_grad(set_to_none=True)
 
+    def get_moments(self) -> dict[Any, Moments]:
+        """Return the moments and step count of every parameter of every module.
+
+        RETURNS (dict[Any, Moments]): By the key of the module; the tensors themselves, no copies.
+        """
+        found = dict(self._waiting)
+        for key, inner in self._torch.items():
+            found[key] = {
+                name: dict(inner.state[parameter])
+                for group in inner.param_groups
+                for name, parameter in zip(group["names"], group["params"])
+                if parameter in inner.state
+            }
+        return found
+
+    def set_moments(self, moments: dict[Any, Moments]) -> None:
+        """Take moments that `get_moments` gave, under the keys of the modules of now."""
+        self._torch.clear()
+        self._waiting = dict(moments)
+
     def _make(self, module: nn.Module, scale: Callable[[str], float]) -> torch.optim.AdamW:
-        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        groups: dict[tuple[float, bool], list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 decays = not any(part in name for part in _NO_DECAY)
-                groups.setdefault((scale(name), decays), []).append(parameter)
+                groups.setdefault((scale(name), decays), []).append((name, parameter))
         settings = self._settings
         return torch.optim.AdamW(
             [
-                {"params": params, "scale": by, "weight_decay": settings["L2"] if decays else 0.0}
-                for (by, decays), params in groups.items()
+                {
+                    "names": [name for name, _ in group],
+                    "params": [parameter for _, parameter in group],
+                    "scale": by,
+                    "weight_decay": settings["L2"] if decays else 0.0,
+                }
+                for (by, decays), group in groups.items()
             ],
             betas=(settings["beta1"], settings["beta2"]),
             eps=settings["eps"],

@@ -62,8 +62,10 @@ def test_options_of_our_commands_exist(commands):
             words = line.split()
             if words[:3] != ["python", "-m", "bert_spacy"]:
                 continue
-            options = {name for param in ours[words[3]].params for name in param.opts}
-            used = {word.split("=")[0] for word in words if word.startswith("--")}
+            params = ours[words[3]].params
+            options = {x for param in params for x in (*param.opts, *param.secondary_opts)}
+            # Options with a dot are settings of the config.
+            used = {word.split("=")[0] for word in words if re.match(r"--[^.]+$", word)}
             assert used <= options, line
 
 

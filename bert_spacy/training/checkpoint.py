@@ -1,0 +1,272 @@
+"""Checkpoints: all that a training run needs to go on as if it had never stopped."""
+
+import json
+import os
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from spacy.language import Language
+from thinc.api import Optimizer
+
+from ..errors import Errors
+
+PIPELINE, TENSORS, STATE, CONFIG = "pipeline", "state.safetensors", "state.json", "config.cfg"
+_NAME = re.compile(r"step-(\d+)")
+_MOMENTS = ("mom1", "mom2", "averages")
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    step (int): Steps that are done.
+    evaluations (list[dict]): What the logger was told at each evaluation, in order.
+    losses (dict[str, float]): Sums since the last evaluation.
+    words (int): Tokens seen.
+    seconds (int): Time spent.
+    data (int): Checksum of the batches so far.
+    """
+
+    step: int = 0
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    losses: dict[str, float] = field(default_factory=dict)
+    words: int = 0
+    seconds: int = 0
+    data: int = 0
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint of a folder, None if there is none."""
+    found = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)] if folder.is_dir() else []
+    return max(found, key=lambda p: int(p.name.split("-")[1]), default=None)
+
+
+def save_checkpoint(
+    folder: Path, nlp: Language, optimizer: Optimizer, progress: Progress, config: str
+) -> Path:
+    """Write a checkpoint, then remove the older ones; a kill at any time leaves a whole one.
+
+    folder (Path): Where checkpoints lie.
+    nlp (Language): The pipeline, after the step.
+    optimizer (Optimizer): Any optimizer of thinc, or `bert-spacy.AdamW.v1`.
+    progress (Progress): How far the run has come.
+    config (str): The whole config of the run.
+    RETURNS (Path): The checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".step-", dir=folder))
+    final = folder / f"step-{progress.step:08d}"
+    try:
+        nlp.to_disk(temporary / PIPELINE)
+        tensors, counts = _optimizer_state(nlp, optimizer)
+        tensors["random/torch"] = torch.get_rng_state()
+        for device in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
+            tensors[f"random/cuda/{device}"] = torch.cuda.get_rng_state(device)
+        save_file(
+            {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
+            temporary / TENSORS,
+        )
+        name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the state spaCy and thinc use
+        state = {
+            "progress": asdict(progress),
+            "counts": counts,
+            "random": random.getstate(),
+            "numpy": [name, np.asarray(keys).tolist(), *rest],
+        }
+        (temporary / STATE).write_text(json.dumps(state, default=float), encoding="utf-8")
+        (temporary / CONFIG).write_text(config, encoding="utf-8")
+        _flush(temporary)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    for other in folder.iterdir():
+        # Those with a dot were cut off while they were written.
+        if other != final and other.name.startswith(("step-", ".step-")):
+            shutil.rmtree(other, ignore_errors=True)
+    return final
+
+
+def check_config(path: Path, config: str) -> None:
+    """Compare the config of a checkpoint with that of the run that wants to go on from it.
+
+    path (Path): The checkpoint.
+    config (str): The whole config of now.
+    RAISES (ValueError): B541 if they differ, with the lines that do.
+    """
+    old = _read(path, lambda: (path / CONFIG).read_text(encoding="utf-8"))
+    if old == config:
+        return
+    lines = []
+    before, now = (dict(_settings(text)) for text in (old, config))
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            lines.append(f"{key}: {before.get(key, '(unset)')} -> {now.get(key, '(unset)')}")
+    raise ValueError(Errors.B541.format(path=path, difference="; ".join(lines)))
+
+
+def read_pipeline(path: Path, nlp: Language) -> None:
+    """Read the weights of a checkpoint into a pipeline of the same config.
+
+    RAISES (ValueError): B540 if they are damaged.
+    """
+    _read(path, lambda: nlp.from_disk(path / PIPELINE))
+
+
+def read_progress(path: Path) -> Progress:
+    """Read how far a checkpoint has come.
+
+    RAISES (ValueError): B540 if it is damaged.
+    """
+    return Progress(**_read_state(path)["progress"])
+
+
+def restore_optimizer(path: Path, nlp: Language, optimizer: Optimizer) -> None:
+    """Give an optimizer the moments of a checkpoint.
+
+    path (Path): The checkpoint.
+    nlp (Language): The pipeline that was read from it.
+    optimizer (Optimizer): Made anew from the config.
+    RAISES (ValueError): B540 if the checkpoint is damaged or does not fit the pipeline.
+    """
+    tensors = _read(path, lambda: load_file(path / TENSORS))
+    ids = {address: id_ for id_, address in (*_node_addresses(nlp), *_shim_addresses(nlp))}
+
+    def restore() -> None:
+        moments: dict[Any, Any] = {}
+        for key, tensor in tensors.items():
+            kind, _, rest = key.partition("/")
+            if kind == "module":
+                address, name, value = rest.rsplit("|", 2)
+                moments.setdefault(ids[address], {}).setdefault(name, {})[value] = tensor
+            elif kind in _MOMENTS:
+                address, name = rest.rsplit("|", 1)
+                target = getattr(optimizer, kind)
+                target[(ids[address], name)] = _to_ops(nlp, tensor)
+        if moments:
+            optimizer.set_moments(moments)  # type: ignore[attr-defined]
+        for kind, counts in _read_state(path)["counts"].items():
+            for key, n in counts.items():
+                address, name = key.rsplit("|", 1)
+                getattr(optimizer, kind)[(ids[address], name)] = n
+
+    _read(path, restore)
+
+
+def restore_random(path: Path) -> None:
+    """Set the random states of Python, NumPy and torch to those of a checkpoint.
+
+    RAISES (ValueError): B540 if it is damaged.
+    """
+    state = _read_state(path)
+    tensors = _read(path, lambda: load_file(path / TENSORS))
+
+    def restore() -> None:
+        version, words, gauss = state["random"]
+        random.setstate((version, tuple(words), gauss))
+        name, keys, *rest = state["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+        torch.set_rng_state(tensors["random/torch"])
+        for key, value in tensors.items():
+            if key.startswith("random/cuda/"):
+                torch.cuda.set_rng_state(value, int(key.rsplit("/", 1)[1]))
+
+    _read(path, restore)
+
+
+def _optimizer_state(
+    nlp: Language, optimizer: Optimizer
+) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, int]]]:
+    shims = dict(_shim_addresses(nlp))
+    tensors: dict[str, torch.Tensor] = {}
+    if hasattr(optimizer, "get_moments"):
+        for key, moments in optimizer.get_moments().items():
+            for name, values in moments.items():
+                for value, tensor in values.items():
+                    tensors[f"module/{shims[key]}|{name}|{value}"] = tensor
+    address = _make_address(nlp)
+    for kind in _MOMENTS:
+        for key, array in (getattr(optimizer, kind) or {}).items():
+            array = array if isinstance(array, np.ndarray) else array.get()
+            tensors[f"{kind}/{address(key)}"] = torch.from_numpy(array)
+    counts = {
+        kind: {address(key): int(n) for key, n in getattr(optimizer, kind).items()}
+        for kind in ("nr_update", "last_seen")
+    }
+    return tensors, counts
+
+
+def _make_address(nlp: Language) -> Callable[[tuple[int, str]], str]:
+    # Ids are numbers of this process, so each parameter goes by its place in the pipeline.
+    # Layers and shims are numbered apart, and thinc's keys do not say which it is.
+    nodes, shims = dict(_node_addresses(nlp)), dict(_shim_addresses(nlp))
+    owned = {
+        (node.id, name)
+        for _, pipe in nlp.pipeline
+        if hasattr(pipe, "model")
+        for node in pipe.model.walk()
+        for name in node.param_names
+    }
+
+    def address(key: tuple[int, str]) -> str:
+        return f"{(nodes if key in owned else shims)[key[0]]}|{key[1]}"
+
+    return address
+
+
+def _node_addresses(nlp: Language) -> Iterator[tuple[int, str]]:
+    for name, pipe in nlp.pipeline:
+        for i, node in enumerate(pipe.model.walk() if hasattr(pipe, "model") else ()):
+            yield node.id, f"{name}/{i}"
+
+
+def _shim_addresses(nlp: Language) -> Iterator[tuple[int, str]]:
+    for name, pipe in nlp.pipeline:
+        for i, node in enumerate(pipe.model.walk() if hasattr(pipe, "model") else ()):
+            for j, shim in enumerate(node.shims):
+                yield shim.id, f"{name}/{i}/{j}"
+
+
+def _to_ops(nlp: Language, tensor: torch.Tensor) -> Any:
+    models = (pipe.model for _, pipe in nlp.pipeline if hasattr(pipe, "model"))
+    return next(models).ops.asarray(tensor.numpy())
+
+
+def _settings(text: str) -> Iterator[tuple[str, str]]:
+    section = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif " = " in line:
+            key, _, value = line.partition(" = ")
+            yield f"{section}.{key}", value
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    return _read(path, lambda: json.loads((path / STATE).read_text(encoding="utf-8")))
+
+
+def _read(path: Path, read: Any) -> Any:
+    try:
+        return read()
+    except Exception as err:  # noqa: BLE001 - damaged bytes may raise anything
+        reason = f"{type(err).__name__}: {err}".splitlines()[0][:300]
+        raise ValueError(Errors.B540.format(path=path, reason=reason)) from err
+
+
+def _flush(folder: Path) -> None:
+    """Wait until the files are on the disk: after a power cut a name must not be all there is."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file_:
+                os.fsync(file_.fileno())

@@ -1,0 +1,252 @@
+"""Training that can be killed at any step and goes on to the same weights."""
+
+import random
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training import Example
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import (
+    DIR_MODEL_BEST,
+    DIR_MODEL_LAST,
+    create_before_to_disk_callback,
+    create_evaluation_callback,
+    create_train_batches,
+    train_while_improving,
+    update_meta,
+)
+from spacy.util import load_model_from_config, registry, resolve_dot_names
+from thinc.api import Config, Optimizer, fix_random_seed
+
+from ..errors import Errors
+from ..util import atomic_dir
+from .checkpoint import (
+    Progress,
+    check_config,
+    find_checkpoint,
+    read_pipeline,
+    read_progress,
+    restore_optimizer,
+    restore_random,
+    save_checkpoint,
+)
+
+CHECKPOINTS = "checkpoints"
+Batches = Iterator[tuple[int, list[Example]]]
+Evaluate = Callable[[], tuple[float, dict[str, Any]]]
+# What a logger is told at an evaluation, and a checkpoint keeps.
+_LOGGED = ("epoch", "step", "score", "other_scores", "losses", "words", "seconds")
+
+
+def train(
+    config: Config,
+    output: Path,
+    *,
+    resume: bool = False,
+    checkpoint_every: int = 0,
+    use_gpu: int = -1,
+    stdout: IO = sys.stdout,
+    stderr: IO = sys.stderr,
+) -> Path:
+    """Train a pipeline as `spacy train` does, and write checkpoints on the way.
+
+    The loop is spaCy's own. To go on from a checkpoint it runs again over the steps that
+    are done, with batches that are drawn and left out and with the scores that were
+    measured, so that the order of the data, schedules and patience come out the same.
+    On a CPU the weights at the end are those of a run without a stop, bit for bit.
+
+    config (Config): For `spacy train`, not interpolated.
+    output (Path): Folder for `model-best`, `model-last` and `checkpoints`.
+    resume (bool): Go on from the newest checkpoint if there is one; otherwise what stands in
+        the folder is removed.
+    checkpoint_every (int): Steps between checkpoints; 0 for one with each evaluation.
+    use_gpu (int): GPU, -1 for the CPU.
+    RETURNS (Path): The last pipeline.
+    RAISES (ValueError): B540 if the checkpoint is damaged, B541 if it is of another config,
+        B542 if the data have changed.
+    """
+    checkpoint = find_checkpoint(output / CHECKPOINTS) if resume else None
+    done = Progress()
+    if checkpoint is None:
+        for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
+            shutil.rmtree(output / name, ignore_errors=True)
+        nlp = init_nlp(config, use_gpu=use_gpu)
+    else:
+        nlp = load_model_from_config(config, auto_fill=True)
+        check_config(checkpoint, _text_of(nlp))
+        read_pipeline(checkpoint, nlp)
+        done = read_progress(checkpoint)
+    return _Run(nlp, output, checkpoint, done).train(checkpoint_every, stdout, stderr)
+
+
+class _Run:
+    """One run: its settings from `[training]`, its optimizer, its output folder."""
+
+    def __init__(self, nlp: Language, output: Path, checkpoint: Path | None, done: Progress):
+        self.nlp, self.output, self.checkpoint, self.done = nlp, output, checkpoint, done
+        config = nlp.config.interpolate()
+        self.text, self.data = _text_of(nlp), 0
+        if checkpoint is not None:
+            _drop_log(config)
+        if config["training"]["seed"] is not None:
+            fix_random_seed(config["training"]["seed"])
+        self.settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+        names = [self.settings["train_corpus"], self.settings["dev_corpus"]]
+        self.corpora = resolve_dot_names(config, names)
+        self.optimizer: Optimizer = self.settings["optimizer"]
+        if checkpoint is not None:
+            restore_optimizer(checkpoint, nlp, self.optimizer)
+
+    def train(self, checkpoint_every: int, stdout: IO, stderr: IO) -> Path:
+        """Run the loop to its end."""
+        done, now = self.done, Progress(**vars(self.done))
+        now.evaluations = list(done.evaluations)
+        with self.nlp.select_pipes(disable=self.settings["frozen_components"]):
+            log, finalize = self.settings["logger"](self.nlp, stdout, stderr)
+        is_saved = True
+        try:
+            for step, (_, info, is_best) in enumerate(self._steps()):
+                is_evaluated = is_best is not None
+                if step < done.step:
+                    log(_recall(info, done) if is_evaluated else None)
+                    continue
+                if step == done.step:
+                    for name, loss in done.losses.items():
+                        info["losses"][name] = info["losses"].get(name, 0.0) + loss
+                info["words"] += done.words
+                info["seconds"] += done.seconds
+                if is_evaluated:
+                    self._save_models(info, is_best)
+                log(info if is_evaluated else None)
+                _follow(now, info, is_evaluated)
+                now.data = self.data
+                is_saved = now.step % checkpoint_every == 0 if checkpoint_every else is_evaluated
+                if is_saved:
+                    self._save_checkpoint(now)
+        finally:
+            finalize()
+        if not is_saved:
+            self._save_checkpoint(now)
+        self._save_pipeline(DIR_MODEL_LAST)
+        return self.output / DIR_MODEL_LAST
+
+    def _steps(self) -> Iterator[tuple[Any, dict[str, Any], bool | None]]:
+        settings = self.settings
+        train_corpus, dev_corpus = self.corpora
+        evaluate = create_evaluation_callback(self.nlp, dev_corpus, settings["score_weights"])
+        batches = create_train_batches(
+            self.nlp, train_corpus, settings["batcher"], settings["max_epochs"]
+        )
+        return train_while_improving(
+            self.nlp,
+            self.optimizer,
+            self._leave_out(batches),
+            _remember(evaluate, self.done),
+            dropout=settings["dropout"],
+            accumulate_gradient=settings["accumulate_gradient"],
+            patience=settings["patience"],
+            max_steps=settings["max_steps"],
+            eval_frequency=settings["eval_frequency"],
+            exclude=settings["frozen_components"],
+            annotating_components=settings["annotating_components"],
+            before_update=settings["before_update"],
+        )
+
+    def _leave_out(self, batches: Batches) -> Batches:
+        """Yield batches; those of steps that are done are empty.
+
+        The order of the data has a random state of its own, which nothing else moves: it is
+        the same when nothing is learnt from the first batches.
+        """
+        for k, (epoch, batch) in enumerate(_swap_random(batches, random.getstate())):
+            if k == self.done.step and self.checkpoint is not None:
+                if self.data != self.done.data:
+                    raise ValueError(Errors.B542.format(path=self.checkpoint, n=k))
+                restore_random(self.checkpoint)
+            self.data = _checksum(batch, self.data)
+            yield epoch, batch if k >= self.done.step else []
+
+    def _save_models(self, info: dict[str, Any], is_best: bool | None) -> None:
+        with self.nlp.select_pipes(disable=self.settings["frozen_components"]):
+            update_meta(self.settings, self.nlp, info)
+        self._save_pipeline(DIR_MODEL_LAST)
+        if is_best:
+            with atomic_dir(self.output / DIR_MODEL_BEST) as folder:
+                shutil.copytree(self.output / DIR_MODEL_LAST, folder, dirs_exist_ok=True)
+
+    def _save_pipeline(self, name: str) -> None:
+        before_to_disk = create_before_to_disk_callback(self.settings["before_to_disk"])
+        averages = self.optimizer.averages
+        with self.nlp.use_params(averages), atomic_dir(self.output / name) as folder:
+            before_to_disk(self.nlp).to_disk(folder)
+
+    def _save_checkpoint(self, now: Progress) -> None:
+        folder = self.output / CHECKPOINTS
+        save_checkpoint(folder, self.nlp, self.optimizer, now, self.text)
+
+
+def _text_of(nlp: Language) -> str:
+    return nlp.config.interpolate().to_str()
+
+
+def _swap_random(batches: Batches, order: Any) -> Batches:
+    while True:
+        others = random.getstate()
+        random.setstate(order)
+        drawn = next(batches, None)
+        order = random.getstate()
+        random.setstate(others)
+        if drawn is None:
+            return
+        yield drawn
+
+
+def _checksum(batch: list[Example], before: int) -> int:
+    for example in batch:
+        gold = example.reference
+        ents = [(ent.start_char, ent.end_char, ent.label_) for ent in gold.ents]
+        before = zlib.crc32(repr((gold.text, gold.cats, ents)).encode(errors="replace"), before)
+    return before
+
+
+def _remember(evaluate: Evaluate, done: Progress) -> Evaluate:
+    """Give the scores of evaluations that are done, then evaluate."""
+    known = iter(list(done.evaluations))
+
+    def remembered() -> tuple[float, dict[str, Any]]:
+        record = next(known, None)
+        return evaluate() if record is None else (record["score"], record["other_scores"])
+
+    return remembered
+
+
+def _recall(info: dict[str, Any], done: Progress) -> dict[str, Any]:
+    record = next(r for r in done.evaluations if r["step"] == info["step"])
+    return {**info, **record}
+
+
+def _follow(now: Progress, info: dict[str, Any], is_evaluated: bool) -> None:
+    """Note what a step has changed."""
+    now.step = info["step"] + 1
+    now.words, now.seconds = info["words"], info["seconds"]
+    now.losses = {} if is_evaluated else {k: float(v) for k, v in info["losses"].items()}
+    if is_evaluated:
+        now.evaluations.append(
+            {**{key: info[key] for key in _LOGGED}, "losses": dict(info["losses"])}
+        )
+
+
+def _drop_log(config: Config) -> None:
+    """Remove the log of the run that was stopped: its rows are written again.
+
+    spaCy's loggers write no file where one stands.
+    """
+    path = config["training"]["logger"].get("output_file")
+    if path:
+        Path(path).unlink(missing_ok=True)

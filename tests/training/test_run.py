@@ -1,0 +1,171 @@
+"""A run that is stopped at any step goes on to the weights of one that was not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import spacy
+import torch
+from safetensors.torch import load_file
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.util import load_config, load_model_from_path, registry
+from thinc.api import Config
+
+from bert_spacy.training.checkpoint import find_checkpoint, read_progress
+from bert_spacy.training.run import CHECKPOINTS, train
+
+from ..util import HEADS, all_examples, make_nlp
+
+ROOT = Path(__file__).parents[2]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package may catch it and tidy up."""
+
+
+KILL_AT: set[int] = set()
+
+
+@registry.callbacks("bert-spacy-tests.kill.v1")
+def create_kill():
+    def before_update(nlp, args):
+        if args["step"] in KILL_AT:
+            KILL_AT.remove(args["step"])
+            raise Killed
+
+    return before_update
+
+
+@pytest.fixture
+def config(bert, tmp_path):
+    nlp = make_nlp(bert, HEADS)
+    docs = [eg.reference for eg in all_examples(nlp) * 3]
+    DocBin(docs=docs).to_disk(tmp_path / "train.spacy")
+    config = load_config(ROOT / "configs" / "joint.cfg", interpolate=False)
+    data = str(tmp_path / "train.spacy")
+    config["paths"].update(train=data, dev=data, log=str(tmp_path / "log.jsonl"))
+    config["components"]["bert_encoder"]["model"].update(name=str(bert), mixed_precision=False)
+    config["nlp"]["lang"] = "en"
+    config["nlp"].pop("tokenizer", None)
+    training = config["training"]
+    training.update(max_steps=11, eval_frequency=4, dropout=0.2)
+    training["before_update"] = {"@callbacks": "bert-spacy-tests.kill.v1"}
+    training["batcher"].update(size=5)
+    training["logger"].update(progress_bar=None)
+    return config
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    files = [*folder.rglob("model"), *folder.rglob("*.safetensors")]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.is_file()}
+
+
+def run(config: Config, output: Path, kills: list[int], **options) -> None:
+    shutil.rmtree(output, ignore_errors=True)
+    KILL_AT.update(kills)
+    for n in range(len(kills) + 1):
+        try:
+            train(config, output, resume=n > 0, **options)
+        except Killed:
+            continue
+        break
+    assert not KILL_AT
+
+
+@pytest.mark.parametrize("optimizer", ["bert-spacy.AdamW.v1", "Adam.v1"])
+def test_kills_change_nothing(config, tmp_path, optimizer):
+    if optimizer == "Adam.v1":  # thinc's own, with averages
+        config["training"]["optimizer"] = {"@optimizers": optimizer, "learn_rate": 0.001}
+    run(config, tmp_path / "whole", [], checkpoint_every=3)
+    log = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
+    # Before the first checkpoint, just after one, between two, at an evaluation, at the end.
+    run(config, tmp_path / "killed", [1, 3, 5, 8, 11], checkpoint_every=3)
+    for name in ("model-best", "model-last"):
+        wanted = weights_of(tmp_path / "whole" / name)
+        assert len(wanted) > 3
+        assert weights_of(tmp_path / "killed" / name) == wanted
+    rows = [json.loads(line) for line in log.splitlines()]
+    again = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
+    assert [row["step"] for row in rows] == [0, 4, 8]
+    for row, other in zip(rows, map(json.loads, again.splitlines()), strict=True):
+        row["scores"].pop("speed", None), other["scores"].pop("speed", None)
+        assert other == row
+
+
+def test_the_run_learns_and_kills_come_before_the_end(config, tmp_path):
+    run(config, tmp_path / "out", [])
+    first, last = (
+        load_file(tmp_path / "out" / name / "bert_encoder" / "encoder" / "model.safetensors")
+        for name in ("checkpoints/step-00000012/pipeline", "model-last")
+    )
+    assert all(torch.equal(first[name], last[name]) for name in last)
+    begun = load_file(
+        Path(config["components"]["bert_encoder"]["model"]["name"]) / "model.safetensors"
+    )
+    moved = [name for name in last if name in begun and not torch.equal(begun[name], last[name])]
+    assert len(moved) > 10
+    assert load_model_from_path(tmp_path / "out" / "model-last")("anna was in paris").cats
+
+
+def test_a_finished_run_is_not_trained_again(config, tmp_path, monkeypatch):
+    run(config, tmp_path / "out", [])
+    before = weights_of(tmp_path / "out" / "model-last")
+    monkeypatch.setattr(Language, "update", lambda *args, **kwargs: pytest.fail("it learns"))
+    train(config, tmp_path / "out", resume=True)
+    assert weights_of(tmp_path / "out" / "model-last") == before
+    assert read_progress(find_checkpoint(tmp_path / "out" / CHECKPOINTS)).step == 12
+
+
+def test_without_resume_the_run_begins_anew(config, tmp_path):
+    run(config, tmp_path / "out", [8])
+    with pytest.raises(Killed):
+        KILL_AT.add(0)
+        train(config, tmp_path / "out")
+    assert find_checkpoint(tmp_path / "out" / CHECKPOINTS) is None
+
+
+def test_another_config_is_refused_with_the_difference(config, tmp_path):
+    with pytest.raises(Killed):
+        KILL_AT.add(6)
+        train(config, tmp_path / "out")
+    config["training"]["max_steps"] = 20
+    with pytest.raises(ValueError, match=r"B541.* training\.max_steps: 11 -> 20[.;]"):
+        train(config, tmp_path / "out", resume=True)
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors", "pipeline/bert_ner/model"])
+def test_a_damaged_checkpoint_is_named(config, tmp_path, name):
+    with pytest.raises(Killed):
+        KILL_AT.add(6)
+        train(config, tmp_path / "out")
+    path = find_checkpoint(tmp_path / "out" / CHECKPOINTS) / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match="B540.*step-"):
+        train(config, tmp_path / "out", resume=True)
+
+
+def test_what_a_kill_left_half_written_is_passed_over(config, tmp_path):
+    with pytest.raises(Killed):
+        KILL_AT.add(6)
+        train(config, tmp_path / "out")
+    folder = tmp_path / "out" / CHECKPOINTS
+    half = folder / ".step-half"
+    half.mkdir()
+    assert find_checkpoint(folder).name == "step-00000005"
+    train(config, tmp_path / "out", resume=True)
+    assert not half.exists()
+
+
+def test_other_data_are_refused(config, tmp_path):
+    with pytest.raises(Killed):
+        KILL_AT.add(6)
+        train(config, tmp_path / "out")
+    path = Path(config["paths"]["train"])
+    docs = list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
+    for doc in docs:
+        doc.cats = {name: 1.0 - value for name, value in doc.cats.items()}
+    DocBin(docs=docs).to_disk(path)
+    with pytest.raises(ValueError, match="B542.*first 5 batches"):
+        train(config, tmp_path / "out", resume=True)
