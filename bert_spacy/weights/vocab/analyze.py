@@ -1,5 +1,6 @@
 """Measure how well a vocabulary fits a corpus, and propose words for it."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import spacy
-import srsly
 from spacy.language import Language
 from tokenizers import Tokenizer
 
@@ -39,8 +39,8 @@ def analyze(
 
     A word's gain is what it would save if it were one piece: its count times the pieces
     saved, where an unknown piece counts as one more. Words that differ in case or accents
-    alone are one where the tokenizer does not tell them apart. Only words with a letter
-    and without white space are proposed.
+    alone are one where the tokenizer does not tell them apart. Proposed are words that begin
+    with a letter or digit and have a letter, and whatever else has unknown pieces.
 
     name (str): A model folder or an alias.
     paths (Sequence[Path]): `.txt`, `.jsonl` and `.spacy` files, or folders of them.
@@ -68,7 +68,11 @@ def analyze(
         for text in texts:
             words.update(token.text for token in nlp.tokenizer(text) if not token.is_space)
     rows = _find_split_words(source, words, "" if lang in JOINED_LANGS else " ")
-    good = [row for row in rows if row["count"] >= min_count and _is_word(row["word"])]
+    good = [
+        row
+        for row in rows
+        if row["count"] >= min_count and (row["unknown"] or _is_word(row["word"]))
+    ]
     by_gain = sorted(good, key=lambda row: (-row["gain"], row["word"]))[:top]
     n_tokens = sum(words.values())
     report = {
@@ -86,7 +90,7 @@ def analyze(
         "proposed": by_gain,
     }
     with atomic_file(output) as file_:
-        file_.write(srsly.json_dumps(report, indent=2) + "\n")
+        file_.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     with atomic_file(words_file(output)) as file_:
         file_.writelines(f"{row['word']}\n" for row in by_gain)
     return report
@@ -142,6 +146,7 @@ def _find_split_words(source: Source, words: Counter[str], space: str) -> list[d
                     "word": group[0][0],
                     "count": count,
                     "pieces": encoding.tokens,
+                    "unknown": n_unknown,
                     "gain": count * saved,
                 }
             )
@@ -155,4 +160,4 @@ def normal_form(backend: Tokenizer, word: str) -> str:
 
 
 def _is_word(word: str) -> bool:
-    return any(map(str.isalpha, word)) and not any(map(str.isspace, word))
+    return word[0].isalnum() and any(map(str.isalpha, word))
