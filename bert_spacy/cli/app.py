@@ -15,4 +15,13 @@ def main() -> None:
     app(prog_name="bert-spacy")
 
 
-from . import convert, evaluate, optimize, predict, report, train, weights  # noqa: E402, F401
+from . import (  # noqa: E402
+    convert,  # noqa: F401
+    evaluate,  # noqa: F401
+    optimize,  # noqa: F401
+    predict,  # noqa: F401
+    report,  # noqa: F401
+    train,  # noqa: F401
+    vocab,  # noqa: F401
+    weights,  # noqa: F401
+)

@@ -25,6 +25,11 @@ def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
+def is_unspaced(word: str) -> bool:
+    """Say whether a word has letters of a script that puts no spaces between words."""
+    return any(character.isalnum() and not _joins(character) for character in word)
+
+
 def _joins(character: str) -> bool:
     code = ord(character)
     if code >= _LATE_UNSPACED or any(low <= code <= high for low, high in _UNSPACED):

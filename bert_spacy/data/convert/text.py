@@ -77,18 +77,26 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]] | RowErro
     for number, line in read_lines(path):
         if not line.strip():
             continue
-        if is_broken(line):
-            yield RowError(str(path), number, "not valid UTF-8")
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as err:
-            yield RowError(str(path), number, f"not JSON: {err.msg} at column {err.colno}")
-            continue
-        except RecursionError:
-            yield RowError(str(path), number, "not usable JSON: nested too deeply")
-            continue
-        if isinstance(value, dict):
-            yield number, value
-        else:
-            yield RowError(str(path), number, f"not a JSON object but {type(value).__name__}")
+        value = parse_json_line(path, number, line)
+        yield value if isinstance(value, RowError) else (number, value)
+
+
+def parse_json_line(path: Path, number: int, line: str) -> dict[str, Any] | RowError:
+    """Read one line of such a file.
+
+    path (Path): The file, for reports.
+    number (int): 1-based number of the line.
+    line (str): The line, from `read_lines`.
+    RETURNS (dict | RowError): The object, or what is wrong.
+    """
+    if is_broken(line):
+        return RowError(str(path), number, "not valid UTF-8")
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as err:
+        return RowError(str(path), number, f"not JSON: {err.msg} at column {err.colno}")
+    except RecursionError:
+        return RowError(str(path), number, "not usable JSON: nested too deeply")
+    if isinstance(value, dict):
+        return value
+    return RowError(str(path), number, f"not a JSON object but {type(value).__name__}")

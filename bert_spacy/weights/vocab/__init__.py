@@ -1,0 +1,1 @@
+"""Fit the vocabulary of an encoder to a corpus: analyze, extend, prune."""

@@ -1,0 +1,163 @@
+"""Measure how well a vocabulary fits a corpus, and propose words for it."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from tokenizers import Tokenizer
+
+from ...data.convert.rows import JOINED_LANGS
+from ...errors import Errors
+from ...text.pieces import encode_texts
+from ...util import atomic_file
+from .corpus import OnProblem, TextCorpus
+from .folder import Source, open_source, unknown_rate
+
+SEGMENTERS = ("char", "jieba")
+# Texts and words that are tokenized together.
+BATCH = 256
+
+
+def analyze(
+    name: str,
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    lang: str = "en",
+    segmenter: str = "char",
+    min_count: int = 2,
+    top: int = 1000,
+    on_problem: OnProblem = lambda problem: None,
+) -> dict[str, Any]:
+    """Count unknown pieces, pieces per token and character, and words that split.
+
+    A word's gain is what it would save if it were one piece: its count times the pieces
+    saved, where an unknown piece counts as one more. Words that differ in case or accents
+    alone are one where the tokenizer does not tell them apart. Proposed are words that begin
+    with a letter or digit and have a letter, and whatever else has unknown pieces.
+
+    name (str): A model folder or an alias.
+    paths (Sequence[Path]): `.txt`, `.jsonl` and `.spacy` files, or folders of them.
+    output (Path): JSON file for the report. A `.txt` file beside it gets the proposed
+        words, one a line, as `extend` reads them.
+    lang (str): Language whose blank spaCy tokenizer makes the words.
+    segmenter (str): For "zh": "jieba" for words, or "char" for characters.
+    min_count (int): How often a word must come to be proposed.
+    top (int): How many words to list.
+    on_problem (Callable): Called with each line that is skipped.
+    RETURNS (dict[str, Any]): The report, as it is written.
+    RAISES (ValueError): B670 or B671 without a corpus; B674 for a setting; B801 to
+        B805, B100 and B101 if the folder cannot be opened.
+    """
+    _check(lang, segmenter, min_count, top, output)
+    source = open_source(name)
+    nlp = _make_nlp(lang, segmenter)
+    corpus = TextCorpus(paths, on_problem)
+    n_pieces = n_unknown = 0
+    words: Counter[str] = Counter()
+    for texts in in_batches(corpus):
+        pieces = encode_texts(source.outline.tokenizer, texts)
+        n_pieces += len(pieces.ids)
+        n_unknown += int((pieces.ids == source.unk_id).sum())
+        for text in texts:
+            words.update(token.text for token in nlp.tokenizer(text) if not token.is_space)
+    rows = _find_split_words(source, words, "" if lang in JOINED_LANGS else " ")
+    good = [
+        row
+        for row in rows
+        if row["count"] >= min_count and (row["unknown"] or _is_word(row["word"]))
+    ]
+    by_gain = sorted(good, key=lambda row: (-row["gain"], row["word"]))[:top]
+    n_tokens = sum(words.values())
+    report = {
+        "source": name,
+        "pieces_in_vocabulary": len(source.pieces),
+        "corpus": asdict(corpus.counts),
+        "tokens": n_tokens,
+        "pieces": n_pieces,
+        "unknown_pieces": n_unknown,
+        "unknown_rate": unknown_rate(n_unknown, n_pieces),
+        "pieces_per_token": n_pieces / n_tokens if n_tokens else 0.0,
+        "pieces_per_character": n_pieces / corpus.counts.characters,
+        "words_that_split": len(rows),
+        "most_frequent": sorted(rows, key=lambda row: (-row["count"], row["word"]))[:top],
+        "proposed": by_gain,
+    }
+    with atomic_file(output) as file_:
+        file_.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    with atomic_file(words_file(output)) as file_:
+        file_.writelines(f"{row['word']}\n" for row in by_gain)
+    return report
+
+
+def words_file(output: Path) -> Path:
+    """Return the file of proposed words that goes with a report."""
+    return output.with_suffix(".txt")
+
+
+def in_batches(corpus: TextCorpus) -> Iterator[list[str]]:
+    """Yield the texts of a corpus in lists."""
+    texts = iter(corpus)
+    while batch := list(islice(texts, BATCH)):
+        yield batch
+
+
+def _check(lang: str, segmenter: str, min_count: int, top: int, output: Path) -> None:
+    allowed = SEGMENTERS if lang == "zh" else SEGMENTERS[:1]
+    for name, value, choice, fine in (
+        ("segmenter", segmenter, f"{', '.join(allowed)} for {lang!r}", segmenter in allowed),
+        ("min_count", min_count, "1 or more", min_count >= 1),
+        ("top", top, "1 or more", top >= 1),
+        ("output", str(output), "a file that ends in .json", output.suffix == ".json"),
+    ):
+        if not fine:
+            raise ValueError(Errors.B674.format(name=name, value=value, allowed=choice))
+
+
+def _make_nlp(lang: str, segmenter: str) -> Language:
+    config = {"nlp": {"tokenizer": {"segmenter": segmenter}}} if lang == "zh" else {}
+    return spacy.blank(lang, config=config)
+
+
+def _find_split_words(source: Source, words: Counter[str], space: str) -> list[dict[str, Any]]:
+    """List words of several or of unknown pieces, the forms of one word together."""
+    forms: dict[str, list[tuple[str, int]]] = {}
+    for word, count in words.most_common():
+        forms.setdefault(normal_form(source.backend, word), []).append((word, count))
+    heads = [group[0][0] for group in forms.values()]
+    rows = []
+    # The space lets byte-level pieces be those of a word within a text.
+    encodings = source.backend.encode_batch(
+        [space + word for word in heads], add_special_tokens=False
+    )
+    for group, encoding in zip(forms.values(), encodings):
+        n_unknown = encoding.ids.count(source.unk_id)
+        saved = len(encoding.ids) - 1 + n_unknown
+        if saved > 0:
+            count = sum(count for _, count in group)
+            rows.append(
+                {
+                    "word": group[0][0],
+                    "count": count,
+                    "pieces": encoding.tokens,
+                    "unknown": n_unknown,
+                    "gain": count * saved,
+                }
+            )
+    return rows
+
+
+def normal_form(backend: Tokenizer, word: str) -> str:
+    """Return a word as the tokenizer sees it, without case or accents if it drops them."""
+    normalizer = backend.normalizer
+    return normalizer.normalize_str(word).strip() if normalizer is not None else word
+
+
+def _is_word(word: str) -> bool:
+    return word[0].isalnum() and any(map(str.isalpha, word))

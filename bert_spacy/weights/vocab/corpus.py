@@ -1,0 +1,134 @@
+"""Read plain texts from corpora of several formats, one by one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spacy.vocab import Vocab
+
+from ...data.convert.rows import RowError
+from ...data.convert.text import is_broken, parse_json_line, read_lines
+from ...data.docbin import read_docbin
+from ...errors import Errors
+
+SUFFIXES = (".txt", ".jsonl", ".spacy")
+# Characters that are tokenized together; a longer text is processed in parts.
+PART_LENGTH = 100_000
+
+OnProblem = Callable[[RowError], None]
+
+
+@dataclass
+class Counts:
+    """What a corpus holds.
+
+    files (int): Files read.
+    texts (int): Texts that are not blank.
+    characters (int): Their characters.
+    empty (int): Blank lines and texts.
+    bad (int): Lines that were reported and skipped.
+    long (int): Texts processed in parts.
+    """
+
+    files: int = 0
+    texts: int = 0
+    characters: int = 0
+    empty: int = 0
+    bad: int = 0
+    long: int = 0
+
+    def __str__(self) -> str:
+        return ", ".join(f"{value} {name}" for name, value in asdict(self).items())
+
+
+class TextCorpus:
+    """Texts of `.txt` (one a line), `.jsonl` ("text") and `.spacy` files.
+
+    paths (Sequence[Path]): Files, and folders whose files with these suffixes are
+        read, sorted by name.
+    on_problem (Callable): Called with each line that is skipped, in the first reading
+        alone, and with each text that is processed in parts.
+    RAISES (ValueError): B670 if a path holds no such file.
+    """
+
+    def __init__(self, paths: Sequence[Path], on_problem: OnProblem = lambda problem: None):
+        self.paths = [file_ for path in paths for file_ in _find_files(Path(path))]
+        self.on_problem = on_problem
+        self.counts = Counts()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the texts, none blank, none longer than PART_LENGTH.
+
+        RAISES (ValueError): B414 for a damaged `.spacy` file; B671 if there is no text.
+        """
+        counts, report = Counts(), self.on_problem
+        for path in self.paths:
+            counts.files += 1
+            for line, text in _read(path):
+                if isinstance(text, RowError):
+                    counts.bad += 1
+                    report(text)
+                elif not text.strip():
+                    counts.empty += 1
+                else:
+                    counts.texts += 1
+                    counts.characters += len(text)
+                    parts = list(_cut(text))
+                    if len(parts) > 1:
+                        counts.long += 1
+                        reason = f"{len(text)} characters, processed in {len(parts)} parts"
+                        report(RowError(str(path), line, reason))
+                    yield from parts
+        self.counts = counts
+        self.on_problem = lambda problem: None
+        if not counts.texts:
+            raise ValueError(Errors.B671.format(counts=counts))
+
+
+def _find_files(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    files = [file_ for file_ in files if file_.is_file() and file_.suffix.lower() in SUFFIXES]
+    if not files:
+        raise ValueError(Errors.B670.format(path=path, suffixes=", ".join(SUFFIXES)))
+    return files
+
+
+def _read(path: Path) -> Iterator[tuple[int, str | RowError]]:
+    """Yield the number of each line or Doc and its text, or what is wrong with it."""
+    if path.suffix.lower() == ".spacy":
+        for number, doc in enumerate(read_docbin(path, Vocab()), start=1):
+            yield number, doc.text
+        return
+    is_json = path.suffix.lower() == ".jsonl"
+    for number, line in read_lines(path):
+        if is_json and line.strip():
+            yield number, _text_of(path, number, parse_json_line(path, number, line))
+        elif is_broken(line):
+            yield number, RowError(str(path), number, "not valid UTF-8")
+        else:
+            yield number, line
+
+
+def _text_of(path: Path, number: int, row: dict[str, Any] | RowError) -> str | RowError:
+    if isinstance(row, RowError):
+        return row
+    text = row.get("text")
+    if not isinstance(text, str):
+        return RowError(str(path), number, "no 'text' that is a string")
+    if is_broken(text):
+        return RowError(str(path), number, "'text' holds lone surrogates")
+    return text
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Cut a long text, at white space where there is some in the second half of a part."""
+    start = 0
+    while len(text) - start > PART_LENGTH:
+        end = start + PART_LENGTH
+        spaces = (text.rfind(mark, start + PART_LENGTH // 2, end) for mark in " \t")
+        end = max(end if (best := max(spaces)) < 0 else best + 1, start + 1)
+        if part := text[start:end]:
+            yield part
+        start = end
+    yield text[start:]
