@@ -11,8 +11,8 @@ from torch import nn
 
 from ..errors import Errors
 
-# Parameters that weight decay must leave alone: biases and normalisation.
-_NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.")
+# Parameters that weight decay must leave alone: biases, normalisation, shares of layers.
+_NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.", "mix.")
 
 
 @registry.optimizers("bert-spacy.AdamW.v1")
