@@ -308,7 +308,7 @@ class Errors(metaclass=_Coded):
     )
     B641 = (
         "There is no 'bert_encoder' with weights among the components {names}. Give a trained "
-        "pipeline that has one; a slim one is optimized already."
+        "pipeline that has one; a slim one is optimized already, and an ELMo runs as it is."
     )
     B642 = (
         "With {name} a head loses {drop} points; {limit} are allowed. Scores before: {before}; "

@@ -6,10 +6,10 @@ import torch
 
 from bert_spacy.nn.elmo import ElmoConfig, ElmoEncoder
 
-# Clips are so tight that they show, and words so short that some are cut.
+# Clips are so tight that they show.
 TINY = ElmoConfig(
     character_width=4,
-    max_characters=12,
+    max_characters=30,
     filters=[(1, 5), (2, 6), (3, 7)],
     activation="relu",
     n_highway=2,

@@ -220,21 +220,22 @@ class ElmoEncoder(nn.Module):
             shape (P, H) each; the state at the end of each sequence.
         """
         forth, back, sizes = _order(lengths)
+        state = self.begin(len(lengths)) if state is None else state
         places = [torch.from_numpy(x).to(self.device) for x in (forth, back)]
         packed = torch.stack([vectors[torch.argsort(place)] for place in places])
         layers, new_state = [torch.cat([vectors, vectors], dim=1)], []
         for i, layer in enumerate(self.layers):
-            begin = state[i] if state is not None else self._nothing(len(lengths))
-            output, end = layer(packed, sizes, begin)
+            output, end = layer(packed, sizes, state[i])
             new_state.append(end)
             packed = output + packed if i and self.config.use_skip_connections else output
             layers.append(torch.cat([packed[j, place] for j, place in enumerate(places)], dim=1))
         return layers, new_state
 
-    def _nothing(self, n: int) -> tuple[Tensor, Tensor]:
+    def begin(self, n: int) -> State:
+        """Return the state of so many sequences of which nothing was read."""
         sizes = (self.config.projection_width, self.config.cell_width)
         out, cell = (torch.zeros(2, n, size, device=self.device) for size in sizes)
-        return out, cell
+        return [(out, cell)] * self.config.n_layers
 
     def freeze(self, what: str | int) -> None:
         """Stop gradients of a part of the model.
