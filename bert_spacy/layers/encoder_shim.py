@@ -1,24 +1,21 @@
 """The shim that holds the shared encoder for thinc: its weights, files, steps and backend."""
 
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-import srsly
 from thinc.api import get_torch_default_device
-from thinc.shims.shim import Shim
 
 from ..errors import Errors
 from ..nn.backends import Backend, Precision, Predictor, count_changes, make_predictor
 from ..nn.encoder import TransformerEncoder, layer_of, load_encoder, load_outline
 from ..nn.extras import WEIGHTS_FILE, Extras, load_extras, save_extras
 from ..text.pieces import Template, read_template
-from .shims import step_module
+from .shims import FolderShim
 
 Freeze = Literal["none", "embeddings", "all"] | int
 
 
-class EncoderShim(Shim):
+class EncoderShim(FolderShim):
     """Holds the torch encoder for a thinc layer, and steps its parameters.
 
     freeze (str | int): See `build_bert_encoder_v1`.
@@ -34,7 +31,7 @@ class EncoderShim(Shim):
         layerwise_decay: float = 1.0,
         gradient_checkpointing: bool = False,
     ):
-        super().__init__(None)
+        super().__init__()
         self.freeze = freeze
         self.dropout = dropout
         self.layerwise_decay = layerwise_decay
@@ -43,7 +40,6 @@ class EncoderShim(Shim):
         self.extras = Extras()
         self._template: Template | None = None
         self._predictor: tuple[Any, Predictor] | None = None
-        self._folder: tempfile.TemporaryDirectory | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # To a spawned process go the weights, in shared memory. What was packed from them is
@@ -109,37 +105,6 @@ class EncoderShim(Shim):
             layer = -1 if "embedding" in name else depth - 1
         return self.layerwise_decay ** (depth - 1 - layer)
 
-    def finish_update(self, optimizer: Any) -> None:
-        """Step the encoder's parameters."""
-        if self.encoder is not None:
-            step_module(self.id, self.encoder, optimizer, self.learning_rate_scale)
-            self.encoder.n_steps += 1
-
-    def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the weights to a device."""
-        if self.encoder is not None and self.encoder.has_weights:
-            self.encoder.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
-
-    def to_bytes(self) -> bytes:
-        """Serialize the Hugging Face folder, file by file."""
-        if self.encoder is None:
-            return srsly.msgpack_dumps({})
-        with tempfile.TemporaryDirectory() as folder:
-            self.to_disk(Path(folder))
-            files = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
-        return srsly.msgpack_dumps(files)
-
-    def from_bytes(self, data: bytes) -> "EncoderShim":
-        """Load what `to_bytes` wrote."""
-        files = srsly.msgpack_loads(data)
-        if files:
-            # An exported model is read when it is used, so the folder lives as long as this.
-            self._folder = tempfile.TemporaryDirectory(prefix="bert_spacy.")
-            for name, content in files.items():
-                Path(self._folder.name, name).write_bytes(content)
-            self.from_disk(Path(self._folder.name))
-        return self
-
     def to_disk(self, path: Path) -> None:
         """Write an ordinary Hugging Face folder, and beside it what `optimize` has made."""
         if self.encoder is not None:
@@ -158,4 +123,5 @@ class EncoderShim(Shim):
         """Return a shim with a copy of the weights."""
         settings = (self.dropout, self.layerwise_decay, self.gradient_checkpointing)
         other = EncoderShim(self.freeze, *settings)
-        return other.from_bytes(self.to_bytes())
+        other.from_bytes(self.to_bytes())
+        return other

@@ -17,11 +17,15 @@ from ..segments import read_segments
 from ..types import EncoderBatch, EncoderGradient, Layout
 
 
-def data_from_batch(batch: EncoderBatch, tokenizer: Any) -> list[TransformerData]:
+def data_from_batch(
+    docs: Sequence[Doc], batch: EncoderBatch, tokenizer: Any
+) -> list[TransformerData]:
     """Split a packed batch into one TransformerData per Doc.
 
+    docs (Sequence[Doc]): The Docs.
     batch (EncoderBatch): Output of our encoder.
-    tokenizer (PreTrainedTokenizerFast): Names the pieces.
+    tokenizer (PreTrainedTokenizerFast | None): Names the pieces; None where they are named by
+        their own text.
     RETURNS (list[TransformerData]): Each with hidden states of shape
         (1, pieces, H); a Doc without pieces has one row of zeros.
     """
@@ -35,7 +39,16 @@ def data_from_batch(batch: EncoderBatch, tokenizer: Any) -> list[TransformerData
         links = layout.align_starts[first : last + 1]
         rows = (layout.align_rows[links[0] : links[-1]] - low).astype("i")
         ids = layout.piece_ids[low:high] if high > low else np.zeros(1, dtype=np.int64)
-        pieces = tokenizer.convert_ids_to_tokens(ids.tolist()) if high > low else [""]
+        if high == low:
+            pieces = [""]
+        elif tokenizer is None:
+            text, bounds = (
+                docs[doc].text,
+                (layout.piece_start[low:high], layout.piece_end[low:high]),
+            )
+            pieces = [text[a:b] for a, b in zip(*bounds)]
+        else:
+            pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
         split.append(
             TransformerData(
                 wordpieces=WordpieceBatch(

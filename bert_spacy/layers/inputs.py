@@ -51,7 +51,7 @@ def prepare_docs(
     RAISES (ValueError): B202 if the segments of a Doc do not cover it.
     """
     whole = [doc.text for doc in docs]  # spaCy joins the tokens anew each time
-    bounds = [_segment_bounds(doc, text) for doc, text in zip(docs, whole)]
+    bounds = [segment_bounds(doc, text) for doc, text in zip(docs, whole)]
     texts = [text[a:b] for text, pairs in zip(whole, bounds) for a, b in pairs]
     n_segments = np.array([len(pairs) for pairs in bounds], dtype=np.int64)
     last = np.cumsum(n_segments) - 1
@@ -166,7 +166,8 @@ def _head_positions(
     return rows, rows + shift + len(template.infix) * given.layout.piece_segment[rows]
 
 
-def _segment_bounds(doc: Doc, text: str) -> list[tuple[int, int]]:
+def segment_bounds(doc: Doc, text: str) -> list[tuple[int, int]]:
+    """Return the first character of each segment, and one past its last; see B202."""
     spans = read_segments(doc)
     if not spans:
         return [(0, len(text))]

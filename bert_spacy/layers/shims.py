@@ -1,6 +1,8 @@
-"""A thinc shim for the torch modules of heads: safetensors, no copies on a step."""
+"""Thinc shims for torch modules: files, and no copies on a step."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import srsly
@@ -33,6 +35,51 @@ def step_module(key: Any, module: nn.Module, optimizer: Any, scale: Callable[[st
             data, _ = optimizer((key, name), values, gradient, lr_scale=scale(name))
             parameter.data = xp2torch(data, device=parameter.device)
             parameter.grad = None
+
+
+class FolderShim(Shim):
+    """Holds a torch encoder whose weights are saved as a folder; `to_disk` and `from_disk` are
+    for the classes below."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.encoder: Any = None
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    def learning_rate_scale(self, name: str) -> float:
+        """Return the share of the learning rate that a parameter gets."""
+        return 1.0
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step the encoder's parameters."""
+        if self.encoder is not None:
+            step_module(self.id, self.encoder, optimizer, self.learning_rate_scale)
+            self.encoder.n_steps += 1
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Move the weights to a device."""
+        if self.encoder is not None and self.encoder.has_weights:
+            self.encoder.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def to_bytes(self) -> bytes:
+        """Serialize the folder, file by file."""
+        if self.encoder is None:
+            return srsly.msgpack_dumps({})
+        with tempfile.TemporaryDirectory() as folder:
+            self.to_disk(Path(folder))
+            files = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
+        return srsly.msgpack_dumps(files)
+
+    def from_bytes(self, data: bytes) -> "FolderShim":
+        """Load what `to_bytes` wrote."""
+        files = srsly.msgpack_loads(data)
+        if files:
+            # An exported model is read when it is used, so the folder lives as long as this.
+            self._folder = tempfile.TemporaryDirectory(prefix="bert_spacy.")
+            for name, content in files.items():
+                Path(self._folder.name, name).write_bytes(content)
+            self.from_disk(Path(self._folder.name))
+        return self
 
 
 class HeadShim(Shim):

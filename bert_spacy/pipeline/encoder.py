@@ -16,7 +16,6 @@ from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Model, Optimizer
 
 from ..errors import Errors
-from ..layers.encoder import adopt_encoder
 from ..layers.foreign import data_from_batch, gradient_from_data
 from ..layers.listener import BertListener, OutputStore, TrainingBatch
 from ..nn.backends import Predictor
@@ -157,7 +156,7 @@ class BertEncoder(Transformer):
         self.store.put(docs, predictions)
         if self.cfg["keep_outputs"] or self.stock_listeners:
             tokenizer = self.model.shims[0].encoder.tokenizer
-            for doc, data in zip(docs, data_from_batch(predictions, tokenizer)):
+            for doc, data in zip(docs, data_from_batch(docs, predictions, tokenizer)):
                 doc._.trf_data = data
 
     # Training.
@@ -196,7 +195,7 @@ class BertEncoder(Transformer):
         training = TrainingBatch(docs, batch, backprop, len(self.listeners), count)
         self.store.training = training
         if self.stock_listeners:
-            data = data_from_batch(batch, self.model.shims[0].encoder.tokenizer)
+            data = data_from_batch(docs, batch, self.model.shims[0].encoder.tokenizer)
 
             def receive(gradients: list[Any]) -> list[Doc]:
                 return training.report(gradient_from_data(batch, gradients))
@@ -296,7 +295,7 @@ class BertEncoder(Transformer):
             if not Path(target).is_dir():
                 raise ValueError(Errors.B303.format(path=target, reason="there is no such folder"))
             self.model.shims[0].from_disk(Path(target))
-            adopt_encoder(self.model)
+            self.model.initialize()
             self._tell_width()
 
         deserialize = {
@@ -311,7 +310,7 @@ class BertEncoder(Transformer):
         """Load what `to_bytes` wrote."""
         super().from_bytes(bytes_data, exclude=exclude)
         if self.model.shims[0].encoder is not None:
-            adopt_encoder(self.model)
+            self.model.initialize()
             self._tell_width()
         return self
 

@@ -13,8 +13,8 @@ from ..errors import Errors
 
 # By name of the parameter, by name of the value: exp_avg, exp_avg_sq, step.
 Moments = dict[str, dict[str, torch.Tensor]]
-# Parameters that weight decay must leave alone: biases and normalisation.
-_NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.")
+# Parameters that weight decay must leave alone: biases, normalisation, shares of layers.
+_NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.", "mix.")
 
 
 @registry.optimizers("bert-spacy.AdamW.v1")

@@ -96,7 +96,10 @@ def _check(precision: str, backend: str, slim: bool) -> None:
 
 def _find_encoder(nlp: Language) -> tuple[str, BertEncoder]:
     for name, pipe in nlp.pipeline:
-        if isinstance(pipe, BertEncoder) and pipe.model.shims[0].encoder.has_weights:
+        # An ELMo has no backends to choose from.
+        if not isinstance(pipe, BertEncoder) or "backend" not in pipe.model.attrs:
+            continue
+        if pipe.model.shims[0].encoder.has_weights:
             return name, pipe
     raise ValueError(Errors.B641.format(names=nlp.pipe_names))
 
