@@ -76,6 +76,11 @@ class Errors(metaclass=_Coded):
         "is zero. Correct the tags, or use log_likelihood_partial, which skips such sequences."
     )
     B116 = "A CRF needs at least one tag and at most {limit}. Got {n_tags}. Check the labels."
+    B117 = "A temperature must be a finite number above 0. Got {value}. 1 changes nothing."
+    B118 = (
+        "A stretch of tags is not possible: number {run} does not lie within its sequence, or (-1) "
+        "a tag is not from 0 to {max_tag}. Correct rows, starts, lengths and tags."
+    )
     B120 = (
         "The onnx backend needs {package}, which is not installed. Run: "
         "pip install 'bert-spacy[onnx]', or set backend = 'torch'."

@@ -1,0 +1,102 @@
+"""Probabilities of stretches of tags and the k best paths, against enumeration of all paths."""
+
+import math
+
+import pytest
+import torch
+
+from bert_spacy.nn import chain
+from bert_spacy.nn.crf import LinearChainCRF
+from bert_spacy.nn.spans import TagRuns
+
+from .test_crf import enumerate_scores, make_batch, make_crf
+
+
+@pytest.fixture(params=["scaled", "log"])
+def recursion(request, monkeypatch):
+    if request.param == "log":
+        monkeypatch.setattr(chain, "EMISSION_SHARE", -1.0)
+    return request.param
+
+
+def make_runs(rows: list[tuple[int, int, list[int], int]]) -> TagRuns:
+    row, start, tags, stop = zip(*rows)
+    return TagRuns(
+        torch.tensor(row),
+        torch.tensor(start),
+        torch.tensor([tag for run in tags for tag in run]),
+        torch.tensor([len(run) for run in tags]),
+        torch.tensor(stop),
+    )
+
+
+def all_runs(lengths: list[int], n_tags: int) -> list[tuple[int, int, list[int], int]]:
+    """Stretches of every place and length, with tags and stops that turn through all."""
+    runs = []
+    for row, length in enumerate(lengths):
+        for start in range(length):
+            for size in range(1, length - start + 1):
+                for turn in range(n_tags):
+                    tags = [(turn + k * start) % n_tags for k in range(size)]
+                    runs.append((row, start, tags, (turn + size) % (n_tags + 1) - 1))
+    return runs
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_runs_match_enumeration(recursion, constrained, temperature):
+    crf = make_crf(constrained)
+    emissions, mask = make_batch()
+    lengths = mask.sum(1).tolist()
+    rows = all_runs(lengths, crf.n_tags)
+    expected = []
+    for row, start, tags, stop in rows:
+        paths, scores = enumerate_scores(crf, emissions[row], lengths[row])
+        share = torch.softmax(scores.detach() / temperature, 0)
+        end = start + len(tags)
+        total = sum(
+            float(p)
+            for path, p in zip(paths, share)
+            if list(path[start:end]) == tags and (end == len(path) or path[end] != stop)
+        )
+        expected.append(math.log(total) if total > 0 else -math.inf)
+    ours = crf.score_runs(emissions, mask, make_runs(rows), temperature)
+    torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_marginals_follow_the_temperature(recursion):
+    crf = make_crf(True)
+    emissions, mask = make_batch()
+    row, length = 0, 4
+    paths, scores = enumerate_scores(crf, emissions[row], length)
+    share = torch.softmax(scores.detach() / 0.5, 0)
+    expected = torch.zeros(length, crf.n_tags, dtype=torch.float64)
+    for path, p in zip(paths, share):
+        for t, tag in enumerate(path):
+            expected[t, tag] += p
+    torch.testing.assert_close(crf.marginals(emissions, mask, 0.5)[row], expected)
+
+
+def test_runs_keep_digits_in_a_long_sequence_of_large_scores():
+    crf = LinearChainCRF(2)
+    emissions = torch.zeros(1, 20_000, 2)
+    emissions[..., 0] = 30.0
+    mask = torch.ones(1, 20_000, dtype=torch.bool)
+    runs = make_runs([(0, 0, [0, 0], 1), (0, 12_345, [1], -1), (0, 19_998, [0, 1], 0)])
+    ours = crf.score_runs(emissions, mask, runs)
+    torch.testing.assert_close(ours, torch.tensor([0.0, -30.0, -30.0]), atol=1e-5, rtol=0)
+
+
+def test_no_run_gives_nothing_and_bad_input_is_refused():
+    crf = make_crf(False)
+    emissions, mask = make_batch()
+    empty = TagRuns(*(torch.zeros(0, dtype=torch.int64) for _ in range(5)))
+    assert crf.score_runs(emissions, mask, empty).shape == (0,)
+    for bad in [(0, 3, [0, 0], -1), (9, 0, [0], -1), (1, 0, [0], -1), (0, 0, [4], -1)]:
+        with pytest.raises(ValueError, match="B118"):
+            crf.score_runs(emissions, mask, make_runs([bad]))
+    for temperature in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="B117"):
+            crf.marginals(emissions, mask, temperature)
+        with pytest.raises(ValueError, match="B117"):
+            crf.score_runs(emissions, mask, empty, temperature)
