@@ -208,7 +208,7 @@ class ScaledChain:
         return self.alpha.log() + before[..., None], beta.log() + after[..., None]
 
     def _run_backward(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give beta, what comes from each position on at the scale of beta before it, and scales."""
+        """Give beta, what comes from each position on (scaled as beta before it), and scales."""
         beta = self.end.expand_as(self.weight).contiguous()
         ahead = torch.zeros_like(self.weight)
         scale = self.weight.new_ones(*beta.shape[:2], 1)

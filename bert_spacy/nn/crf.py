@@ -5,7 +5,7 @@ probability is exp(score) over the sum of all paths. Constraints are scores of -
 hold exactly. An empty sequence has one path, the empty one, with probability 1.
 
 This file holds the parameters, the checks and what a path is worth; the recursions over positions
-are in `chain` and `viterbi`.
+are in `chain`, `spans`, `viterbi` and `kbest`.
 """
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import Errors
 from .chain import LogMass, find_marginals
-from .spans import TagRuns, score_runs
+from .kbest import find_k_best_paths
+from .spans import Posterior
 from .viterbi import find_best_paths
 
 NEG_INF = float("-inf")
@@ -127,44 +128,53 @@ class LinearChainCRF(nn.Module):
         return self._log_mass(emissions, lengths).to(emissions.dtype)
 
     @torch.no_grad()
-    def marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
+    def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Compute the exact probability of each tag at each position, without gradients.
 
         emissions (Tensor): Scores per position, float. Shape (B, T, L).
         mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
-        temperature (float): All scores are divided by it; above 1 flattens the distribution.
         RETURNS (Tensor): Probabilities; 0 where masked. Shape (B, T, L).
-        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B117 temperature.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask.
 
         SOURCE: Rabiner (1989), A tutorial on hidden Markov models, section III.A.
         """
         emissions, lengths = self._prepare(emissions, mask)
-        _check_temperature(temperature)
-        scores = [score / temperature for score in self._constrained_scores()]
-        return find_marginals(emissions / temperature, lengths, *scores)
+        return find_marginals(emissions, lengths, *self._constrained_scores())
 
     @torch.no_grad()
-    def score_runs(
-        self, emissions: Tensor, mask: Tensor, runs: TagRuns, temperature: float = 1.0
-    ) -> Tensor:
-        """Compute the exact log-probability of stretches of tags, without gradients.
+    def posterior(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Posterior:
+        """Compute the distribution over paths, which knows any stretch of tags, without gradients.
 
         emissions (Tensor): Scores per position, float. Shape (B, T, L).
         mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
-        runs (TagRuns): S stretches, and what may not follow each.
         temperature (float): All scores are divided by it; above 1 flattens the distribution.
-        RETURNS (Tensor): Natural logs, float32 or float64 as the emissions; -inf for what the
-            constraints forbid. Shape (S,).
-        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B117 temperature; B118 a
-            stretch does not lie within its sequence, or has a tag that does not exist.
-
-        SOURCE: Culotta & McCallum (2004), Confidence estimation for information extraction.
+        RETURNS (Posterior): Gives marginals and log-probabilities of stretches.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B117 temperature.
         """
         emissions, lengths = self._prepare(emissions, mask)
-        _check_temperature(temperature)
-        self._check_runs(runs, lengths)
+        if not 0 < temperature < float("inf"):
+            raise ValueError(Errors.B117.format(value=temperature))
         scores = [score / temperature for score in self._constrained_scores()]
-        return score_runs(emissions / temperature, lengths, *scores, runs).to(emissions.dtype)
+        with torch.autocast(emissions.device.type, enabled=False):
+            return Posterior(emissions / temperature, lengths, *scores)
+
+    @torch.no_grad()
+    def decode_k_best(self, emissions: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the k best legal paths of each sequence.
+
+        emissions (Tensor): Scores per position, float. Shape (B, T, L).
+        mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
+        k (int): Paths per sequence, 1 or more.
+        RETURNS (tuple[Tensor, Tensor]): Tag ids, best path first, int64, 0 where masked, shape
+            (B, k, T), and unnormalised log-scores, shape (B, k). A score of -inf says that there
+            are fewer legal paths; its tags mean nothing then.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask.
+
+        SOURCE: Seshadri & Sundberg (1994), List Viterbi decoding algorithms with applications
+        (the parallel algorithm).
+        """
+        emissions, lengths = self._prepare(emissions, mask)
+        return find_k_best_paths(emissions, lengths, *self._constrained_scores(), k)
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -225,17 +235,6 @@ class LinearChainCRF(nn.Module):
             raise ValueError(Errors.B111)
         return emissions, mask.sum(1)
 
-    def _check_runs(self, runs: TagRuns, lengths: Tensor) -> None:
-        """Refuse stretches that leave their sequence and tags that do not exist."""
-        known = (runs.row >= 0) & (runs.row < len(lengths))
-        size = lengths[runs.row.masked_fill(~known, 0)] if len(lengths) else runs.lengths * 0
-        bad = ~known | (runs.start < 0) | (runs.lengths < 1) | (runs.start + runs.lengths > size)
-        tags = torch.cat([runs.tags, runs.stop + 1])
-        limit = self.n_tags
-        if bad.any() or ((tags < 0) | (tags > limit)).any() or (runs.tags == limit).any():
-            run = int(bad.int().argmax()) if bad.any() else -1
-            raise ValueError(Errors.B118.format(run=run, max_tag=limit - 1))
-
     def _check_tags(self, tags: Tensor, mask: Tensor) -> None:
         """Refuse tags that do not exist and paths that break a constraint."""
         unknown = (tags < 0) | (tags >= self.n_tags)
@@ -256,11 +255,6 @@ def _check_array(name: str, value: Tensor, dtype: torch.dtype, shape: tuple[int,
     if value.dtype != dtype or tuple(value.shape) != shape:
         got = {"dtype": value.dtype, "shape": tuple(value.shape)}
         raise ValueError(Errors.B112.format(name=name, want_dtype=dtype, want_shape=shape, **got))
-
-
-def _check_temperature(temperature: float) -> None:
-    if not 0 < temperature < float("inf"):
-        raise ValueError(Errors.B117.format(value=temperature))
 
 
 def _take_ends(tags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

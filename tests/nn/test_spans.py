@@ -60,7 +60,7 @@ def test_runs_match_enumeration(recursion, constrained, temperature):
             if list(path[start:end]) == tags and (end == len(path) or path[end] != stop)
         )
         expected.append(math.log(total) if total > 0 else -math.inf)
-    ours = crf.score_runs(emissions, mask, make_runs(rows), temperature)
+    ours = crf.posterior(emissions, mask, temperature).score_runs(make_runs(rows))
     torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64))
 
 
@@ -74,7 +74,9 @@ def test_marginals_follow_the_temperature(recursion):
     for path, p in zip(paths, share):
         for t, tag in enumerate(path):
             expected[t, tag] += p
-    torch.testing.assert_close(crf.marginals(emissions, mask, 0.5)[row], expected)
+    plain = crf.posterior(emissions, mask).marginals()
+    torch.testing.assert_close(plain, crf.marginals(emissions, mask))
+    torch.testing.assert_close(crf.posterior(emissions, mask, 0.5).marginals()[row], expected)
 
 
 def test_runs_keep_digits_in_a_long_sequence_of_large_scores():
@@ -83,20 +85,54 @@ def test_runs_keep_digits_in_a_long_sequence_of_large_scores():
     emissions[..., 0] = 30.0
     mask = torch.ones(1, 20_000, dtype=torch.bool)
     runs = make_runs([(0, 0, [0, 0], 1), (0, 12_345, [1], -1), (0, 19_998, [0, 1], 0)])
-    ours = crf.score_runs(emissions, mask, runs)
-    torch.testing.assert_close(ours, torch.tensor([0.0, -30.0, -30.0]), atol=1e-5, rtol=0)
+    ours = crf.posterior(emissions, mask).score_runs(runs)
+    expected = torch.tensor([0.0, -30.0, -30.0], dtype=torch.float64)
+    torch.testing.assert_close(ours, expected, atol=1e-8, rtol=0)
 
 
 def test_no_run_gives_nothing_and_bad_input_is_refused():
     crf = make_crf(False)
     emissions, mask = make_batch()
+    posterior = crf.posterior(emissions, mask)
     empty = TagRuns(*(torch.zeros(0, dtype=torch.int64) for _ in range(5)))
-    assert crf.score_runs(emissions, mask, empty).shape == (0,)
-    for bad in [(0, 3, [0, 0], -1), (9, 0, [0], -1), (1, 0, [0], -1), (0, 0, [4], -1)]:
+    assert posterior.score_runs(empty).shape == (0,)
+    nothing = crf.posterior(emissions[:, :0], mask[:, :0])
+    assert nothing.score_runs(empty).shape == (0,)
+    assert nothing.marginals().shape == (len(mask), 0, 4)
+    for bad in [(0, 3, [0, 0], -1), (9, 0, [0], -1), (1, 0, [0], -1)]:
         with pytest.raises(ValueError, match="B118"):
-            crf.score_runs(emissions, mask, make_runs([bad]))
+            posterior.score_runs(make_runs([bad]))
+    for bad in [(0, 0, [4], -1), (0, 0, [-1], -1), (0, 0, [0], 4)]:
+        with pytest.raises(ValueError, match="B119"):
+            posterior.score_runs(make_runs([bad]))
     for temperature in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="B117"):
-            crf.marginals(emissions, mask, temperature)
-        with pytest.raises(ValueError, match="B117"):
-            crf.score_runs(emissions, mask, empty, temperature)
+            crf.posterior(emissions, mask, temperature)
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 7, 300])
+def test_k_best_paths_match_enumeration(constrained, k):
+    crf = make_crf(constrained)
+    emissions, mask = make_batch()
+    tags, scores = crf.decode_k_best(emissions, mask, k)
+    assert tags.shape == (len(mask), k, mask.shape[1])
+    for row, length in enumerate(mask.sum(1).tolist()):
+        paths, values = enumerate_scores(crf, emissions[row], length)
+        value, order = values.detach().sort(descending=True)
+        n = min(k, len(paths))
+        torch.testing.assert_close(scores[row, :n], value[:n])
+        assert (scores[row, n:] == -math.inf).all()
+        assert (tags[row, :, length:] == 0).all()
+        ours = [tuple(path) for path in tags[row, :n, :length].tolist()]
+        assert ours == [paths[i] for i in order[:n].tolist()]
+    best, best_score = crf.decode(emissions, mask)
+    torch.testing.assert_close(scores[:, 0], best_score)
+    assert torch.equal(tags[:, 0], best)
+
+
+def test_k_best_of_no_position():
+    crf = make_crf(False)
+    tags, scores = crf.decode_k_best(*(x[:, :0] for x in make_batch()), 2)
+    assert tags.shape == (6, 2, 0)
+    assert scores.tolist() == [[0.0, -math.inf]] * 6
