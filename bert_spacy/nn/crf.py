@@ -154,9 +154,8 @@ class LinearChainCRF(nn.Module):
         emissions, lengths = self._prepare(emissions, mask)
         if not 0 < temperature < float("inf"):
             raise ValueError(Errors.B117.format(value=temperature))
-        scores = [score / temperature for score in self._constrained_scores()]
         with torch.autocast(emissions.device.type, enabled=False):
-            return Posterior(emissions / temperature, lengths, *scores)
+            return Posterior(emissions, lengths, *self._constrained_scores(), temperature)
 
     @torch.no_grad()
     def decode_k_best(self, emissions: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:

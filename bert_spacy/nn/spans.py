@@ -32,17 +32,26 @@ class Posterior:
     emissions (Tensor): Scores per position; finite where padded. Shape (B, T, L).
     lengths (Tensor): Tokens per sequence, int64. Shape (B,).
     transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
+    temperature (float): All scores are divided by it.
     """
 
     def __init__(
-        self, emissions: Tensor, lengths: Tensor, transitions: Tensor, start: Tensor, end: Tensor
+        self,
+        emissions: Tensor,
+        lengths: Tensor,
+        transitions: Tensor,
+        start: Tensor,
+        end: Tensor,
+        temperature: float = 1.0,
     ) -> None:
-        self.batch = pack(emissions, lengths)
-        chain = make_chain(self.batch, transitions, start, end)
+        batch = pack(emissions, lengths)
+        self.batch = batch._replace(emissions=batch.emissions / temperature)
+        dtype = self.batch.emissions.dtype
+        self.step, start, self.end = (x.to(dtype) / temperature for x in (transitions, start, end))
+        chain = make_chain(self.batch, self.step, start, self.end)
         self.alpha, self.beta = chain.messages()
         # Without any path all sums are -inf and must stay so.
         self.log_mass = chain.log_mass.masked_fill(chain.log_mass == NEG_INF, 0.0)
-        self.step, self.end = transitions.to(self.alpha.dtype), end.to(self.alpha.dtype)
         # Where in the sorted batch each sequence is.
         self.column = torch.empty_like(self.batch.order)
         self.column[self.batch.order] = torch.arange(len(self.column), device=self.column.device)

@@ -80,11 +80,12 @@ class Lattice:
         RETURNS (tuple[list[Ints], Floats]): For each rank the tags of all tokens, shape (N,);
             and the probabilities, shape (D, k).
         """
-        tags, scores = self._chain.decode_k_best(self._padded, self._mask, k)
-        mass = self._posterior.log_mass[self._posterior.column].double()
-        shares = torch.exp(scores.double() / self.temperature - mass[:, None])
-        ranks = [tags[:, i][self._mask].cpu().numpy() for i in range(k)]
-        return ranks, shares.clamp(max=1.0).cpu().numpy()
+        # In double, so that the difference from the mass of all keeps digits.
+        mask = self._mask.cpu()
+        tags, scores = self._chain.decode_k_best(self._padded.cpu().double(), mask, k)
+        mass = self._posterior.log_mass[self._posterior.column].cpu().double()
+        shares = torch.exp(scores / self.temperature - mass[:, None])
+        return [tags[:, i][mask].numpy() for i in range(k)], shares.clamp(max=1.0).numpy()
 
     def marginals(self) -> Floats:
         """Return the probability of each tag at each token. Shape (N, L)."""
