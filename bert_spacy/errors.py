@@ -76,6 +76,15 @@ class Errors(metaclass=_Coded):
         "is zero. Correct the tags, or use log_likelihood_partial, which skips such sequences."
     )
     B116 = "A CRF needs at least one tag and at most {limit}. Got {n_tags}. Check the labels."
+    B117 = "A temperature must be a finite number above 0. Got {value}. 1 changes nothing."
+    B118 = (
+        "A stretch of {length} tags from position {start} does not lie within sequence {row}. It "
+        "needs a sequence of the batch, one position or more, and all of them before its end."
+    )
+    B119 = (
+        "The {name} of a stretch hold {tag}, which is no tag. Use ids from {low} to {high} (-1 as "
+        "stop tag forbids nothing)."
+    )
     B120 = (
         "The onnx backend needs {package}, which is not installed. Run: "
         "pip install 'bert-spacy[onnx]', or set backend = 'torch'."
@@ -200,6 +209,19 @@ class Errors(metaclass=_Coded):
         "Pipeline {path} was saved without encoder weights ({reason}). Call nlp.initialize() "
         "before nlp.to_disk, or save the trained pipeline again."
     )
+    B330 = (
+        "{name!r} has no label {label!r}, so it can have no threshold. Its labels are {labels}. "
+        "Correct the name, or leave it out."
+    )
+    B331 = (
+        "Span {span} is not possible for {name!r} in Doc {doc} of {n_tokens} tokens. It needs "
+        "(start, end, label) with one token or more, within the Doc, and a label of {labels}."
+    )
+    B332 = (
+        "{name!r} cannot be asked about Docs: no pipeline with its encoder shares the Docs' "
+        "vocabulary. Make the Docs with the pipeline that the component is in."
+    )
+    B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
 
     # 4xx data
     B400 = (
@@ -278,6 +300,11 @@ class Errors(metaclass=_Coded):
         "The no-answer threshold needs finite scores, and at least one is NaN or infinite. "
         "Check that the pipeline's weights are finite."
     )
+    B525 = (
+        "Probabilities and outcomes must be two flat rows of one length, probabilities in 0..1. "
+        "Got shapes {shape} and {other}, or values outside. Check what was put together."
+    )
+    B526 = "A precision must be in 0..1. Got {value}."
     B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
     B540 = (
         "The checkpoint {path} cannot be used: {reason}. Remove it to start from the one before "

@@ -51,6 +51,9 @@ lr_multiplier = 1.0
 upstream = "*"
 
 [bert_ner]
+score_entities = true
+n_candidates = 0
+candidate_threshold = 0.01
 
 [bert_ner.scorer]
 @scorers = "bert-spacy.ner_scorer.v1"
@@ -132,7 +135,7 @@ def make_bert_textcat(
 
 @Language.factory(
     "bert_ner",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
     default_config=DEFAULTS["bert_ner"],
     default_score_weights={
         "ents_f": 1.0,
@@ -142,18 +145,36 @@ def make_bert_textcat(
     },
 )
 def make_bert_ner(
-    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+    nlp: Language,
+    name: str,
+    model: Model,
+    score_entities: bool,
+    n_candidates: int,
+    candidate_threshold: float,
+    scorer: Callable[..., Any] | None,
 ) -> "BertEntityRecognizer":
     """Make a named-entity recogniser.
 
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], TagScores]): From `bert-spacy.CrfTagger.v1`.
+    score_entities (bool): Give each entity its probability, `span._.score`.
+    n_candidates (int): Most candidates beside the entities of a Doc, in
+        `doc.spans["bert_ner_candidates"]`; 0 for none.
+    candidate_threshold (float): Smallest probability of a candidate, above 0.
     scorer (Callable): Scores Examples.
     """
     from .pipeline.ner import BertEntityRecognizer
 
-    return BertEntityRecognizer(nlp.vocab, model, name, scorer=scorer)
+    return BertEntityRecognizer(
+        nlp.vocab,
+        model,
+        name,
+        score_entities=score_entities,
+        n_candidates=n_candidates,
+        candidate_threshold=candidate_threshold,
+        scorer=scorer,
+    )
 
 
 @Language.factory(

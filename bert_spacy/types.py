@@ -15,6 +15,8 @@ from torch import Tensor
 # Keys and labels on a Doc.
 SEGMENTS = "segments"
 ANSWERS = "answers"
+SCORED = "bert_ner_scores"
+CANDIDATES = "bert_ner_candidates"
 QUESTION = "question"
 CONTEXT = "context"
 

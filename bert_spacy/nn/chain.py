@@ -162,7 +162,7 @@ class ScaledChain:
 
     def _run_forward(self) -> None:
         batch = self.batch
-        (self.step, step_shift), (start, start_shift), (self.end, end_shift) = (
+        (self.step, self.step_shift), (start, self.start_shift), (self.end, self.end_shift) = (
             _exp_shifted(score.flatten()) for score in self.scores
         )
         self.step = self.step.view(self.scores[0].shape)
@@ -181,13 +181,51 @@ class ScaledChain:
             row.div_(scales[t].clamp_(min=self.tiny))
         self.is_exact = self._is_above_floor(self.alpha)
         is_real = torch.arange(len(shift), device=shift.device)[:, None] < batch.lengths  # (T, B)
-        shifts = (scale.log() + shift)[..., 0].masked_fill(~is_real, 0.0).sum(0)
+        self.weight_shift = shift[..., 0].masked_fill(~is_real, 0.0)  # (T, B)
+        self.shift = self.weight_shift + scale.log()[..., 0].masked_fill(~is_real, 0.0)
         last = (batch.take_last(self.alpha) @ self.end).log()
-        ends = start_shift + end_shift + (batch.lengths - 1) * step_shift
-        self.log_mass = (last + shifts + ends).masked_fill(batch.lengths == 0, 0.0)
+        ends = self.start_shift + self.end_shift + (batch.lengths - 1) * self.step_shift
+        self.log_mass = (last + self.shift.sum(0) + ends).masked_fill(batch.lengths == 0, 0.0)
 
     def _is_above_floor(self, values: Tensor) -> bool:
         return bool((values.masked_fill(values == 0, 1.0).amin() >= self.floor).item())
+
+    def messages(self) -> tuple[Tensor, Tensor]:
+        """Compute the log-mass of all ways up to each tag, and of all ways on from it.
+
+        RETURNS (tuple[Tensor, Tensor]): Up to and with the tag's own emission, and from the next
+            position on; rubbish where padded. Each (T, B, L).
+        """
+        beta, _, scale = self._run_backward()
+        if not self._is_above_floor(beta):
+            return LogChain(self.batch, *self.scores).messages()
+        steps = torch.arange(len(scale), device=scale.device)[:, None]  # (T, 1)
+        before = self.shift.cumsum(0) + steps * self.step_shift + self.start_shift
+        left = self.batch.lengths - 1 - steps  # (T, B)
+        scale = scale.masked_fill(left[..., None] <= 0, 1.0)
+        after = scale.log()[..., 0] + self.weight_shift.roll(-1, 0).masked_fill(left <= 0, 0.0)
+        after = after.flip(0).cumsum(0).flip(0) + left * self.step_shift + self.end_shift
+        return self.alpha.log() + before[..., None], beta.log() + after[..., None]
+
+    def _run_backward(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Give beta, what comes from each position on (scaled as beta before it), and scales."""
+        beta = self.end.expand_as(self.weight).contiguous()
+        ahead = torch.zeros_like(self.weight)
+        scale = self.weight.new_ones(*beta.shape[:2], 1)
+        alive = self.batch.alive
+        betas, aheads = _take_alive(beta, alive), _take_alive(ahead, alive)
+        weights = _take_alive(self.weight, alive)
+        back = self.step.t()
+        for t in range(len(alive) - 1, 0, -1):
+            n = alive[t]
+            torch.mul(betas[t], weights[t], out=aheads[t])
+            target, size = betas[t - 1][:n], scale[t - 1, :n]
+            torch.mm(aheads[t], back, out=target)
+            torch.amax(target, 1, keepdim=True, out=size)
+            size.clamp_(min=self.tiny)
+            target.div_(size)
+            aheads[t].div_(size)
+        return beta, ahead, scale
 
     def expect(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Run the backward recursion and compute expected tags and transitions.
@@ -196,23 +234,7 @@ class ScaledChain:
         RETURNS (tuple[Tensor, Tensor]): Probability of each tag, 0 where padded, shape (T, B, L),
             and the weighted sum of transition probabilities, shape (L, L).
         """
-        beta = self.end.expand_as(self.weight).contiguous()
-        # What comes from position t on, rescaled like beta at t - 1.
-        ahead = torch.zeros_like(self.weight)
-        scale = self.weight.new_ones(beta.shape[1], 1)
-        alive = self.batch.alive
-        betas, aheads = _take_alive(beta, alive), _take_alive(ahead, alive)
-        weights = _take_alive(self.weight, alive)
-        back = self.step.t()
-        for t in range(len(alive) - 1, 0, -1):
-            n = alive[t]
-            torch.mul(betas[t], weights[t], out=aheads[t])
-            target = betas[t - 1][:n]
-            torch.mm(aheads[t], back, out=target)
-            torch.amax(target, 1, keepdim=True, out=scale[:n])
-            scale[:n].clamp_(min=self.tiny)
-            target.div_(scale[:n])
-            aheads[t].div_(scale[:n])
+        beta, ahead, _ = self._run_backward()
         if not self._is_above_floor(beta):
             return LogChain(self.batch, *self.scores).expect(weight)
         unary = self.alpha * beta
@@ -248,17 +270,26 @@ class LogChain:
             mass = torch.logsumexp(batch.take_last(self.alpha) + end, 1)
             self.log_mass = mass.masked_fill(batch.lengths == 0, 0.0)
 
-    def expect(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the backward recursion, as `ScaledChain.expect`."""
+    def messages(self) -> tuple[Tensor, Tensor]:
+        """Run the backward recursion, as `ScaledChain.messages`."""
         emissions, alive = self.batch.emissions, self.batch.alive
-        # Without any path all sums below are -inf and must stay so.
-        total = self.log_mass.masked_fill(self.log_mass == NEG_INF, 0.0)[:, None]
         beta = self.end.expand_as(emissions).contiguous()
-        pairs = torch.zeros_like(self.step)
         for t in range(len(alive) - 1, 0, -1):
             n = alive[t]
             after = self.step + (emissions[t, :n] + beta[t, :n])[:, None, :]  # (n, L, L)
             beta[t - 1, :n] = torch.logsumexp(after, 2)
+        return self.alpha, beta
+
+    def expect(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute expected tags and transitions, as `ScaledChain.expect`."""
+        emissions, alive = self.batch.emissions, self.batch.alive
+        # Without any path all sums below are -inf and must stay so.
+        total = self.log_mass.masked_fill(self.log_mass == NEG_INF, 0.0)[:, None]
+        _, beta = self.messages()
+        pairs = torch.zeros_like(self.step)
+        for t in range(len(alive) - 1, 0, -1):
+            n = alive[t]
+            after = self.step + (emissions[t, :n] + beta[t, :n])[:, None, :]  # (n, L, L)
             share = torch.exp(self.alpha[t - 1, :n, :, None] + after - total[:n, :, None])
             pairs += torch.einsum("b,bij->ij", weight[:n], share)
         return torch.exp(self.alpha + beta - total), pairs

@@ -5,7 +5,7 @@ probability is exp(score) over the sum of all paths. Constraints are scores of -
 hold exactly. An empty sequence has one path, the empty one, with probability 1.
 
 This file holds the parameters, the checks and what a path is worth; the recursions over positions
-are in `chain` and `viterbi`.
+are in `chain`, `spans`, `viterbi` and `kbest`.
 """
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import Errors
 from .chain import LogMass, find_marginals
+from .kbest import find_k_best_paths
+from .spans import Posterior
 from .viterbi import find_best_paths
 
 NEG_INF = float("-inf")
@@ -138,6 +140,40 @@ class LinearChainCRF(nn.Module):
         """
         emissions, lengths = self._prepare(emissions, mask)
         return find_marginals(emissions, lengths, *self._constrained_scores())
+
+    @torch.no_grad()
+    def posterior(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Posterior:
+        """Compute the distribution over paths, which knows any stretch of tags, without gradients.
+
+        emissions (Tensor): Scores per position, float. Shape (B, T, L).
+        mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
+        temperature (float): All scores are divided by it; above 1 flattens the distribution.
+        RETURNS (Posterior): Gives marginals and log-probabilities of stretches.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B117 temperature.
+        """
+        emissions, lengths = self._prepare(emissions, mask)
+        if not 0 < temperature < float("inf"):
+            raise ValueError(Errors.B117.format(value=temperature))
+        with torch.autocast(emissions.device.type, enabled=False):
+            return Posterior(emissions, lengths, *self._constrained_scores(), temperature)
+
+    @torch.no_grad()
+    def decode_k_best(self, emissions: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Find the k best legal paths of each sequence.
+
+        emissions (Tensor): Scores per position, float. Shape (B, T, L).
+        mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
+        k (int): Paths per sequence, 1 or more.
+        RETURNS (tuple[Tensor, Tensor]): Tag ids, best path first, int64, 0 where masked, shape
+            (B, k, T), and unnormalised log-scores, shape (B, k). A score of -inf says that there
+            are fewer legal paths; its tags mean nothing then.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask.
+
+        SOURCE: Seshadri & Sundberg (1994), List Viterbi decoding algorithms with applications
+        (the parallel algorithm).
+        """
+        emissions, lengths = self._prepare(emissions, mask)
+        return find_k_best_paths(emissions, lengths, *self._constrained_scores(), k)
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

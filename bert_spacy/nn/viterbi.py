@@ -35,7 +35,7 @@ def find_best_paths(
     scores = torch.zeros(len(lengths), dtype=torch.float64)
     if batch.alive:
         sums = batch.emissions.transpose(1, 2).contiguous().numpy()  # (T, L, B)
-        step, first, last = (_to_numpy(x) for x in (transitions, start, end))
+        step, first, last = (to_numpy(x) for x in (transitions, start, end))
         _sum_best(sums, step, first, batch.alive)
         sizes = batch.lengths.numpy()
         at_end = sums[np.maximum(sizes - 1, 0), :, np.arange(len(sizes))] + last  # (B, L)
@@ -85,5 +85,6 @@ def _trace_back(sums: Floats, step: Floats, tag: Ints, alive: list[int]) -> Ints
     return path
 
 
-def _to_numpy(scores: Tensor) -> Floats:
+def to_numpy(scores: Tensor) -> Floats:
+    """Return scores as float64 in memory."""
     return scores.detach().double().cpu().numpy()

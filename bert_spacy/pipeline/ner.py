@@ -1,30 +1,67 @@
 """`bert_ner`: named entities by a linear-chain CRF, in `doc.ents`."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from spacy.tokens import Doc, Span
 from spacy.training import Example
+from spacy.vocab import Vocab
+from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors, Warnings
 from ..layers.ner import TagScores
-from ..text.tags import spans_to_tags, tags_to_spans
-from ..text.windows import pack_windows
-from ..types import Ints, concat_ranges
-from .base import BertHead
-
-# Most padded tokens in one call of the CRF.
-CRF_BUDGET = 65536
+from ..scored import install_extension
+from ..scoring.calibration import apply_curve, invert_curve
+from ..text.tags import spans_to_tags, tag_names
+from ..types import Ints
+from .base import PIPELINES, BertHead
+from .entities import cut_candidates, split_rows, write_candidates, write_entities
+from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 
 Gold = tuple[Ints, "np.ndarray[Any, np.dtype[np.bool_]]"]
+# First token, end (exclusive), label.
+Entity = tuple[int, int, str]
 
 
 class BertEntityRecognizer(BertHead):
-    """Finds named entities that do not overlap."""
+    """Finds named entities that do not overlap, and says how probable each is.
+
+    score_entities (bool): Give each entity its probability, `span._.score`.
+    n_candidates (int): Most candidates beside the entities of a Doc; 0 for none but the
+        entities that a threshold has turned down.
+    candidate_threshold (float): Smallest probability of a candidate, above 0.
+    RAISES (ValueError): B307 for a setting out of range.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str,
+        *,
+        score_entities: bool = True,
+        n_candidates: int = 0,
+        candidate_threshold: float = 0.01,
+        scorer: Callable | None = None,
+    ):
+        super().__init__(vocab, model, name, scorer=scorer)
+        for what, value, allowed, is_good in (
+            ("n_candidates", n_candidates, "0 or more", n_candidates >= 0),
+            ("candidate_threshold", candidate_threshold, "in 0..1", 0 < candidate_threshold <= 1),
+        ):
+            if not is_good:
+                message = Errors.B307.format(what=what, allowed=allowed, value=value, name=name)
+                raise ValueError(message)
+        self.score_entities = score_entities
+        self.n_candidates = n_candidates
+        self.candidate_threshold = candidate_threshold
+        # What `bert_spacy calibrate` fits; a pipeline saved without it keeps these.
+        self.cfg = {"labels": [], "temperature": 1.0, "curves": {}, "thresholds": {}}
+        install_extension()
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
@@ -55,38 +92,214 @@ class BertEntityRecognizer(BertHead):
     def set_annotations(self, docs: Iterable[Doc], scores: TagScores) -> None:
         """Write `doc.ents`; entities of earlier components that are free of ours stay.
 
+        Probabilities stand in `doc.spans["bert_ner_scores"]`; what is probable but no entity,
+        best first, in `doc.spans["bert_ner_candidates"]`.
+
         docs (Iterable[Doc]): The Docs.
         scores (TagScores): From `predict`.
         """
         docs = list(docs)
-        offsets = np.concatenate(([0], np.cumsum(scores.lengths)))
-        start, end, label = tags_to_spans(
-            self.decode(scores), len(self.labels), self.model.attrs["scheme"], offsets
-        )
-        doc_of = np.searchsorted(offsets, start, side="right") - 1
-        first, last = scores.tokens[start].tolist(), (scores.tokens[end - 1] + 1).tolist()
-        bounds = np.searchsorted(doc_of, np.arange(len(docs) + 1)).tolist()
-        ids = [self.vocab.strings.add(name) for name in self.labels]
-        labels = [ids[k] for k in label]
-        for doc, low, high in zip(docs, bounds, bounds[1:]):
-            ents = [Span(doc, first[k], last[k], label=labels[k]) for k in range(low, high)]
-            old = doc.ents
-            if old and ents:
-                taken = {t for ent in ents for t in range(ent.start, ent.end)}
-                old = [e for e in old if taken.isdisjoint(range(e.start, e.end))]
-            doc.set_ents([*ents, *old], default="outside")
+        thresholds = self.cfg["thresholds"]
+        lowest = np.array([thresholds.get(label, 0.0) for label in self.labels])
+        for doc, length in zip(docs, scores.lengths):
+            if length == 0:
+                write_entities(doc, [])
+                write_candidates(doc, [], [])
+        for index, part in split_scores(scores):
+            group = [docs[i] for i in index]
+            lattice = self.make_lattice(part)
+            spans = lattice.read_spans(lattice.decode())
+            if not (self.score_entities or self.n_candidates or thresholds):
+                for doc, found in zip(group, self._on_docs(group, lattice, spans)):
+                    write_entities(doc, found)
+                continue
+            values = self.calibrate(lattice.score(spans), spans.label)
+            keep = values >= lowest[spans.label]
+            kept, weak = spans.select(keep), spans.select(~keep)
+            ents = self._on_docs(group, lattice, kept)
+            for doc, new, row in zip(group, ents, split_rows(values[keep], ents)):
+                write_entities(doc, new, row)
+            others = self._on_docs(group, lattice, weak)
+            rows = split_rows(values[~keep], others)
+            if self.n_candidates:
+                probable, more_values = self.search(lattice)
+                more = self._on_docs(group, lattice, probable)
+                more_rows = split_rows(more_values, more)
+                for i in range(len(group)):
+                    others[i], rows[i] = cut_candidates(
+                        ents[i], (others[i], rows[i]), (more[i], more_rows[i]), self.n_candidates
+                    )
+            for doc, new, row in zip(group, others, rows):
+                write_candidates(doc, new, row)
 
-    def decode(self, scores: TagScores) -> Ints:
-        """Return the best tags of all tokens, Doc after Doc. Shape (N,)."""
-        module = self.shim.module
-        if module.crf is None:
-            return scores.emissions.argmax(dim=1).cpu().numpy()
-        tags = np.zeros(len(scores.tokens), dtype=np.int64)
-        with torch.no_grad():
-            for padded, mask, rows in _padded_groups(scores):
-                best, _ = module.crf.decode(padded, mask)
-                tags[rows] = best[mask].cpu().numpy()
-        return tags
+    def make_lattice(self, scores: TagScores) -> Lattice:
+        """Return the distribution over the taggings of some Docs."""
+        attrs, crf = self.model.attrs, self.shim.module.crf
+        return Lattice(scores, crf, attrs["scheme"], len(self.labels), self.cfg["temperature"])
+
+    def calibrate(self, values: Floats, label: Ints) -> Floats:
+        """Bring the model's probabilities of entities to what was seen on gold Docs.
+
+        values (Floats): Probabilities. Shape (S,).
+        label (Ints): Number of each entity's label. Shape (S,).
+        RETURNS (Floats): Shape (S,).
+        """
+        curves = self._curves()
+        return apply_curve(values, curves[label]) if self.cfg["curves"] else values
+
+    def span_probability(
+        self, docs: Iterable[Doc], spans: Iterable[Iterable[Entity]]
+    ) -> list[list[float]]:
+        """Return how probable it is that spans are entities, with these bounds and labels.
+
+        docs (Iterable[Doc]): The Docs; they are read anew and stay as they are.
+        spans (Iterable[Iterable[Entity]]): For each Doc, (first token, end, label) or Spans.
+        RETURNS (list[list[float]]): One for each span. 0 where a span begins or ends in a token
+            without pieces, such as white space.
+        RAISES (ValueError): B331 for a span that is not possible; B332 without the pipeline;
+            B333 if there are more Docs or more lists.
+        """
+        docs, wanted = list(docs), [[_as_entity(span) for span in row] for row in spans]
+        if len(docs) != len(wanted):
+            raise ValueError(Errors.B333.format(n_docs=len(docs), n_spans=len(wanted)))
+        result = [[0.0] * len(row) for row in wanted]
+        number = {label: i for i, label in enumerate(self.labels)}
+        for i, (doc, row) in enumerate(zip(docs, wanted)):
+            for start, end, label in row:
+                if not 0 <= start < end <= len(doc) or label not in number:
+                    values = {"doc": i, "n_tokens": len(doc), "labels": list(self.labels)}
+                    message = Errors.B331.format(span=(start, end, label), name=self.name, **values)
+                    raise ValueError(message)
+        for index, lattice in self.read_lattices(docs):
+            places, rows = [], []
+            for k, i in enumerate(index):
+                low, high = lattice.offsets[k], lattice.offsets[k + 1]
+                tokens = lattice.scores.tokens[low:high]
+                for j, (start, end, label) in enumerate(wanted[i]):
+                    a, b = np.searchsorted(tokens, (start, end))
+                    if a < b and tokens[a] == start and tokens[b - 1] == end - 1:
+                        places.append((i, j))
+                        rows.append((low + a, low + b, number[label]))
+            table = Spans(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
+            for (i, j), value in zip(places, self.calibrate(lattice.score(table), table.label)):
+                result[i][j] = float(value)
+        return result
+
+    def tag_probability(self, docs: Iterable[Doc]) -> list[Floats]:
+        """Return the probability of each tag at each token.
+
+        docs (Iterable[Doc]): The Docs; they are read anew and stay as they are.
+        RETURNS (list[Floats]): For each Doc, columns in the order of `tag_names`; tokens without
+            pieces are surely "O". Shape (tokens, L).
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        docs = list(docs)
+        n_tags = len(tag_names(self.labels, self.model.attrs["scheme"]))
+        result = [np.eye(1, n_tags).repeat(len(doc), 0) for doc in docs]
+        for index, lattice in self.read_lattices(docs):
+            table, bounds = lattice.marginals(), lattice.offsets
+            for i, low, high in zip(index, bounds, bounds[1:]):
+                result[i][lattice.scores.tokens[low:high]] = table[low:high]
+        return result
+
+    def best_taggings(
+        self, docs: Iterable[Doc], k: int = 5
+    ) -> list[list[tuple[list[Span], float]]]:
+        """Return the k best taggings of each Doc with their probabilities, best first.
+
+        docs (Iterable[Doc]): The Docs; they are read anew and stay as they are.
+        k (int): Taggings of a Doc; there may be fewer.
+        RETURNS (list[list[tuple[list[Span], float]]]): Entities and the probability of all of
+            them together. No threshold applies.
+        RAISES (ValueError): B332 without the pipeline; B307 if k is not 1 or more.
+        """
+        if k < 1:
+            message = Errors.B307.format(what="k", allowed="1 or more", value=k, name=self.name)
+            raise ValueError(message)
+        docs = list(docs)
+        result: list[list[tuple[list[Span], float]]] = [[([], 1.0)] for _ in docs]
+        for index, lattice in self.read_lattices(docs):
+            group = [docs[i] for i in index]
+            ranks, shares = lattice.decode_k_best(k)
+            ents = [self._on_docs(group, lattice, lattice.read_spans(tags)) for tags in ranks]
+            for row, i in enumerate(index):
+                pairs = zip(ents, shares[row].tolist())
+                result[i] = [(found[row], share) for found, share in pairs if share > 0]
+        return result
+
+    def read_lattices(self, docs: Sequence[Doc]) -> Iterator[tuple[Ints, Lattice]]:
+        """Run the encoder and the model over Docs once more, without changing them.
+
+        docs (Sequence[Doc]): Docs of the pipeline's vocabulary.
+        YIELDS (tuple[Ints, Lattice]): Numbers of some Docs, and their lattice; Docs without a
+            token to tag are left out.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        copies: Iterable[Doc] = [doc.copy() for doc in docs]
+        if self.listener is not None:
+            nlp = PIPELINES.get(id(self.vocab))
+            encoders: list[Any] = [
+                pipe
+                for _, pipe in (nlp.pipeline if nlp is not None else ())
+                if self.listener in getattr(pipe, "listener_map", {}).get(self.name, ())
+            ]
+            if not encoders or any(doc.vocab is not self.vocab for doc in docs):
+                raise ValueError(Errors.B332.format(name=self.name))
+            copies = encoders[0].pipe(copies)
+        at = 0
+        for batch in self._follow_encoder(copies, 128):
+            for index, part in split_scores(self.predict(batch)):
+                yield index + at, self.make_lattice(part)
+            at += len(batch)
+
+    def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Turn down entities whose probability is below that of their label.
+
+        thresholds (Mapping[str, float]): Smallest probability, 0..1, by label; a label that
+            is missing keeps all.
+        RAISES (ValueError): B330 for a label that does not exist; B307 for a value out of range.
+        """
+        for label, value in thresholds.items():
+            if label not in self.labels:
+                message = Errors.B330.format(label=label, name=self.name, labels=list(self.labels))
+                raise ValueError(message)
+            if not 0 <= value <= 1:
+                what = f"The threshold of {label!r}"
+                message = Errors.B307.format(
+                    what=what, allowed="in 0..1", value=value, name=self.name
+                )
+                raise ValueError(message)
+        self.cfg["thresholds"] = {label: float(value) for label, value in thresholds.items()}
+
+    def _check_labels(self) -> None:
+        super()._check_labels()
+        self.set_thresholds(self.cfg["thresholds"])
+
+    def _curves(self) -> Floats:
+        """Return slope and offset of each label. Shape (labels, 2)."""
+        return np.array([self.cfg["curves"].get(label, (1.0, 0.0)) for label in self.labels])
+
+    def search(self, lattice: Lattice) -> tuple[Spans, Floats]:
+        """Find all entities of at least `candidate_threshold`, sorted by start."""
+        lowest = np.full(len(self.labels), self.candidate_threshold)
+        if self.cfg["curves"]:
+            lowest = invert_curve(lowest, self._curves())
+        spans, values = lattice.search(lowest)
+        order = np.argsort(spans.start, kind="stable")
+        spans = spans.select(order)
+        return spans, self.calibrate(values[order], spans.label)
+
+    def _on_docs(self, docs: Sequence[Doc], lattice: Lattice, spans: Spans) -> list[list[Span]]:
+        """Turn entities, sorted by start, into Spans of each Doc."""
+        tokens = lattice.scores.tokens
+        first, last = tokens[spans.start].tolist(), (tokens[spans.end - 1] + 1).tolist()
+        bounds = np.searchsorted(lattice.doc_of(spans), np.arange(len(docs) + 1)).tolist()
+        ids = [self.vocab.strings.add(name) for name in self.labels]
+        labels = [ids[k] for k in spans.label]
+        return [
+            [Span(doc, first[k], last[k], label=labels[k]) for k in range(low, high)]
+            for doc, low, high in zip(docs, bounds, bounds[1:])
+        ]
 
     def compute_loss(self, examples: Sequence[Example], output: TagScores) -> Tensor | None:
         """Return the mean negative log-likelihood over Examples with entity gold.
@@ -116,12 +329,12 @@ class BertEntityRecognizer(BertHead):
         crf = self.shim.module.crf
         if crf is None:
             return torch.nn.functional.cross_entropy(packed[known], tags[known])
-        mask = _mask(lengths, device)
-        padded = _pad(packed, mask)
+        mask = make_mask(lengths, device)
+        padded = pad(packed, mask)
         if bool(known.all()):
-            return -crf.log_likelihood(padded, _pad(tags, mask), mask).mean()
+            return -crf.log_likelihood(padded, pad(tags, mask), mask).mean()
         allowed = torch.nn.functional.one_hot(tags, packed.shape[1]).bool() | ~known[:, None]
-        likelihood, possible = crf.log_likelihood_partial(padded, _pad(allowed, mask), mask)
+        likelihood, possible = crf.log_likelihood_partial(padded, pad(allowed, mask), mask)
         return -likelihood.sum() / possible.sum().clamp(min=1)
 
     def _gold_tags(self, example: Example, tokens: Ints) -> Gold | None:
@@ -146,6 +359,10 @@ class BertEntityRecognizer(BertHead):
         return spans_to_tags(len(tokens), spans, self.model.attrs["scheme"]), known
 
 
+def _as_entity(span: Entity | Span) -> Entity:
+    return (span.start, span.end, span.label_) if isinstance(span, Span) else span
+
+
 def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
     # Entities that align lie whole in the tags; a rest without its begin or end
     # has lost a part to misalignment, which is missing already.
@@ -159,30 +376,3 @@ def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
         elif prefix == "L" and start is not None:
             yield start, i + 1, tag[2:]  # type: ignore[index]
             start = None
-
-
-def _padded_groups(scores: TagScores) -> Iterator[tuple[Tensor, Tensor, Ints]]:
-    """Yield padded emissions, mask and packed row numbers of groups of Docs.
-
-    Shorter sequences cost the CRF nothing beside longer ones but memory, so the
-    groups are as large as that allows.
-    """
-    offsets = np.concatenate(([0], np.cumsum(scores.lengths)))
-    device = scores.emissions.device
-    for docs in pack_windows(scores.lengths, CRF_BUDGET, np.inf):
-        docs = docs[scores.lengths[docs] > 0]
-        if len(docs):
-            rows = concat_ranges(offsets[docs], offsets[docs + 1])
-            mask = _mask(scores.lengths[docs], device)
-            yield _pad(scores.emissions[torch.from_numpy(rows).to(device)], mask), mask, rows
-
-
-def _mask(lengths: Ints, device: torch.device) -> Tensor:
-    sizes = torch.from_numpy(np.asarray(lengths)).to(device)
-    return torch.arange(int(lengths.max()), device=device)[None] < sizes[:, None]
-
-
-def _pad(packed: Tensor, mask: Tensor) -> Tensor:
-    padded = packed.new_zeros((*mask.shape, *packed.shape[1:]))
-    padded[mask] = packed
-    return padded

@@ -18,6 +18,7 @@ FLOORS = {
     "util": 0,
     "sources": 0,
     "segments": 1,
+    "scored": 1,
     "nn": 1,
     "text": 1,
     "layers": 2,

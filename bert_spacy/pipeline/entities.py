@@ -1,0 +1,75 @@
+"""Write entities, their probabilities and the candidates beside them on a Doc."""
+
+from collections.abc import Sequence
+
+from spacy.tokens import Doc, Span
+
+from ..scored import read_scored, write_scored
+from ..types import CANDIDATES, SCORED
+from .lattice import Floats
+
+
+def write_entities(doc: Doc, ents: Sequence[Span], scores: Sequence[float] | None = None) -> None:
+    """Write `doc.ents` and the probabilities of entities.
+
+    doc (Doc): Its entities that are free of the new ones stay, with their probabilities.
+    ents (Sequence[Span]): Entities that do not overlap.
+    scores (Sequence[float]): One for each; None if they are not known.
+    """
+    old = list(doc.ents)
+    if old and ents:
+        taken = {t for ent in ents for t in range(ent.start, ent.end)}
+        old = [e for e in old if taken.isdisjoint(range(e.start, e.end))]
+    doc.set_ents([*ents, *old], default="outside")
+    scored = list(zip(ents, scores)) if scores is not None else []
+    if SCORED in doc.spans:
+        places = {_key(ent) for ent in old}
+        scored += [pair for pair in read_scored(doc, SCORED) if _key(pair[0]) in places]
+        del doc.spans[SCORED]
+    if scored:
+        scored.sort(key=lambda pair: pair[0].start)
+        write_scored(doc, SCORED, *zip(*scored))
+
+
+def write_candidates(doc: Doc, spans: Sequence[Span], scores: Sequence[float]) -> None:
+    """Write the candidates of a Doc, best first, in place of those that stood there."""
+    if CANDIDATES in doc.spans:
+        del doc.spans[CANDIDATES]
+    if spans:
+        order = sorted(range(len(spans)), key=lambda i: -scores[i])
+        write_scored(doc, CANDIDATES, [spans[i] for i in order], [scores[i] for i in order])
+
+
+def cut_candidates(
+    ents: Sequence[Span],
+    weak: tuple[Sequence[Span], Sequence[float]],
+    found: tuple[Sequence[Span], Sequence[float]],
+    limit: int,
+) -> tuple[list[Span], list[float]]:
+    """Join what a threshold has turned down with the best of what else is probable.
+
+    ents (Sequence[Span]): The entities; they are no candidates.
+    weak (tuple): Spans turned down, and their probabilities; all of them stay.
+    found (tuple): Probable spans, and their probabilities.
+    limit (int): Most candidates, unless more were turned down.
+    RETURNS (tuple[list[Span], list[float]]): The candidates and their probabilities.
+    """
+    known = {_key(span) for span in (*ents, *weak[0])}
+    more = [pair for pair in zip(*found) if _key(pair[0]) not in known]
+    more.sort(key=lambda pair: -pair[1])
+    joined = [*zip(*weak), *more[: max(limit - len(weak[0]), 0)]]
+    return [span for span, _ in joined], [score for _, score in joined]
+
+
+def split_rows(values: Floats, spans: Sequence[Sequence[Span]]) -> list[list[float]]:
+    """Cut values of all Docs into one list for each."""
+    rows, at = [], 0
+    flat = values.tolist()
+    for some in spans:
+        rows.append(flat[at : at + len(some)])
+        at += len(some)
+    return rows
+
+
+def _key(span: Span) -> tuple[int, int, int]:
+    return span.start, span.end, span.label

@@ -1,0 +1,138 @@
+"""Probabilities of stretches of tags and the k best paths, against enumeration of all paths."""
+
+import math
+
+import pytest
+import torch
+
+from bert_spacy.nn import chain
+from bert_spacy.nn.crf import LinearChainCRF
+from bert_spacy.nn.spans import TagRuns
+
+from .test_crf import enumerate_scores, make_batch, make_crf
+
+
+@pytest.fixture(params=["scaled", "log"])
+def recursion(request, monkeypatch):
+    if request.param == "log":
+        monkeypatch.setattr(chain, "EMISSION_SHARE", -1.0)
+    return request.param
+
+
+def make_runs(rows: list[tuple[int, int, list[int], int]]) -> TagRuns:
+    row, start, tags, stop = zip(*rows)
+    return TagRuns(
+        torch.tensor(row),
+        torch.tensor(start),
+        torch.tensor([tag for run in tags for tag in run]),
+        torch.tensor([len(run) for run in tags]),
+        torch.tensor(stop),
+    )
+
+
+def all_runs(lengths: list[int], n_tags: int) -> list[tuple[int, int, list[int], int]]:
+    """Stretches of every place and length, with tags and stops that turn through all."""
+    runs = []
+    for row, length in enumerate(lengths):
+        for start in range(length):
+            for size in range(1, length - start + 1):
+                for turn in range(n_tags):
+                    tags = [(turn + k * start) % n_tags for k in range(size)]
+                    runs.append((row, start, tags, (turn + size) % (n_tags + 1) - 1))
+    return runs
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_runs_match_enumeration(recursion, constrained, temperature):
+    crf = make_crf(constrained)
+    emissions, mask = make_batch()
+    lengths = mask.sum(1).tolist()
+    rows = all_runs(lengths, crf.n_tags)
+    expected = []
+    for row, start, tags, stop in rows:
+        paths, scores = enumerate_scores(crf, emissions[row], lengths[row])
+        share = torch.softmax(scores.detach() / temperature, 0)
+        end = start + len(tags)
+        total = sum(
+            float(p)
+            for path, p in zip(paths, share)
+            if list(path[start:end]) == tags and (end == len(path) or path[end] != stop)
+        )
+        expected.append(math.log(total) if total > 0 else -math.inf)
+    ours = crf.posterior(emissions, mask, temperature).score_runs(make_runs(rows))
+    torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_marginals_follow_the_temperature(recursion):
+    crf = make_crf(True)
+    emissions, mask = make_batch()
+    row, length = 0, 4
+    paths, scores = enumerate_scores(crf, emissions[row], length)
+    share = torch.softmax(scores.detach() / 0.5, 0)
+    expected = torch.zeros(length, crf.n_tags, dtype=torch.float64)
+    for path, p in zip(paths, share):
+        for t, tag in enumerate(path):
+            expected[t, tag] += p
+    plain = crf.posterior(emissions, mask).marginals()
+    torch.testing.assert_close(plain, crf.marginals(emissions, mask))
+    torch.testing.assert_close(crf.posterior(emissions, mask, 0.5).marginals()[row], expected)
+
+
+def test_runs_keep_digits_in_a_long_sequence_of_large_scores():
+    crf = LinearChainCRF(2)
+    emissions = torch.zeros(1, 20_000, 2)
+    emissions[..., 0] = 30.0
+    mask = torch.ones(1, 20_000, dtype=torch.bool)
+    runs = make_runs([(0, 0, [0, 0], 1), (0, 12_345, [1], -1), (0, 19_998, [0, 1], 0)])
+    ours = crf.posterior(emissions, mask).score_runs(runs)
+    expected = torch.tensor([0.0, -30.0, -30.0], dtype=torch.float64)
+    torch.testing.assert_close(ours, expected, atol=1e-8, rtol=0)
+
+
+def test_no_run_gives_nothing_and_bad_input_is_refused():
+    crf = make_crf(False)
+    emissions, mask = make_batch()
+    posterior = crf.posterior(emissions, mask)
+    empty = TagRuns(*(torch.zeros(0, dtype=torch.int64) for _ in range(5)))
+    assert posterior.score_runs(empty).shape == (0,)
+    nothing = crf.posterior(emissions[:, :0], mask[:, :0])
+    assert nothing.score_runs(empty).shape == (0,)
+    assert nothing.marginals().shape == (len(mask), 0, 4)
+    for bad in [(0, 3, [0, 0], -1), (9, 0, [0], -1), (1, 0, [0], -1)]:
+        with pytest.raises(ValueError, match="B118"):
+            posterior.score_runs(make_runs([bad]))
+    for bad in [(0, 0, [4], -1), (0, 0, [-1], -1), (0, 0, [0], 4)]:
+        with pytest.raises(ValueError, match="B119"):
+            posterior.score_runs(make_runs([bad]))
+    for temperature in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="B117"):
+            crf.posterior(emissions, mask, temperature)
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 7, 300])
+def test_k_best_paths_match_enumeration(constrained, k):
+    crf = make_crf(constrained)
+    emissions, mask = make_batch()
+    tags, scores = crf.decode_k_best(emissions, mask, k)
+    assert tags.shape == (len(mask), k, mask.shape[1])
+    for row, length in enumerate(mask.sum(1).tolist()):
+        paths, values = enumerate_scores(crf, emissions[row], length)
+        value, order = values.detach().sort(descending=True)
+        n = min(k, len(paths))
+        torch.testing.assert_close(scores[row, :n], value[:n])
+        assert (scores[row, n:] == -math.inf).all()
+        assert (tags[row, :, length:] == 0).all()
+        ours = [tuple(path) for path in tags[row, :n, :length].tolist()]
+        assert ours == [paths[i] for i in order[:n].tolist()]
+    best, best_score = crf.decode(emissions, mask)
+    torch.testing.assert_close(scores[:, 0], best_score)
+    assert torch.equal(tags[:, 0], best)
+
+
+def test_k_best_of_no_position():
+    crf = make_crf(False)
+    tags, scores = crf.decode_k_best(*(x[:, :0] for x in make_batch()), 2)
+    assert tags.shape == (6, 2, 0)
+    assert scores.tolist() == [[0.0, -math.inf]] * 6

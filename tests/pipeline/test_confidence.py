@@ -1,0 +1,215 @@
+"""What the component writes about its certainty, and what survives on the way."""
+
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc, DocBin
+
+from bert_spacy.scored import read_scored
+from bert_spacy.text.tags import tag_names
+
+from ..util import make_nlp, ner_examples, trained
+
+TEXT = "bob lives in london"
+
+
+@pytest.fixture(scope="module")
+def nlp(bert):
+    return trained(bert, ["bert_ner"], steps=60)
+
+
+@pytest.fixture
+def head(nlp):
+    head = nlp.get_pipe("bert_ner")
+    head.cfg["temperature"] = 4.0  # it has learned by heart, and is too sure to tell apart
+    before = dict(head.cfg), head.n_candidates, head.candidate_threshold, head.score_entities
+    yield head
+    cfg, head.n_candidates, head.candidate_threshold, head.score_entities = before
+    head.cfg.clear()
+    head.cfg.update(cfg)
+
+
+def scored(doc, key):
+    return [(s.start, s.end, s.label_, round(p, 9)) for s, p in read_scored(doc, key)]
+
+
+def test_entities_have_the_probability_that_the_crf_gives_them(nlp, head):
+    docs = list(nlp.pipe([TEXT, "", " ", "anna was in paris"]))
+    assert [len(doc.ents) for doc in docs] == [2, 0, 0, 2]
+    asked = head.span_probability(docs, [doc.ents for doc in docs])
+    for doc, values in zip(docs, asked):
+        assert [ent._.score for ent in doc.ents] == pytest.approx(values)
+        assert all(0 < value <= 1 for value in values)
+    assert docs[0][1:2]._.score is None
+    first = docs[0].ents[0]
+    assert Doc.char_span(docs[0], first.start_char, first.end_char, label="LOC")._.score is None
+    head.score_entities = False
+    assert nlp(TEXT).ents[0]._.score is None
+
+
+def test_scores_survive_bytes_copies_and_processes(nlp, head):
+    head.n_candidates = 3
+    head.candidate_threshold = 1e-6
+    doc = nlp(TEXT)
+    wanted = [scored(doc, key) for key in ("bert_ner_scores", "bert_ner_candidates")]
+    assert len(wanted[0]) == 2 and len(wanted[1]) == 3
+    [back] = DocBin(docs=[doc]).get_docs(nlp.vocab)
+    others = [doc.copy(), Doc(nlp.vocab).from_bytes(doc.to_bytes()), back]
+    others += nlp.pipe([TEXT, TEXT], n_process=2, batch_size=1)
+    for other in others:
+        found = [scored(other, key) for key in ("bert_ner_scores", "bert_ner_candidates")]
+        for a, b in zip(found, wanted):
+            assert [row[:3] for row in a] == [row[:3] for row in b]
+            assert [row[3] for row in a] == pytest.approx([row[3] for row in b], abs=1e-6)
+    assert others[2].ents[0]._.score == doc.ents[0]._.score
+    assert Doc.from_docs([doc, doc]).ents[0]._.score is None  # scores and spans do not fit
+
+
+def test_a_second_run_replaces_and_earlier_entities_keep_their_scores(nlp, head):
+    head.n_candidates = 2
+    head.candidate_threshold = 1e-6
+    doc = nlp(TEXT)
+    once = scored(doc, "bert_ner_scores"), scored(doc, "bert_ner_candidates")
+    again = nlp(doc)
+    assert (scored(again, "bert_ner_scores"), scored(again, "bert_ner_candidates")) == once
+    head.n_candidates = 0
+    assert "bert_ner_candidates" not in nlp(again).spans
+    head.set_thresholds({"LOC": 1.0})
+    kept = nlp(doc)  # what an earlier run has found stays, with what it knew
+    assert scored(kept, "bert_ner_scores") == once[0]
+    assert [ent.label_ for ent in kept.ents] == ["PER", "LOC"]
+
+
+def test_what_falls_under_a_threshold_is_a_candidate(nlp, head):
+    before = nlp(TEXT)
+    per, loc = before.ents
+    assert (per.label_, loc.label_) == ("PER", "LOC")
+    head.set_thresholds({"LOC": loc._.score + 1e-6})
+    doc = nlp(TEXT)
+    assert [ent.label_ for ent in doc.ents] == ["PER"]
+    [(span, score)] = read_scored(doc, "bert_ner_candidates")
+    assert (span.text, span.label_, score) == ("london", "LOC", pytest.approx(loc._.score))
+    assert span._.score == score
+    head.set_thresholds({"LOC": loc._.score - 1e-6, "PER": 0.0})
+    assert len(nlp(TEXT).ents) == 2
+    with pytest.raises(ValueError, match=r"\[B330\].*GPE"):
+        head.set_thresholds({"GPE": 0.5})
+    with pytest.raises(ValueError, match="B307"):
+        head.set_thresholds({"LOC": 1.5})
+
+
+def test_candidates_are_the_best_of_what_is_no_entity(nlp, head):
+    head.n_candidates = 4
+    head.candidate_threshold = 1e-9
+    doc = nlp(TEXT)
+    rows = read_scored(doc, "bert_ner_candidates")
+    values = [score for _, score in rows]
+    assert len(rows) == 4
+    assert values == sorted(values, reverse=True)
+    ents = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+    every = [
+        (a, b, label)
+        for a in range(len(doc))
+        for b in range(a + 1, len(doc) + 1)
+        for label in head.labels
+        if (a, b, label) not in ents
+    ]
+    [all_values] = head.span_probability([doc], [every])
+    assert values == pytest.approx(sorted(all_values, reverse=True)[:4], rel=1e-4)
+
+
+def test_temperature_and_curves_change_probabilities_and_no_entity(nlp, head):
+    cold = nlp(TEXT)
+    head.cfg["temperature"] = 6.0
+    warm = nlp(TEXT)
+    assert [(e.start, e.end, e.label_) for e in warm.ents] == [
+        (e.start, e.end, e.label_) for e in cold.ents
+    ]
+    assert all(a._.score > b._.score for a, b in zip(cold.ents, warm.ents))
+    head.cfg["curves"] = {"PER": [1.0, -1.0]}
+    mapped = nlp(TEXT)
+    p = warm.ents[0]._.score
+    odds = p / (1 - p) * 2.718281828459045**-1
+    assert mapped.ents[0]._.score == pytest.approx(odds / (1 + odds), rel=1e-6)
+    assert mapped.ents[1]._.score == pytest.approx(warm.ents[1]._.score)
+    head.n_candidates, head.candidate_threshold = 50, 0.01
+    assert all(p >= 0.01 - 1e-9 for _, p in read_scored(nlp(TEXT), "bert_ner_candidates"))
+
+
+def test_tags_and_taggings_on_request(nlp, head):
+    docs = [nlp.make_doc(text) for text in (TEXT, "", "anna  was")]
+    tables = head.tag_probability(docs)
+    names = tag_names(head.labels, "bio")
+    assert [table.shape for table in tables] == [(len(doc), len(names)) for doc in docs]
+    for table in tables:
+        assert table.sum(1) == pytest.approx(1.0)
+    assert tables[2][1, 0] == 1.0  # white space has no piece
+    assert names[tables[0][0].argmax()] == "B-PER"
+    taggings = head.best_taggings(docs, k=4)
+    assert [len(rows) for rows in taggings] == [4, 1, 4]
+    assert taggings[1] == [([], 1.0)]
+    ents, share = taggings[0][0]
+    assert [(e.start, e.end, e.label_) for e in ents] == [
+        (e.start, e.end, e.label_) for e in nlp(TEXT).ents
+    ]
+    shares = [p for _, p in taggings[0]]
+    assert shares == sorted(shares, reverse=True) and sum(shares) <= 1 + 1e-9
+    assert share <= min(head.span_probability(docs[:1], [ents])[0]) + 1e-9
+    assert all(doc.spans.get("bert_ner_scores") is None for doc in docs)
+
+
+def test_requests_that_cannot_be_met(bert, nlp, head):
+    doc = nlp.make_doc(TEXT)
+    for span in [(0, 0, "PER"), (-1, 1, "PER"), (0, 9, "PER"), (0, 1, "GPE")]:
+        with pytest.raises(ValueError, match="B331"):
+            head.span_probability([doc], [[span]])
+    with pytest.raises(ValueError, match="B333"):
+        head.span_probability([doc], [])
+    with pytest.raises(ValueError, match="B307"):
+        head.best_taggings([doc], k=0)
+    stranger = spacy.blank("en").make_doc(TEXT)
+    with pytest.raises(ValueError, match="B332"):
+        head.tag_probability([stranger])
+    assert head.span_probability([nlp.make_doc("anna  was")], [[(1, 2, "PER")]]) == [[0.0]]
+    for config in ({"n_candidates": -1}, {"candidate_threshold": 0.0}):
+        with pytest.raises(ValueError, match="B307"):
+            make_nlp(bert, ["bert_ner"], configs={"bert_ner": config})
+
+
+def test_what_was_fitted_is_saved_and_an_older_cfg_loads(bert, nlp, head, tmp_path):
+    head.cfg.update(temperature=2.0, curves={"PER": [0.5, 0.1]})
+    head.set_thresholds({"PER": 0.25})
+    nlp.to_disk(tmp_path / "new")
+    other = spacy.load(tmp_path / "new")
+    assert other.get_pipe("bert_ner").cfg == head.cfg
+    ents = other(TEXT).ents
+    assert [e._.score for e in ents] == pytest.approx([e._.score for e in nlp(TEXT).ents])
+    path = tmp_path / "new" / "bert_ner" / "cfg"
+    path.write_text('{"labels": ["LOC", "PER"]}')
+    config = tmp_path / "new" / "config.cfg"
+    lines = config.read_text().splitlines()
+    new = ("score_entities", "n_candidates", "candidate_threshold")
+    config.write_text("\n".join(line for line in lines if not line.startswith(new)))
+    old = spacy.load(tmp_path / "new").get_pipe("bert_ner")
+    assert old.cfg == {"labels": ["LOC", "PER"], "temperature": 1.0, "curves": {}, "thresholds": {}}
+    path.write_text('{"labels": ["LOC", "PER"], "thresholds": {"GPE": 0.5}}')
+    with pytest.raises(ValueError, match="B330"):
+        spacy.load(tmp_path / "new")
+
+
+@pytest.mark.parametrize("scheme", ["bio", "bioes"])
+def test_without_crf_tokens_give_the_probability(bert, scheme):
+    model = {"use_crf": False, "scheme": scheme}
+    nlp = make_nlp(bert, ["bert_ner"], configs={"bert_ner": {"model": model}})
+    examples = ner_examples(nlp)
+    nlp.initialize(lambda: examples)
+    head = nlp.get_pipe("bert_ner")
+    torch.nn.init.normal_(head.shim.module.output.weight, std=1)
+    doc = nlp(TEXT)
+    [table] = head.tag_probability([doc])
+    names = tag_names(head.labels, scheme)
+    [found] = head.span_probability([doc], [[(0, 1, "PER")]])
+    p = dict(zip(names, table[0]))
+    go_on = sum(q for name, q in zip(names, table[1]) if name in ("I-PER", "E-PER"))
+    wanted = (p["B-PER"] + p["I-PER"]) * (1 - go_on) + p.get("S-PER", 0) + p.get("E-PER", 0)
+    assert found == pytest.approx([wanted])
