@@ -311,8 +311,8 @@ class Errors(metaclass=_Coded):
         "folder/bert_model.ckpt. Checkpoints in that folder: {found}."
     )
     B651 = (
-        "{path} cannot be read as the index of a TensorFlow checkpoint, at byte {offset}: {reason}. "
-        "Copy the file again from its source."
+        "{path} cannot be read as the index of a TensorFlow checkpoint. At byte {offset}: "
+        "{reason}. Copy the file again from its source."
     )
     B652 = (
         "The tensor {name} cannot be read from {path} at byte {offset}: {reason}. "
@@ -348,7 +348,7 @@ class Errors(metaclass=_Coded):
     )
     B660 = (
         "{path} is a sentencepiece model, which is not converted here. Give a vocab.txt by "
-        "--vocab, if the model has one, or take its Hugging Face folder, which has a tokenizer.json."
+        "--vocab, if the model has one, or take its Hugging Face folder with a tokenizer.json."
     )
     B661 = (
         "A model of the architecture {architecture} cannot be exported: TensorFlow's programs have "

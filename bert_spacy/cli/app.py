@@ -15,4 +15,4 @@ def main() -> None:
     app(prog_name="bert-spacy")
 
 
-from . import convert, evaluate, import_tf, optimize, predict, report, weights  # noqa: E402, F401
+from . import convert, evaluate, export_tf, import_tf, optimize, predict, report, weights  # noqa: E402, F401

@@ -1,4 +1,4 @@
-"""The tensor bundle, the format of TensorFlow's checkpoints since 2017: an index and data shards."""
+"""The tensor bundle, the format of TensorFlow's checkpoints: an index and data shards."""
 
 import math
 from collections.abc import Iterable
@@ -142,9 +142,7 @@ class Bundle:
 
     def _fail(self, entry: Entry, reason: str) -> NoReturn:
         path = self._shard_path(entry.shard)
-        message = Errors.B652.format(
-            name=entry.name, path=path, offset=entry.offset, reason=reason
-        )
+        message = Errors.B652.format(name=entry.name, path=path, offset=entry.offset, reason=reason)
         raise ValueError(message)
 
 

@@ -5,7 +5,7 @@ is folded into one: to shift by a whole row is the same 32x32 matrix of bits for
 two table look-ups apply it to all columns at once. The last row is folded in halves.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def _shift(words: _Words, bits: int) -> _Words:
     return low.take(words & 0xFFFF) ^ high.take(words >> 16)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tables(bits: int) -> tuple[_Words, _Words]:
     columns = _columns(bits)
     tables = []
@@ -88,7 +88,7 @@ def _tables(bits: int) -> tuple[_Words, _Words]:
     return tables[0], tables[1]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _columns(bits: int) -> list[int]:
     """Compute what a shift by `2 ** bits` words makes of each single bit."""
     if not bits:

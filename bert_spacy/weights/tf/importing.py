@@ -113,16 +113,18 @@ def import_tf(
     notes.append(f"Texts are {'lower-cased' if lowercase else 'not lower-cased'}.")
     report = ImportReport(_LAYOUTS[layout], made.architectures[0], len(kept), notes)
     with atomic_dir(output) as folder:
-        state = {
-            name: torch.from_numpy(_read(bundle, kept[name], shapes[name])) for name in kept
-        }
+        state = {name: torch.from_numpy(_read(bundle, kept[name], shapes[name])) for name in kept}
         if report.architecture.endswith("Model"):
             state = {name.split(".", 1)[1]: tensor for name, tensor in state.items()}
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
         made.save_pretrained(folder)
         make_tokenizer(folder, pieces, lowercase, made.max_position_embeddings)
+        options = [f"--config {config}"] * bool(config) + [f"--vocab {vocab}"] * bool(vocab)
+        options += ["--lowercase" if lowercase else "--cased"]
+        options += ["--allow-unknown"] * allow_unknown
+        command = " ".join(["import-tf", str(prefix), str(output), *options])
         sources = [*bundle.files(), config_file, vocab_file]
-        card = _make_card(output.name, report, prefix, sources)
+        card = _make_card(output.name, report, command, sources)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return report
 
@@ -150,19 +152,15 @@ def model_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
     RETURNS (dict[str, tuple[int, ...]]): Shapes by name, without the tensors that share
         their values with another one.
     """
-    kind = AlbertForPreTraining if config.model_type == "albert" else BertForPreTraining
     with torch.device("meta"):
-        state = kind(config).state_dict()
-    return {
-        name: tuple(tensor.shape)
-        for name, tensor in state.items()
-        if ".decoder." not in name
-    }
+        if isinstance(config, AlbertConfig):
+            state = AlbertForPreTraining(config).state_dict()
+        else:
+            state = BertForPreTraining(config).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if ".decoder." not in name}
 
 
-def _join_factors(
-    bundle: Bundle, variables: dict[str, Variable], config: PretrainedConfig
-) -> None:
+def _join_factors(bundle: Bundle, variables: dict[str, Variable], config: PretrainedConfig) -> None:
     """Have the two tables of albert_zh multiplied: then its network is BERT's, layer by layer."""
     if _FACTOR in bundle.entries:
         key = "bert.embeddings.word_embeddings.weight"
@@ -248,23 +246,23 @@ def _architecture(kept: Iterable[str], family: str) -> str:
     return f"{family.capitalize()}{kind}"
 
 
-def _make_card(name: str, report: ImportReport, prefix: Path, sources: list[Path]) -> str:
+def _make_card(name: str, report: ImportReport, command: str, sources: list[Path]) -> str:
     """Write the model card: what it is, where from, and what was changed."""
     digests = "".join(f"| `{p.name}` | {_digest(p)} |\n" for p in sources if p.is_file())
     notes = "".join(f"- {note}\n" for note in report.notes)
     return f"""# {name}
 
-{report.architecture} with {report.n_tensors} tensors, made from the TensorFlow checkpoint
-`{prefix.name}` (names of {report.layout}) by
+{report.architecture} with {report.n_tensors} tensors, made from a TensorFlow checkpoint with the
+names of {report.layout} by
 
-    python -m bert_spacy import-tf {prefix.name} {name}
+    python -m bert_spacy {command}
 
 {notes}
 | source | SHA-256 |
 | --- | --- |
 {digests}
-The values are those of the checkpoint; kernels are transposed, as torch wants them. The activation is
-the one that the configuration names: where that is `gelu`, the exact one is computed, and the
+The values are those of the checkpoint; kernels are transposed, as torch wants them. The activation
+is the one that the configuration names: where that is `gelu`, the exact one is computed, and the
 original programs may use an approximation of it.
 
 Licence: that of the original weights. The checkpoint does not state it; ask whoever published it.

@@ -166,12 +166,12 @@ def _map_objects(
     shapes: Mapping[str, tuple[int, ...]], prefix: str, n_heads: int
 ) -> dict[str, Variable]:
     """Name the variables of the official models for TensorFlow 2, which number their layers."""
-    n_layers = 1 + max(
-        int(found[1]) for name in shapes if (found := re.match(r"bert\.encoder\.layer\.(\d+)", name))
-    )
+    numbers = (re.match(r"bert\.encoder\.layer\.(\d+)", name) for name in shapes)
+    n_layers = 1 + max(int(number[1]) for number in numbers if number)
     found = {}
     for name, shape in shapes.items():
         kind = "kernel" if name.endswith(".weight") else "bias"
+        targets: tuple[str, ...]
         layer = re.match(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$", name)
         if name.startswith("bert.embeddings."):
             target = _OBJECT_EMBEDDINGS[name.removeprefix("bert.embeddings.")]
@@ -199,9 +199,7 @@ def _map_objects(
     return found
 
 
-def _split_heads(
-    shape: tuple[int, ...], part: str, kind: str, n_heads: int
-) -> tuple[int, ...]:
+def _split_heads(shape: tuple[int, ...], part: str, kind: str, n_heads: int) -> tuple[int, ...]:
     """Shape the weights of attention as TensorFlow 2 keeps them, one axis for the heads."""
     shape = shape[::-1]
     if part.startswith("attention.self."):
