@@ -354,6 +354,67 @@ class Errors(metaclass=_Coded):
         "after: {after}. Give more text to --calibrate, try the other --backend, or accept the "
         "loss with --force."
     )
+    B650 = (
+        "There is no checkpoint index {path}. Give the path without its endings, as in "
+        "folder/bert_model.ckpt. Checkpoints in that folder: {found}."
+    )
+    B651 = (
+        "{path} cannot be read as the index of a TensorFlow checkpoint. At byte {offset}: "
+        "{reason}. Copy the file again from its source."
+    )
+    B652 = (
+        "The tensor {name} cannot be read from {path} at byte {offset}: {reason}. "
+        "Copy all files of the checkpoint again from their source."
+    )
+    B653 = (
+        "The tensor {name} has TensorFlow's type number {dtype}, which is not allowed for weights. "
+        "Allowed are float32 (1), bfloat16 (14) and float16 (19). Save the checkpoint so."
+    )
+    B654 = (
+        "The variables of this checkpoint are not named as in google-research/bert, ALBERT, "
+        "albert_zh or the official models for TensorFlow 2. Nothing is guessed. They are: {names}."
+    )
+    B655 = (
+        "{path} has variables that are not known: {names}. To leave them out on purpose, "
+        "give --allow-unknown."
+    )
+    B656 = (
+        "{path} lacks variables that the model needs: {names}. Check that the configuration "
+        "belongs to the checkpoint. A head that is not complete is left out by --allow-unknown."
+    )
+    B657 = (
+        "The variable {name} has the shape {shape}, and by the configuration it should have "
+        "{expected}. Give the configuration of this checkpoint by --config."
+    )
+    B658 = (
+        "{path} cannot be used: {reason}. Give the configuration by --config and the vocabulary "
+        "by --vocab, as they were published with the checkpoint."
+    )
+    B659 = (
+        "The vocabulary {path} does not fit: {problems}. Give the one that was published with the "
+        "checkpoint by --vocab, one piece a line."
+    )
+    B660 = (
+        "{path} is a sentencepiece model, which is not converted here. Give a vocab.txt by "
+        "--vocab, if the model has one, or take its Hugging Face folder with a tokenizer.json."
+    )
+    B661 = (
+        "A model of the architecture {architecture} cannot be exported: TensorFlow's programs have "
+        "no names for all of its tensors. Allowed are: {allowed}."
+    )
+    B662 = (
+        "{path} has ln_type {value!r}: this albert_zh normalizes before each layer, and no Hugging "
+        "Face model does so. Only 'postln' can be imported."
+    )
+    B663 = (
+        "The tokenizer of {folder} is a {kind}, and only a WordPiece vocabulary (BertTokenizer) "
+        "can be written as vocab.txt. Give a folder with such a tokenizer."
+    )
+    B664 = "{paths} would be overwritten. Choose another place, or give --force."
+    B665 = (
+        "The folder {folder} is not complete: its weights lack {names}. Give a folder saved with "
+        "save_pretrained()."
+    )
 
     B670 = (
         "No corpus at {path}: it is neither a file that ends in {suffixes} nor a folder that holds "

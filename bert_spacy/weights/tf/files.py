@@ -1,0 +1,151 @@
+"""The files beside a TensorFlow checkpoint: configuration and vocabulary."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from transformers import BertTokenizerFast
+
+from ...errors import Errors
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+NUMBERS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+
+
+def refuse_overwrite(paths: Iterable[Path], force: bool) -> None:
+    """Stop where something would be overwritten.
+
+    paths (Iterable[Path]): What will be written.
+    force (bool): Whether that is wanted.
+    RAISES (ValueError): B664 one of them is there.
+    """
+    there = [str(path) for path in paths if path.exists()]
+    if there and not force:
+        raise ValueError(Errors.B664.format(paths=", ".join(there)))
+
+
+def find_beside(prefix: Path, name: str, pattern: str) -> Path:
+    """Find a file beside a checkpoint.
+
+    prefix (Path): The checkpoint.
+    name (str): The usual name.
+    pattern (str): What else it may be called, if there is exactly one such file.
+    RETURNS (Path): The file.
+    RAISES (ValueError): B658 there is none, or several.
+    """
+    usual = prefix.parent / name
+    if usual.is_file():
+        return usual
+    others = sorted(prefix.parent.glob(pattern))
+    if len(others) != 1:
+        found = ", ".join(path.name for path in others) or "none"
+        reason = f"there is no {name} beside the checkpoint, and of {pattern} there is: {found}"
+        raise ValueError(Errors.B658.format(path=usual, reason=reason))
+    return others[0]
+
+
+def find_vocab(prefix: Path) -> Path:
+    """Find the vocabulary beside a checkpoint.
+
+    prefix (Path): The checkpoint.
+    RETURNS (Path): The file with one piece a line.
+    RAISES (ValueError): B658 there is none; B660 there is a sentencepiece model instead.
+    """
+    models = sorted(prefix.parent.glob("*.model"))
+    if models and not any(prefix.parent.glob("vocab*.txt")):
+        raise ValueError(Errors.B660.format(path=models[0]))
+    return find_beside(prefix, "vocab.txt", "vocab*.txt")
+
+
+def read_config(path: Path, family: str) -> dict[str, Any]:
+    """Read and check the configuration of a model.
+
+    path (Path): `bert_config.json` or `albert_config.json`.
+    family (str): "bert" or "albert".
+    RETURNS (dict[str, Any]): Its content.
+    RAISES (ValueError): B658 it is not there, no JSON, or lacks a size of the model.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ValueError(Errors.B658.format(path=path, reason=err)) from err
+    if not isinstance(settings, dict):
+        raise ValueError(Errors.B658.format(path=path, reason="it holds no settings by name"))
+    numbers = (*NUMBERS, "embedding_size") if family == "albert" else NUMBERS
+    wrong = [
+        f"{name} is {settings.get(name)!r}"
+        for name in numbers
+        if not isinstance(settings.get(name), int) or settings[name] < 1
+    ]
+    if not wrong and settings["hidden_size"] % settings["num_attention_heads"]:
+        wrong = [f"hidden_size {settings['hidden_size']} is no multiple of num_attention_heads"]
+    if wrong:
+        raise ValueError(Errors.B658.format(path=path, reason="; ".join(wrong)))
+    return settings
+
+
+def read_vocab(path: Path, n_rows: int) -> list[str]:
+    """Read and check a vocabulary.
+
+    path (Path): A file with one piece a line.
+    n_rows (int): Rows of the word embeddings.
+    RETURNS (list[str]): The pieces in the order of their ids.
+    RAISES (ValueError): B658 it cannot be read; B659 it does not fit; B660 it is a sentencepiece
+        model.
+    """
+    if path.suffix == ".model":
+        raise ValueError(Errors.B660.format(path=path))
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as err:
+        raise ValueError(Errors.B658.format(path=path, reason=err)) from err
+    if not lines[-1]:
+        lines.pop()
+    pieces = [line.strip() for line in lines]
+    first: dict[str, int] = {}
+    problems = []
+    for number, piece in enumerate(pieces, 1):
+        if not piece:
+            problems.append(f"line {number} is empty")
+        elif first.setdefault(piece, number) != number:
+            problems.append(f"line {number} repeats {piece!r} of line {first[piece]}")
+    problems += [f"there is no {piece}" for piece in SPECIAL if piece not in first]
+    if len(pieces) > n_rows:
+        problems.append(f"{len(pieces)} pieces are more than the vocab_size {n_rows}")
+    if problems:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError(Errors.B659.format(path=path, problems="; ".join(problems[:10]) + more))
+    return pieces
+
+
+def write_vocab(path: Path, pieces: list[str]) -> None:
+    """Write a vocabulary, one piece a line.
+
+    path (Path): The file.
+    pieces (list[str]): The pieces in the order of their ids.
+    """
+    path.write_text("".join(f"{p}\n" for p in pieces), encoding="utf-8", newline="\n")
+
+
+def make_tokenizer(folder: Path, pieces: list[str], lowercase: bool, length: int) -> None:
+    """Write the files of a fast tokenizer.
+
+    folder (Path): Where to.
+    pieces (list[str]): The pieces in the order of their ids.
+    lowercase (bool): Whether texts are lower-cased, and lose their accents.
+    length (int): Pieces that fit into the model.
+    """
+    write_vocab(folder / "vocab.txt", pieces)
+    tokenizer = BertTokenizerFast(
+        vocab_file=str(folder / "vocab.txt"), do_lower_case=lowercase, model_max_length=length
+    )
+    tokenizer.save_pretrained(folder)
