@@ -16,14 +16,6 @@ def main() -> None:
 
 
 from . import (  # noqa: E402
-    # noqa: F401,  # noqa: F401
-    # noqa: F401    evaluate,  # noqa: F401
-    # noqa: F401    optimize,  # noqa: F401
-    # noqa: F401    predict,  # noqa: F401
-    # noqa: F401    report,  # noqa: F401
-    # noqa: F401    train,  # noqa: F401
-    # noqa: F401    vocab,  # noqa: F401
-    # noqa: F401    weights,  # noqa: F401
     convert,  # noqa: F401
     evaluate,  # noqa: F401
     export_tf,  # noqa: F401
@@ -31,5 +23,7 @@ from . import (  # noqa: E402
     optimize,  # noqa: F401
     predict,  # noqa: F401
     report,  # noqa: F401
+    train,  # noqa: F401
+    vocab,  # noqa: F401
     weights,  # noqa: F401
 )
