@@ -285,6 +285,7 @@ class Errors(metaclass=_Coded):
         "Format {name!r} does not take {options}. It takes {allowed}. "
         "Leave out what it does not take."
     )
+    B417 = "GLUE has no task {task!r} for a classifier. Set --task to one of: {allowed}."
 
     # 5xx scoring and training
     B520 = (

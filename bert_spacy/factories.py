@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .pipeline.ner import BertEntityRecognizer
     from .pipeline.qa import BertQuestionAnswerer
     from .pipeline.textcat import BertTextCategorizer
+    from .pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 
 DEFAULTS = Config().from_str(
     """
@@ -47,6 +48,23 @@ windows = "mean"
 lr_multiplier = 1.0
 
 [bert_textcat.model.encoder]
+@architectures = "bert-spacy.BertListener.v1"
+upstream = "*"
+
+[bert_textcat_multilabel]
+threshold = 0.5
+
+[bert_textcat_multilabel.scorer]
+@scorers = "bert-spacy.textcat_scorer.v1"
+multi_label = true
+
+[bert_textcat_multilabel.model]
+@architectures = "bert-spacy.TextCatHead.v1"
+pooling = "auto"
+windows = "mean"
+lr_multiplier = 1.0
+
+[bert_textcat_multilabel.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
 upstream = "*"
 
@@ -131,6 +149,37 @@ def make_bert_textcat(
     from .pipeline.textcat import BertTextCategorizer
 
     return BertTextCategorizer(nlp.vocab, model, name, scorer=scorer)
+
+
+@Language.factory(
+    "bert_textcat_multilabel",
+    assigns=["doc.cats"],
+    default_config=DEFAULTS["bert_textcat_multilabel"],
+    default_score_weights={
+        "cats_score": 1.0,
+        "cats_macro_f": None,
+        "cats_micro_f": None,
+        "cats_macro_auc": None,
+    },
+)
+def make_bert_textcat_multilabel(
+    nlp: Language,
+    name: str,
+    model: Model,
+    threshold: float,
+    scorer: Callable[..., Any] | None,
+) -> "BertMultilabelTextCategorizer":
+    """Make a classifier of labels that do not exclude each other.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
+    threshold (float): Probability from which a label counts as given.
+    scorer (Callable): Scores Examples.
+    """
+    from .pipeline.textcat_multilabel import BertMultilabelTextCategorizer
+
+    return BertMultilabelTextCategorizer(nlp.vocab, model, name, threshold=threshold, scorer=scorer)
 
 
 @Language.factory(

@@ -13,14 +13,20 @@ from ..util import atomic_file
 from .app import app
 
 MAX_SHOWN = 50
-_KNOWN = "tsv, csv, jsonl, conll, cluener, squad"
+_KNOWN = "tsv, csv, jsonl, conll, cluener, glue, pairs, squad"
 
 FormatArg = Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {_KNOWN}.")]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files or folders.")]
 Output = Annotated[Path, typer.Argument(help="A .spacy file; with --shard-size a folder.")]
 Lang = Annotated[str, typer.Option(help="Language whose tokenizer is used: zh, en, xx ...")]
-TextColumn = Annotated[str | None, typer.Option(help="tsv, csv: name or number from 0.")]
-LabelColumn = Annotated[str | None, typer.Option(help="tsv, csv: name or number from 0.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="tsv, csv, pairs: name or number from 0; of pairs the first.")
+]
+TextBColumn = Annotated[
+    str | None, typer.Option(help="pairs: the second text; name or number from 0.")
+]
+LabelColumn = Annotated[str | None, typer.Option(help="tsv, csv, pairs: name or number from 0.")]
+Task = Annotated[str | None, typer.Option(help="glue: CoLA, SST-2, MRPC, QQP, MNLI ...")]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first row holds names."),
@@ -70,7 +76,9 @@ def convert_cli(
     output: Output,
     lang: Lang = "xx",
     text_column: TextColumn = None,
+    text_b_column: TextBColumn = None,
     label_column: LabelColumn = None,
+    task: Task = None,
     header: Header = None,
     label_map: LabelMap = None,
     text_field: TextField = None,
@@ -92,6 +100,8 @@ def convert_cli(
     """Convert files to .spacy. Exit code 0: all rows fine, 2: some bad, 1: nothing written."""
     given = {
         "text_column": text_column,
+        "text_b_column": text_b_column,
+        "task": task,
         "label_column": label_column,
         "header": header,
         "label_map": label_map,

@@ -1,6 +1,6 @@
 """The scorer of text classification, over Examples of mixed corpora."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,6 +54,7 @@ def score_textcat(
     multi_label: bool = False,
     positive_label: str | None = None,
     threshold: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
     **cfg: Any,
 ) -> dict[str, Any]:
     """Score doc.cats where the gold says something about it.
@@ -66,6 +67,7 @@ def score_textcat(
     multi_label (bool): Whether a text may have several labels or none.
     positive_label (str): See `create_textcat_scorer_v1`.
     threshold (float): See `create_textcat_scorer_v1`.
+    thresholds (Mapping[str, float]): With multi_label, that of single labels.
     RETURNS (dict[str, Any]): spaCy's cats_* scores in 0..1; all None if there
         is nothing to score.
     """
@@ -75,7 +77,9 @@ def score_textcat(
     if not scored:
         return dict.fromkeys(CATS_SCORES)
     if multi_label:
-        getter: Callable[[Doc, str], Any] = getattr
+        # spaCy has one threshold for all: values are moved so that each label's own is at it.
+        middle = 0.5 if threshold is None else threshold
+        getter: Callable[[Doc, str], Any] = partial(_moved_cats, thresholds or {}, middle)
     else:
         getter = partial(_get_view, _exclusive_views(scored, labels))
     return Scorer.score_cats(
@@ -124,6 +128,21 @@ def _exclusive_views(scored: Sequence[Example], labels: Sequence[str]) -> dict[i
 
 def _get_view(views: dict[int, dict], doc: Doc, attr: str) -> dict[str, float]:
     return views[id(doc)]
+
+
+def _moved_cats(
+    thresholds: Mapping[str, float], middle: float, doc: Doc, attr: str
+) -> dict[str, float]:
+    def move(value: float, own: float) -> float:
+        if value < own:
+            return value * middle / own
+        return middle + (value - own) * (1 - middle) / (1 - own)
+
+    cats = getattr(doc, attr)
+    return {
+        label: move(value, thresholds[label]) if label in thresholds else value
+        for label, value in cats.items()
+    }
 
 
 def _all_labels(eg: Example) -> list[str]:

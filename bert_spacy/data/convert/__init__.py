@@ -4,7 +4,8 @@ from .conll import ConllOptions, read_conll
 from .formats import FORMATS, Format, find_files, get_format
 from .jsonl import JsonlOptions, read_cluener, read_jsonl
 from .labels import Options, read_label_map
-from .rows import QuestionRow, Row, RowError, RowNote, TextRow, WordsRow
+from .pairs import GlueOptions, PairOptions, read_glue, read_pairs
+from .rows import PairRow, QuestionRow, Row, RowError, RowNote, TextRow, WordsRow
 from .run import Summary, convert, make_docs, read_rows
 from .squad import SquadOptions, read_squad
 from .tables import TableOptions, read_csv, read_tsv
@@ -13,8 +14,11 @@ __all__ = [
     "FORMATS",
     "ConllOptions",
     "Format",
+    "GlueOptions",
     "JsonlOptions",
     "Options",
+    "PairOptions",
+    "PairRow",
     "QuestionRow",
     "Row",
     "RowError",
@@ -31,8 +35,10 @@ __all__ = [
     "read_cluener",
     "read_conll",
     "read_csv",
+    "read_glue",
     "read_jsonl",
     "read_label_map",
+    "read_pairs",
     "read_rows",
     "read_squad",
     "read_tsv",

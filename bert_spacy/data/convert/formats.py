@@ -9,6 +9,7 @@ from ...errors import Errors
 from .conll import ConllOptions, read_conll
 from .jsonl import JsonlOptions, read_cluener, read_jsonl
 from .labels import Options
+from .pairs import GlueOptions, PairOptions, read_glue, read_pairs
 from .rows import Row, RowError
 from .squad import SquadOptions, read_squad
 from .tables import TableOptions, read_csv, read_tsv
@@ -38,6 +39,8 @@ FORMATS = {
         (".conll", ".conllu", ".conllup", ".col", ".iob", ".bio", ".bioes", ".bmes", ".ner"),
     ),
     "cluener": Format(read_cluener, Options, (".json", ".jsonl")),
+    "glue": Format(read_glue, GlueOptions, (".tsv",)),
+    "pairs": Format(read_pairs, PairOptions, (".tsv", ".txt", ".csv", ".jsonl")),
     "squad": Format(read_squad, SquadOptions, (".json",)),
 }
 

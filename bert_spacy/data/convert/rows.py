@@ -12,7 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.util import filter_spans
 
-from ..pairs import make_question, set_gold_answers
+from ..pairs import make_pair, make_question, set_gold_answers
 
 ENTITIES = "entities"
 JOINED_LANGS = frozenset({"zh", "ja"})
@@ -100,6 +100,35 @@ class TextRow:
 
 
 @dataclass(frozen=True)
+class PairRow:
+    """Two texts with categories.
+
+    path (str): The file.
+    line (int | str): Where the row stands in it.
+    text_a (str): The first text.
+    text_b (str): The second text.
+    cats (dict[str, float]): Gold value by label; labels left out are 0.0.
+    """
+
+    path: str
+    line: int | str
+    text_a: str
+    text_b: str
+    cats: dict[str, float]
+
+    def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
+        """Make a Doc of both texts and write the categories.
+
+        nlp (Language): Its tokenizer is used.
+        labels (Sequence[str]): All labels for `doc.cats`.
+        RETURNS (tuple[Doc, list[RowError]]): The Doc and an empty list.
+        """
+        doc = make_pair(nlp, self.text_a, self.text_b)
+        doc.cats = {label: self.cats.get(label, 0.0) for label in labels}
+        return doc, []
+
+
+@dataclass(frozen=True)
 class WordsRow:
     """Words with entities over words.
 
@@ -172,4 +201,4 @@ class QuestionRow:
         return doc, []
 
 
-Row = TextRow | WordsRow | QuestionRow
+Row = TextRow | PairRow | WordsRow | QuestionRow

@@ -56,18 +56,31 @@ def read_csv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
     RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit.
     """
     rows: list[Cells] = []
+    for item in read_csv_cells(path):
+        if isinstance(item, RowError):
+            yield item
+        else:
+            rows.append(item)
+    yield from _read_rows(path, rows, options)
+
+
+def read_csv_cells(path: Path) -> Iterator[Cells | RowError]:
+    """Read the cells of a comma-separated file.
+
+    path (Path): The file.
+    YIELDS (Cells | RowError): First line of each row with its cells; rows that are no CSV.
+    """
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file_:
         lines = (line.removeprefix(BOM) if n == 0 else line for n, line in enumerate(file_))
         reader = csv.reader(lines, strict=True)
         while True:
             number = reader.line_num + 1
             try:
-                rows.append((number, next(reader)))
+                yield number, next(reader)
             except StopIteration:
                 break
             except csv.Error as err:
                 yield RowError(str(path), number, f"not CSV: {err}")
-    yield from _read_rows(path, rows, options)
 
 
 def _read_rows(

@@ -1,0 +1,205 @@
+"""Read pairs of texts with labels, and the files of the GLUE tasks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import Errors
+from .labels import LabelMapOptions, find_column, read_label_map
+from .rows import PairRow, RowError, RowNote, TextRow
+from .tables import read_csv_cells
+from .text import clean_text, is_broken, read_json_lines, read_lines
+
+_A_NAMES = ("text_a", "sentence1", "question1", "premise", "query", "question", "text")
+_B_NAMES = ("text_b", "sentence2", "question2", "hypothesis", "title", "sentence")
+_LABEL_NAMES = ("label", "gold_label", "is_duplicate", "quality", "class", "target")
+# What SNLI and MNLI write where the annotators did not agree.
+_NO_LABEL = "-"
+
+# Columns of the texts and of the label; a number where the file has no header.
+GLUE: dict[str, tuple[tuple[str, ...], str]] = {
+    "CoLA": (("3",), "1"),
+    "SST-2": (("sentence",), "label"),
+    "MRPC": (("#1 String", "#2 String"), "Quality"),
+    "QQP": (("question1", "question2"), "is_duplicate"),
+    "MNLI": (("sentence1", "sentence2"), "gold_label"),
+    "QNLI": (("question", "sentence"), "label"),
+    "RTE": (("sentence1", "sentence2"), "label"),
+    "WNLI": (("sentence1", "sentence2"), "label"),
+    "SNLI": (("sentence1", "sentence2"), "gold_label"),
+}
+
+# Line, and cells by column or by field.
+Record = tuple[int, list[Any]]
+
+
+@dataclass(frozen=True)
+class PairOptions(LabelMapOptions):
+    """Options of the format pairs.
+
+    text_column (str): First text: name or 0-based number; None to find it.
+    text_b_column (str): Second text, the same.
+    label_column (str): Label, the same.
+    header (bool): Whether the first row holds names; None to find out.
+    """
+
+    text_column: str | None = None
+    text_b_column: str | None = None
+    label_column: str | None = None
+    header: bool | None = None
+
+
+@dataclass(frozen=True)
+class GlueOptions(LabelMapOptions):
+    """Options of the format glue.
+
+    task (str): A key of `GLUE`.
+    """
+
+    task: str = ""
+
+
+def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]:
+    """Read pairs from a .csv file, a .jsonl file, or else a tab-separated one without quotes.
+
+    Without names in a first row, the columns are text, text and label: so are AFQMC and LCQMC.
+
+    path (Path): The file. Fields of .jsonl are columns by their names.
+    options (PairOptions): Columns, header and label map.
+    YIELDS (PairRow | RowError): Rows and what is wrong with the others.
+    RAISES (ValueError): B404, B405 for a label map or columns that do not fit.
+    """
+    names, records = _read_records(path, options)
+    if not names and not records:
+        return
+    width = len(names) or max(len(r[1]) for r in records if not isinstance(r, RowError))
+    wanted = (options.text_column, options.text_b_column, options.label_column)
+    columns = []
+    for place, (spec, known) in enumerate(zip(wanted, (_A_NAMES, _B_NAMES, _LABEL_NAMES))):
+        if spec is None:
+            folded = [name.casefold() for name in names]
+            found = [name for name in known if name in folded]
+            spec = names[folded.index(found[0])] if found else str(place)
+        columns.append(find_column(spec, names or None, width, path))
+    yield from _read_rows(path, records, (columns[:2], columns[2]), width, options)
+
+
+def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | RowError]:
+    """Read a file of a GLUE task or of SNLI, where nothing is ever quoted.
+
+    path (Path): A .tsv file with labels, as published.
+    options (GlueOptions): Task and label map.
+    YIELDS (TextRow | PairRow | RowError): Rows and what is wrong with the others.
+    RAISES (ValueError): B417 for an unknown task; B404, B405 for a label map or columns
+        that do not fit.
+    """
+    if options.task not in GLUE:
+        raise ValueError(Errors.B417.format(task=options.task, allowed=", ".join(GLUE)))
+    texts, label = GLUE[options.task]
+    records: list[Record | RowError] = list(_split_tabs(path))
+    names: list[str] = []
+    if not records:
+        return
+    if not label.isdigit():
+        names = [str(cell).strip() for cell in _cells(records.pop(0))]
+    width = len(names) or 4
+    columns = [find_column(name, names or None, width, path) for name in (*texts, label)]
+    yield from _read_rows(path, records, (columns[:-1], columns[-1]), width, options)
+
+
+def _read_rows(
+    path: Path,
+    records: Sequence[Record | RowError],
+    columns: tuple[list[int], int],
+    width: int,
+    options: LabelMapOptions,
+) -> Iterator[Any]:
+    """Check every record; tell of texts that stand there twice with two labels."""
+    label_map = None if options.label_map is None else read_label_map(options.label_map)
+    seen: dict[tuple[str, ...], tuple[str, int]] = {}
+    for record in records:
+        if isinstance(record, RowError):
+            yield record
+            continue
+        number, cells = record
+        reason = _find_fault(cells, width, columns, label_map)
+        if reason:
+            yield RowError(str(path), number, reason)
+            continue
+        texts, label = columns
+        cleaned = [clean_text(cells[place]) for place in texts]
+        for item in cleaned:
+            yield from item.notes(str(path), number)
+        key = tuple(item.text.strip() for item in cleaned)
+        value = str(cells[label]).strip()
+        value = label_map[value] if label_map else value
+        before = seen.setdefault(key, (value, number))
+        if before[0] != value:
+            reason = f"the same text is {before[0]!r} on line {before[1]} and {value!r} here"
+            yield RowNote(str(path), number, reason, kind="contradiction")
+        cats = {value: 1.0}
+        if len(key) == 1:
+            yield TextRow(str(path), number, key[0], cats)
+        else:
+            yield PairRow(str(path), number, key[0], key[1], cats)
+
+
+def _find_fault(
+    cells: list[Any],
+    width: int,
+    columns: tuple[list[int], int],
+    label_map: dict[str, str] | None,
+) -> str:
+    """Return why a row cannot be used, nothing if it can."""
+    if not cells:
+        return "blank line"
+    if len(cells) != width:
+        return f"{len(cells)} columns where {width} are expected"
+    texts, label = [cells[place] for place in columns[0]], cells[columns[1]]
+    if not all(isinstance(text, str) for text in texts):
+        return "a text is missing or no text"
+    if any(is_broken(text) for text in (*texts, str(label))):
+        return "not valid UTF-8"
+    for name, text in zip(("first text", "second text") if len(texts) > 1 else ("text",), texts):
+        if not clean_text(text).text.strip():
+            return f"the {name} is empty"
+    label = "" if label is None else str(label).strip()
+    if not label:
+        return "the label is empty"
+    if label == _NO_LABEL:
+        return f"the label is {_NO_LABEL!r}: the annotators did not agree"
+    if label_map is not None and label not in label_map:
+        return f"label {label!r} is not in the label map"
+    return ""
+
+
+def _read_records(path: Path, options: PairOptions) -> tuple[list[str], list[Record | RowError]]:
+    """Return the names of the columns, none without a header, and the records."""
+    if path.suffix == ".jsonl":
+        items = list(read_json_lines(path))
+        rows = [item[1] for item in items if not isinstance(item, RowError)]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return names, [
+            item if isinstance(item, RowError) else (item[0], [item[1].get(n) for n in names])
+            for item in items
+        ]
+    records = list(read_csv_cells(path) if path.suffix == ".csv" else _split_tabs(path))
+    if not records:
+        return [], []
+    first = [str(cell).strip() for cell in _cells(records[0])]
+    has_header = options.header
+    if has_header is None:
+        known = {*_A_NAMES, *_B_NAMES, *_LABEL_NAMES}
+        asked = {options.text_column, options.text_b_column, options.label_column}
+        has_header = sum(cell.casefold() in known or cell in asked for cell in first) >= 2
+    return (first, records[1:]) if has_header else ([], records)
+
+
+def _split_tabs(path: Path) -> Iterator[Record]:
+    for number, line in read_lines(path):
+        yield number, line.split("\t") if line else []
+
+
+def _cells(record: Record | RowError) -> list[Any]:
+    return [] if isinstance(record, RowError) else record[1]

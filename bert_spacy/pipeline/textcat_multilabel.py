@@ -1,0 +1,152 @@
+"""`bert_textcat_multilabel`: labels that do not exclude each other."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.vocab import Vocab
+from thinc.api import Model
+from torch import Tensor
+
+from ..errors import Errors
+from .base import BertHead
+
+
+class BertMultilabelTextCategorizer(BertHead):
+    """Gives each Doc one probability per label, each by itself, in `doc.cats`.
+
+    threshold (float): Probability from which a label counts as given, 0..1; `tune_thresholds`
+        finds one for each label.
+    RAISES (ValueError): B307 if it is out of range.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str,
+        *,
+        threshold: float = 0.5,
+        scorer: Any = None,
+    ):
+        super().__init__(vocab, model, name, scorer=scorer)
+        self._check_threshold("threshold", threshold)
+        self.cfg = {"labels": [], "threshold": threshold, "thresholds": {}}
+
+    def module_settings(self) -> dict[str, Any]:
+        """Return the settings of the torch module, without its width."""
+        return {"n_labels": len(self.labels)}
+
+    def learn_labels(self, examples: Iterable[Example]) -> None:
+        """Collect the categories of all examples.
+
+        RAISES (ValueError): B300 if there are none.
+        """
+        seen = 0
+        found: set[str] = set()
+        for example in examples:
+            seen += 1
+            found.update(example.reference.cats)
+        if not found and not self.labels:
+            raise ValueError(Errors.B300.format(name=self.name, n=seen))
+        if not self.labels:
+            for label in sorted(found):
+                self.add_label(label)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
+        """Write `doc.cats`.
+
+        docs (Iterable[Doc]): The Docs.
+        scores (Tensor): Scores before the sigmoid. Shape (D, L).
+        """
+        for doc, row in zip(docs, torch.sigmoid(scores).tolist()):
+            doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
+
+    def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:
+        """Return the mean binary cross-entropy over the labels that the gold speaks of.
+
+        examples (Sequence[Example]): The batch; a label that the gold leaves out is missing
+            gold, not a no.
+        output (Tensor): Scores before the sigmoid. Shape (D, L).
+        RETURNS (Tensor | None): A scalar, or None without gold.
+        """
+        gold = [[eg.reference.cats.get(label, np.nan) for label in self.labels] for eg in examples]
+        target = torch.tensor(gold, dtype=output.dtype, device=output.device)
+        target = target.reshape(output.shape)
+        known = ~target.isnan()
+        if not bool(known.any()):
+            return None
+        loss = torch.nn.functional.binary_cross_entropy_with_logits
+        return loss(output[known], target[known])
+
+    def given_labels(self, doc: Doc) -> list[str]:
+        """Return the labels of a Doc that reach their thresholds, in the order of the labels.
+
+        doc (Doc): A Doc that has gone through the pipeline.
+        """
+        thresholds, default = self.cfg["thresholds"], self.cfg["threshold"]
+        return [x for x in self.labels if doc.cats.get(x, -1.0) >= thresholds.get(x, default)]
+
+    def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Set the probability from which each label counts as given.
+
+        thresholds (Mapping[str, float]): By label; a label that is missing has the
+            component's `threshold`.
+        RAISES (ValueError): B330 for a label that does not exist; B307 for a value out of range.
+        """
+        for label, value in thresholds.items():
+            if label not in self.labels:
+                values = {"label": label, "name": self.name, "labels": list(self.labels)}
+                raise ValueError(Errors.B330.format(**values))
+            self._check_threshold(f"The threshold of {label!r}", value)
+        self.cfg["thresholds"] = {label: float(value) for label, value in thresholds.items()}
+
+    def tune_thresholds(self, examples: Iterable[Example]) -> dict[str, float]:
+        """Choose for each label the threshold with the best F1, and keep it with the component.
+
+        examples (Iterable[Example]): Development data, never the training or test data; the
+            predicted Docs have gone through the pipeline. Labels without a positive keep theirs.
+        RETURNS (dict[str, float]): The thresholds that were found.
+        """
+        examples, found = list(examples), {}
+        for label in self.labels:
+            rows = [
+                (eg.predicted.cats[label], eg.reference.cats[label])
+                for eg in examples
+                if label in eg.reference.cats and label in eg.predicted.cats
+            ]
+            scores, gold = np.array(rows).reshape(-1, 2).T
+            if (gold > 0.5).any():
+                found[label] = best_threshold(scores, gold > 0.5)
+        self.set_thresholds({**self.cfg["thresholds"], **found})
+        return found
+
+    def _check_threshold(self, what: str, value: float) -> None:
+        if not 0 < value < 1:
+            values = {"what": what, "allowed": "between 0 and 1", "value": value}
+            raise ValueError(Errors.B307.format(name=self.name, **values))
+
+    def _check_labels(self) -> None:
+        super()._check_labels()
+        self.set_thresholds(self.cfg["thresholds"])
+
+
+def best_threshold(scores: np.ndarray, gold: np.ndarray) -> float:
+    """Return the threshold with the best F1, half-way between two scores.
+
+    scores (ndarray): Probabilities. Shape (N,).
+    gold (ndarray): Whether the label is true; at least once. Shape (N,).
+    RETURNS (float): Between 0 and 1. Of several that are as good the highest.
+    """
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(gold[order])
+    n = np.arange(1, len(scores) + 1)
+    f1 = 2 * hits / (n + gold.sum())
+    # Equal scores cannot be told apart: only the last of them is a place to cut.
+    f1[:-1][scores[:-1] == scores[1:]] = -1.0
+    at = int(f1.argmax())
+    below = scores[at + 1] if at + 1 < len(scores) else 0.0
+    return float(np.clip((scores[at] + below) / 2, 1e-6, 1 - 1e-6))

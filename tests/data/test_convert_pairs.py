@@ -1,0 +1,184 @@
+"""Pairs of texts and the files of the GLUE tasks."""
+
+import csv
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import spacy
+
+from bert_spacy.cli.convert import make_options
+from bert_spacy.data import pairs
+from bert_spacy.data.convert import PairRow, RowError, RowNote, TextRow, convert, get_format
+from bert_spacy.data.docbin import read_docbin
+
+DATA = Path(os.environ.get("BERT_SPACY_DATA", "../shared")) / "data"
+
+
+def read(tmp_path, name, text, format_name="pairs", **options):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    made = make_options(format_name, options)
+    return list(get_format(format_name).read(path, made))
+
+
+def rows_of(items):
+    return [
+        (i.line, i.text_a, i.text_b, next(iter(i.cats))) for i in items if isinstance(i, PairRow)
+    ]
+
+
+def reasons_of(items):
+    return [(i.line, i.reason) for i in items if isinstance(i, RowError)]
+
+
+def test_three_columns_without_names_are_text_text_label(tmp_path):
+    items = read(tmp_path, "x.txt", '花呗\t"借呗\t0\n还款\t还\t1\n')
+    assert rows_of(items) == [(1, "花呗", '"借呗', "0"), (2, "还款", "还", "1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.tsv", "id\tlabel\tsentence2\tsentence1\n7\tyes\tb b\ta a\n"),
+        ("x.csv", 'id,label,sentence2,sentence1\n7,yes,"b b",a a\n'),
+        ("x.jsonl", '{"sentence1": "a a", "sentence2": "b b", "label": "yes"}\n'),
+    ],
+)
+def test_columns_are_found_by_name(tmp_path, name, text):
+    assert [row[1:] for row in rows_of(read(tmp_path, name, text))] == [("a a", "b b", "yes")]
+
+
+def test_columns_can_be_named(tmp_path):
+    text = "x\ty\tz\nyes\tb\ta\n"
+    options = {"text_column": "z", "text_b_column": "y", "label_column": "x"}
+    assert rows_of(read(tmp_path, "x.tsv", text, **options)) == [(2, "a", "b", "yes")]
+    numbers = {"text_column": "2", "text_b_column": "1", "label_column": "0", "header": True}
+    assert rows_of(read(tmp_path, "x.tsv", text, **numbers)) == [(2, "a", "b", "yes")]
+    with pytest.raises(ValueError, match="B405"):
+        read(tmp_path, "x.tsv", text, **{**options, "label_column": "w"})
+
+
+def test_bad_rows_are_named_and_lose_no_others(tmp_path):
+    text = b"a\tb\t1\na\t \t1\n\tb\t0\na\tb\na\tb\t\n\xff\tb\t1\n\nc\td\t-\ne\tf\t0\n"
+    items = read(tmp_path, "x.tsv", text)
+    assert [row[0] for row in rows_of(items)] == [1, 9]
+    assert reasons_of(items) == [
+        (2, "the second text is empty"),
+        (3, "the first text is empty"),
+        (4, "2 columns where 3 are expected"),
+        (5, "the label is empty"),
+        (6, "not valid UTF-8"),
+        (7, "blank line"),
+        (8, "the label is '-': the annotators did not agree"),
+    ]
+
+
+def test_labels_outside_of_the_map_are_bad_rows(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("no\nyes\n", encoding="utf-8")
+    items = read(tmp_path, "x.tsv", "a\tb\t1\nc\td\t2\n", label_map=names)
+    assert rows_of(items) == [(1, "a", "b", "yes")]
+    assert reasons_of(items) == [(2, "label '2' is not in the label map")]
+
+
+def test_the_same_pair_with_two_labels_is_reported_and_kept(tmp_path):
+    items = read(tmp_path, "x.tsv", "a\tb\t1\nb\ta\t0\na\tb\t0\na\tb\t1\n")
+    assert len(rows_of(items)) == 4
+    notes = [item for item in items if isinstance(item, RowNote)]
+    assert [(n.line, n.kind) for n in notes] == [(3, "contradiction")]
+    assert "'1' on line 1 and '0' here" in notes[0].reason
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "wanted"),
+    [
+        (
+            "MRPC",
+            "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t7\t8\ta\tb\n",
+            ("a", "b", "1"),
+        ),
+        (
+            "QQP",
+            "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\ta\tb\t0\n",
+            ("a", "b", "0"),
+        ),
+        (
+            "QNLI",
+            "index\tquestion\tsentence\tlabel\n1\ta\tb\tentailment\n",
+            ("a", "b", "entailment"),
+        ),
+        ("RTE", "index\tsentence1\tsentence2\tlabel\n1\ta\tb\tx\n", ("a", "b", "x")),
+        ("WNLI", "index\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n", ("a", "b", "1")),
+        (
+            "MNLI",
+            "index\tlabel1\tsentence1\tsentence2\tgold_label\n1\tx\ta\tb\ty\n",
+            ("a", "b", "y"),
+        ),
+        ("SNLI", "gold_label\tsentence1\tsentence2\ny\ta\tb\n", ("a", "b", "y")),
+    ],
+)
+def test_each_glue_task_has_its_columns(tmp_path, task, text, wanted):
+    assert [row[1:] for row in rows_of(read(tmp_path, "x.tsv", text, "glue", task=task))] == [
+        wanted
+    ]
+
+
+def test_single_texts_of_glue(tmp_path):
+    (row,) = read(tmp_path, "x.tsv", 'gj04\t0\t*\tThey drank the "pub.\n', "glue", task="CoLA")
+    assert isinstance(row, TextRow)
+    assert (row.text, row.cats) == ('They drank the "pub.', {"0": 1.0})
+    (row,) = read(tmp_path, "x.tsv", "sentence\tlabel\na film \t1\n", "glue", task="SST-2")
+    assert (row.text, row.cats) == ("a film", {"1": 1.0})
+
+
+@pytest.mark.parametrize("task", ["", "STS-B", "mrpc"])
+def test_an_unknown_task_is_refused(tmp_path, task):
+    with pytest.raises(ValueError, match="B417.*MRPC"):
+        read(tmp_path, "x.tsv", "a\tb\n", "glue", task=task)
+
+
+def test_an_empty_file_has_no_rows(tmp_path):
+    assert read(tmp_path, "x.tsv", "") == []
+    assert read(tmp_path, "x.tsv", "", "glue", task="RTE") == []
+
+
+def test_docs_hold_segments_and_cats(tmp_path):
+    (tmp_path / "x.tsv").write_text("a a\tb\tyes\nc\td\tno\n", encoding="utf-8")
+    nlp = spacy.blank("en")
+    convert(nlp, "pairs", [tmp_path / "x.tsv"], tmp_path / "x.spacy", make_options("pairs", {}))
+    first, second = read_docbin(tmp_path / "x.spacy", nlp.vocab)
+    assert [s.text.strip() for s in pairs.get_segments(first)] == ["a a", "b"]
+    assert first.cats == {"no": 0.0, "yes": 1.0}
+    assert second.cats == {"no": 1.0, "yes": 0.0}
+
+
+CASES = [
+    ("glue/CoLA", "CoLA", 1, (3,), 0),
+    ("glue/SST-2", "SST-2", 1, (0,), 1),
+    ("glue/MRPC", "MRPC", 0, (3, 4), 1),
+    ("glue/QNLI", "QNLI", 3, (1, 2), 1),
+    ("glue/RTE", "RTE", 3, (1, 2), 1),
+    ("afqmc", None, 2, (0, 1), 0),
+]
+
+
+@pytest.mark.parametrize("part", ["train", "dev", "test"])
+@pytest.mark.parametrize(("folder", "task", "label", "texts", "n_header"), CASES)
+def test_real_files_convert_whole(folder, task, label, texts, n_header, part):
+    found = [DATA / folder / f"{part}{suffix}" for suffix in (".tsv", ".txt")]
+    path = next((p for p in found if p.is_file()), None)
+    if path is None:
+        pytest.skip(f"{DATA / folder} is not there; set BERT_SPACY_DATA")
+    with path.open(encoding="utf-8-sig", newline="\n") as file_:
+        table = list(csv.reader(file_, delimiter="\t", quoting=csv.QUOTE_NONE))[n_header:]
+    options = make_options("glue" if task else "pairs", {"task": task} if task else {})
+    items = list(get_format("glue" if task else "pairs").read(path, options))
+    rows = [item for item in items if isinstance(item, TextRow | PairRow)]
+    assert not [i for i in items if isinstance(i, RowError) and not isinstance(i, RowNote)]
+    assert len(rows) == len(table) > 100
+    assert Counter(next(iter(row.cats)) for row in rows) == Counter(row[label] for row in table)
+    for row, cells in zip(rows[:50], table):
+        own = [row.text] if isinstance(row, TextRow) else [row.text_a, row.text_b]
+        assert own == [cells[i].strip() for i in texts]

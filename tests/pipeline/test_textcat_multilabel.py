@@ -1,0 +1,132 @@
+"""The classifier of labels that do not exclude each other."""
+
+import math
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.tokens import DocBin
+from spacy.training import Example
+
+from bert_spacy.pipeline.textcat_multilabel import best_threshold
+
+from ..util import make_nlp, train_steps
+
+NAME = "bert_textcat_multilabel"
+ROWS = [
+    ("the team won the game", {"sport": 1.0, "city": 0.0}),
+    ("anna was in paris", {"sport": 0.0, "city": 1.0}),
+    ("the team won in paris", {"sport": 1.0, "city": 1.0}),
+    ("a good film", {"sport": 0.0, "city": 0.0}),
+]
+
+
+def make(bert, rows=ROWS, **config):
+    nlp = make_nlp(bert, [NAME], configs={NAME: config})
+    examples = [Example.from_dict(nlp.make_doc(text), {"cats": cats}) for text, cats in rows]
+    nlp.initialize(lambda: examples)
+    return nlp, examples
+
+
+def test_it_learns_labels_together_and_alone(bert):
+    nlp, examples = make(bert)
+    train_steps(nlp, examples, 60)
+    pipe = nlp.get_pipe(NAME)
+    found = [set(pipe.given_labels(nlp(text))) for text, _ in ROWS]
+    assert found == [{"sport"}, {"city"}, {"sport", "city"}, set()]
+    scores = nlp.evaluate(examples)
+    assert scores["cats_macro_f"] == scores["cats_macro_auc"] == 1.0
+
+
+def test_the_loss_is_that_of_each_label_by_itself(bert):
+    nlp, _ = make(bert)
+    # A label that is left out is missing gold.
+    cats = [{"sport": 1.0}, {}, {"sport": 0.0, "city": 1.0}]
+    docs = [nlp.make_doc("anna") for _ in cats]
+    examples = [Example.from_dict(doc, {"cats": row}) for doc, row in zip(docs, cats)]
+    output = torch.tensor([[0.3, -1.0], [2.0, 2.0], [0.5, 1.5]])  # city, sport
+
+    def log_sigmoid(x):
+        return -math.log1p(math.exp(-x))
+
+    wanted = -(log_sigmoid(-1.0) + log_sigmoid(-1.5) + log_sigmoid(0.5)) / 3
+    pipe = nlp.get_pipe(NAME)
+    assert float(pipe.compute_loss(examples, output)) == pytest.approx(wanted, abs=1e-6)
+    assert pipe.compute_loss(examples[1:2], output[1:2]) is None
+
+
+def test_thresholds_are_tuned_by_label_kept_and_used_by_the_scorer(bert, tmp_path):
+    nlp, _ = make(bert)
+    pipe = nlp.get_pipe(NAME)
+    values = [(0.1, 0), (0.2, 1), (0.3, 1), (0.05, 0)]
+    examples = []
+    for score, gold in values:
+        doc = nlp.make_doc("anna")
+        doc.cats = {"sport": score, "city": 0.9}
+        gold_cats = {"sport": float(gold), "city": 0.0}
+        examples.append(Example(doc, Example.from_dict(doc, {"cats": gold_cats}).reference))
+    assert pipe.score(examples)["cats_f_per_type"]["sport"]["f"] == 0.0
+    found = pipe.tune_thresholds(examples)
+    assert found == {"sport": pytest.approx(0.15)}
+    scores = pipe.score(examples)
+    assert scores["cats_f_per_type"]["sport"]["f"] == 1.0
+    assert scores["cats_f_per_type"]["city"]["r"] == 0.0
+    nlp.to_disk(tmp_path)
+    again = spacy.load(tmp_path).get_pipe(NAME)
+    assert again.cfg["thresholds"] == pytest.approx(found)
+    assert [again.given_labels(eg.predicted) for eg in examples] == [
+        ["city"],
+        ["city", "sport"],
+        ["city", "sport"],
+        ["city"],
+    ]
+
+
+def test_best_threshold_is_the_best_of_all():
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        scores = draw.integers(1, 12, 15) / 12
+        gold = draw.random(15) < 0.4
+        gold[0] = True
+
+        def f1(threshold, scores=scores, gold=gold):
+            given = scores >= threshold
+            return 2 * (given & gold).sum() / (given.sum() + gold.sum())
+
+        best = max(f1(t) for t in scores)
+        assert f1(best_threshold(scores, gold)) == pytest.approx(best)
+
+
+def test_one_label_is_enough_and_no_gold_is_told(bert):
+    nlp, examples = make(bert, [("anna", {"city": 1.0}), ("a good film", {"city": 0.0})])
+    assert nlp.get_pipe(NAME).labels == ("city",)
+    assert 0 < nlp("anna").cats["city"] < 1
+    with pytest.raises(ValueError, match="B300"):
+        make(bert, [("anna", {})])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1, 2, float("nan")])
+def test_thresholds_lie_between_0_and_1(bert, value):
+    nlp, _ = make(bert)
+    with pytest.raises(ValueError, match="B307"):
+        nlp.get_pipe(NAME).set_thresholds({"city": value})
+
+
+def test_a_threshold_out_of_range_is_refused_in_the_config(bert):
+    with pytest.raises(ValueError, match="B307"):
+        make(bert, threshold=1.5)
+
+
+def test_thresholds_of_unknown_labels_are_refused(bert):
+    nlp, _ = make(bert)
+    with pytest.raises(ValueError, match="B330.*'film'"):
+        nlp.get_pipe(NAME).set_thresholds({"film": 0.5})
+
+
+def test_categories_survive_a_docbin(bert):
+    nlp, _ = make(bert)
+    docs = [nlp(text) for text, _ in ROWS]
+    kept = DocBin(docs=docs).to_bytes()
+    for doc, other in zip(docs, DocBin().from_bytes(kept).get_docs(nlp.vocab)):
+        assert doc.cats == pytest.approx(other.cats)
