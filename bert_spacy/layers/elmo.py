@@ -145,9 +145,8 @@ def forward(
     given = prepare_words(docs, encoder.config)
     if given.cut and not shim.has_warned:
         shim.has_warned = True
-        limit = encoder.config.max_characters - 2
-        text = Warnings.BW216.format(n=len(given.cut), limit=limit, word=given.cut[0][:60])
-        warnings.warn(text, stacklevel=2)
+        about = {"n": len(given.cut), "limit": encoder.config.max_characters - 2}
+        warnings.warn(Warnings.BW216.format(word=given.cut[0][:60], **about), stacklevel=2)
     state = None
     if model.attrs["stateful"]:
         state = _continue(shim.states.get(is_train), encoder.begin(len(docs)))
