@@ -453,17 +453,10 @@ class Errors(metaclass=_Coded):
         "The folder that the import writes needs it no more."
     )
     B691 = (
-        "Cannot use the options of an ELMo in {path}: {reason}. Give the options.json that was "
-        "published with the weights."
+        "Cannot use {path} of an ELMo: {reason}. Give options.json and the HDF5 file of weights as "
+        "they were published together; download again what is damaged."
     )
-    B692 = (
-        "Cannot use the weights of an ELMo in {path}: {reason}. Give the HDF5 file that was "
-        "published with the options; download it again if it is damaged."
-    )
-    B693 = (
-        "There is something at {path} already. Nothing was written; give a new folder, or remove "
-        "what is there."
-    )
+    B692 = "There is something at {path} already. Give a new folder; nothing was written."
 
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (

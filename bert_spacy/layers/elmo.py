@@ -44,8 +44,8 @@ def build_elmo_encoder_v1(
 
     name (str): A folder that `python -m bert_spacy weights import-elmo` has written.
         Read in `initialize` alone: a saved pipeline carries its weights.
-    max_batch_pieces (int): Most words, marks and padding included, that are read side by
-        side. A Doc is never divided. None for a few thousand.
+    max_batch_pieces (int): Most words, and two marks a Doc, that are read side by side: as
+        many times the longest Doc as there are Docs. A Doc is never divided. None for 4096.
     freeze (str | int): What does not learn: "none"; "embeddings", the words from
         characters; the number of layers, from the embeddings up; "lm", all but the mix of
         the layers, as ELMo was meant; or "all".
@@ -145,9 +145,8 @@ def forward(
     given = prepare_words(docs, encoder.config)
     if given.cut and not shim.has_warned:
         shim.has_warned = True
-        limit = encoder.config.max_characters - 2
-        text = Warnings.BW216.format(n=len(given.cut), limit=limit, word=given.cut[0][:60])
-        warnings.warn(text, stacklevel=2)
+        about = {"n": len(given.cut), "limit": encoder.config.max_characters - 2}
+        warnings.warn(Warnings.BW216.format(word=given.cut[0][:60], **about), stacklevel=2)
     state = None
     if model.attrs["stateful"]:
         state = _continue(shim.states.get(is_train), encoder.begin(len(docs)))

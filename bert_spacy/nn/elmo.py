@@ -297,14 +297,14 @@ def load_elmo(folder: Path) -> ElmoEncoder:
         settings = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
         config, problem = _read_config(settings)
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as err:
-        raise _refuse(path, f"{type(err).__name__}: {err}") from err
+        raise ValueError(Errors.B125.format(folder=path, reason=_describe(err))) from err
     if problem:
-        raise _refuse(path, problem)
+        raise ValueError(Errors.B125.format(folder=path, reason=problem))
     encoder = ElmoEncoder(config)
     try:
         encoder.load_state_dict(load_file(path / WEIGHTS_FILE))
     except (OSError, RuntimeError, SafetensorError) as err:
-        raise _refuse(path, f"{type(err).__name__}: {err}") from err
+        raise ValueError(Errors.B125.format(folder=path, reason=_describe(err))) from err
     return encoder.eval()
 
 
@@ -315,9 +315,8 @@ def _read_config(settings: dict[str, Any]) -> tuple[ElmoConfig, str | None]:
     return config, config.problem() if kind == MODEL_TYPE else f"its model_type is {kind!r}"
 
 
-def _refuse(folder: Path, reason: str) -> ValueError:
-    reason = " ".join(reason.split())[:300]
-    return ValueError(Errors.B125.format(folder=folder, reason=reason))
+def _describe(err: BaseException) -> str:
+    return " ".join(f"{type(err).__name__}: {err}".split())[:300]
 
 
 def _order(lengths: Ints) -> tuple[Ints, Ints, list[int]]:

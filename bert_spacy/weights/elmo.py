@@ -22,12 +22,12 @@ def import_elmo(options: Path, weights: Path, output: Path) -> ElmoConfig:
     output (Path): The folder to write; it must be new or empty.
     RETURNS (ElmoConfig): Its settings. The mix of the layers is new: all alike.
     RAISES (ImportError): B690 without h5py.
-    RAISES (ValueError): B691 for the options, B692 for the weights, B693 if there is
+    RAISES (ValueError): B691 for options or weights that cannot be, B692 if there is
         something at the output.
     """
     output = Path(output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ValueError(Errors.B693.format(path=output))
+        raise ValueError(Errors.B692.format(path=output))
     config = read_options(Path(options))
     encoder = ElmoEncoder(config)
     state = _read_weights(Path(weights), config)
@@ -72,7 +72,7 @@ def read_options(path: Path) -> ElmoConfig:
 
 
 def _read_weights(path: Path, config: ElmoConfig) -> dict[str, Tensor]:
-    """Read the published tensors under our names and in our shapes; see B692."""
+    """Read the published tensors under our names and in our shapes; see B691."""
     try:
         h5py: Any = importlib.import_module("h5py")
     except ImportError as err:
@@ -81,7 +81,7 @@ def _read_weights(path: Path, config: ElmoConfig) -> dict[str, Tensor]:
         with h5py.File(path, "r") as file_:
             return _rename(_Tensors(file_, path), config)
     except OSError as err:
-        raise ValueError(Errors.B692.format(path=path, reason=err)) from err
+        raise ValueError(Errors.B691.format(path=path, reason=err)) from err
 
 
 class _Tensors:
@@ -96,7 +96,7 @@ class _Tensors:
         actual = getattr(found, "shape", None)  # None for what is missing, and for a group
         if actual != shape:
             reason = f"{name} has shape {actual}, and {shape} is needed"
-            raise ValueError(Errors.B692.format(path=self.path, reason=reason))
+            raise ValueError(Errors.B691.format(path=self.path, reason=reason))
         return torch.from_numpy(np.asarray(found[...], dtype=np.float32))
 
 

@@ -8,8 +8,9 @@ import torch
 from bert_spacy.nn import elmo
 from bert_spacy.nn.elmo import ElmoEncoder, load_elmo
 from bert_spacy.text.characters import spell_words
+from bert_spacy.training.optimizer import create_adamw_v1
 
-from ..elmo import TINY, make_elmo, plain_elmo, plain_mix, spell
+from ..elmo import TINY, make_elmo, plain_elmo, plain_mix
 
 TEXTS = [
     ["the", "team", "won", "an", "unbelievably-long", "game"],
@@ -181,12 +182,14 @@ def test_a_damaged_folder_is_refused(tmp_path, how):
         load_elmo(tmp_path)
 
 
-@pytest.mark.parametrize("most", [5, 12, 50])
-def test_words_are_spelled_as_one_by_one(most):
-    words = ["a", "", "abc", "北京", "x" * 10, "é" * 7, "y" * 100_000]
-    table, is_cut = spell_words(words, most, 3)
-    wanted = [spell(word, most) for word in [*words, "<S>", "</S>"]]
-    width = min(most, max(len(w.encode()[: most - 2]) for w in words) + 2 + 3)
-    assert table.tolist() == [row[:width] for row in wanted]
-    assert all(set(row[width:]) <= {261} for row in wanted)
-    assert is_cut.tolist() == [len(word.encode()) > most - 2 for word in words]
+def test_weight_decay_leaves_the_mix_alone():
+    encoder = ElmoEncoder(TINY)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    for parameter in encoder.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = create_adamw_v1(learn_rate=1.0, weight_decay=0.5, grad_clip=0.0)
+    optimizer.step_module(0, encoder, lambda name: 1.0)
+    after = encoder.state_dict()
+    assert torch.equal(after["mix.gamma"], torch.ones(1))
+    weight = "layers.0.output_weight"
+    torch.testing.assert_close(after[weight], before[weight] / 2)

@@ -170,10 +170,10 @@ def test_every_weight_arrives_at_its_place(files, tmp_path):
 def test_what_is_there_already_stays(files, tmp_path):
     (tmp_path / "file").write_text("mine")
     for target in (tmp_path / "file", tmp_path / "old"):
-        with pytest.raises(ValueError, match=r"\[B693\]"):
+        with pytest.raises(ValueError, match=r"\[B692\]"):
             import_elmo(*files, target)
     result = CliRunner().invoke(app, ["weights", "import-elmo", *map(str, [*files, tmp_path])])
-    assert result.exit_code == 1 and "B693" in result.stdout
+    assert result.exit_code == 1 and "B692" in result.stdout
     assert (tmp_path / "file").read_text() == "mine" and files[0].is_file()
 
 
@@ -236,7 +236,7 @@ def test_weights_that_do_not_fit_are_refused(files, tmp_path, how):
                 file_.create_group(name)
             elif how != "missing":
                 file_[name] = old[:-1]
-    with pytest.raises(ValueError, match=r"\[B692\]") as caught:
+    with pytest.raises(ValueError, match=r"\[B691\]") as caught:
         import_elmo(*files, tmp_path / "new")
     assert how in ("no file", "text", "cut") or name in str(caught.value)
     assert not (tmp_path / "new").exists()
