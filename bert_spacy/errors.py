@@ -417,36 +417,25 @@ class Errors(metaclass=_Coded):
         "save_pretrained()."
     )
 
-    B670 = (
-        "No corpus at {path}: it is neither a file that ends in {suffixes} nor a folder that holds "
-        "some. Check the path, or convert the corpus."
-    )
+    B670 = "No corpus at {path}. Give a file that ends in {suffixes}, or a folder with some."
     B671 = "The corpus holds no text: {counts}. Give at least one text that is not blank."
     B672 = (
-        "{path} holds no word that can be added: {n_bad} of {n_lines} lines are not usable. Write "
-        "one new word per line, as the list of `vocab analyze` does."
+        "{path} holds no word to add: {n_bad} of {n_lines} lines are bad. Write one new word a line."
     )
-    B673 = (
-        "A {kind} tokenizer does not take {what}. Allowed are {allowed}. Choose another way or "
-        "another encoder."
-    )
+    B673 = "A {kind} tokenizer does not take {what}. Allowed: {allowed}. Use another encoder."
     B674 = "{name} cannot be {value!r}. Allowed: {allowed}."
     B675 = (
-        "There are {n_words} new words and {n_slots} unused slots ([unused1] and so on). Shorten "
-        "the list, or use --mode append, which grows the matrix."
+        "There are {n_words} new words and {n_slots} unused pieces such as [unused1]. Shorten the "
+        "list, or use --mode append."
     )
-    B676 = (
-        "Cannot write a model folder to {path}: {reason}. Give a new folder, or one that "
-        "holds a model to be replaced."
-    )
+    B676 = "Cannot write a model folder to {path}: {reason}. Give a new folder."
     B677 = (
         "The vocabulary of {name!r} cannot be changed: {reason}. Give a folder whose tokenizer and "
         "weights were saved together."
     )
     B678 = (
-        "The pruned encoder would not be the old one on its own corpus: {n_texts} texts have other "
-        "pieces, and hidden states differ by up to {difference}. Nothing was written; please "
-        "report this tokenizer."
+        "Pruning changes {n_texts} texts of the corpus, and hidden states by up to {difference}. "
+        "Nothing was written: this tokenizer cannot be pruned."
     )
     B690 = (
         "Reading {path} needs h5py, which is not installed. Run: pip install 'bert-spacy[elmo]'. "

@@ -8,7 +8,15 @@ import spacy
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertTokenizerFast,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
@@ -260,3 +268,20 @@ def test_the_command(masked, tmp_path):
     assert rare.exit_code == 0 and "texts have other pieces" in rare.output
     lost = CliRunner().invoke(app, [*arguments, "--min-count", "0"])
     assert lost.exit_code == 1 and "B674" in lost.output
+
+
+def test_positions_that_count_from_the_padding_piece(tmp_path):
+    """RoBERTa's positions begin behind the id of padding, so that id must not move."""
+    pieces = ["[unused1]", "[unused2]", *SPECIAL, "the", "team", "won"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    config = RobertaConfig(
+        vocab_size=len(pieces), pad_token_id=2, hidden_size=16, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=32, max_position_embeddings=70,
+    )  # fmt: skip
+    for part in (RobertaModel(config), tokenizer):
+        part.save_pretrained(tmp_path / "raw")
+    corpus = write(tmp_path / "c.txt", ["the team"])
+    report = prune(str(tmp_path / "raw"), [corpus], tmp_path / "new")
+    assert report["vocabulary"] == {"before": 10, "after": 9}
+    assert_same(tmp_path / "raw", tmp_path / "new", ["the team", "team the the"])
