@@ -50,7 +50,9 @@ def snappy(data):
         if source is None:
             at += 1
             continue
-        while at + length < len(data) and length < 64 and data[source + length] == data[at + length]:
+        while (
+            at + length < len(data) and length < 64 and data[source + length] == data[at + length]
+        ):
             length += 1
         back = at - source
         out += literal(data[start:at])

@@ -48,7 +48,9 @@ def test_checksum_equals_its_definition(size):
     assert crc32c(data) == table_writer.slow_crc(data)
 
 
-@given(st.lists(st.sampled_from([b"abcd", b"a", b"xyzxyz", b"\0" * 90, b"abcde" * 30]), max_size=40))
+@given(
+    st.lists(st.sampled_from([b"abcd", b"a", b"xyzxyz", b"\0" * 90, b"abcde" * 30]), max_size=40)
+)
 def test_snappy_restores_the_block(parts):
     data = b"".join(parts) + bytes(range(100))
     assert unpack_snappy(table_writer.snappy(data)) == data
@@ -184,6 +186,28 @@ def test_what_is_written_is_read_again(tmp_path):
         read = bundle.read(name)
         assert read.shape == array.shape and read.dtype == array.dtype
         assert np.array_equal(read, array)
+
+
+def test_tensors_of_several_shards(tmp_path):
+    entries = []
+    for shard, name in enumerate(("a", "b")):
+        data = np.arange(3, dtype="<f4") + shard
+        (tmp_path / f"x.data-0000{shard}-of-00002").write_bytes(b"????" + data.tobytes())
+        entry = (
+            bytes.fromhex("0801 1204 1202 0803")
+            + bytes([0x18, shard])
+            + bytes.fromhex("2004 280c 35")
+        )
+        entries.append(
+            (name.encode(), entry + table_writer.masked(data.tobytes()).to_bytes(4, "little"))
+        )
+    table_writer.write(tmp_path / "x.index", [(b"", b"\x08\x02"), *entries])
+    bundle = Bundle(tmp_path / "x")
+    assert [path.name for path in bundle.files()] == [
+        "x.index",
+        *(f"x.data-0000{i}-of-00002" for i in (0, 1)),
+    ]
+    assert bundle.read("a").tolist() == [0, 1, 2] and bundle.read("b").tolist() == [1, 2, 3]
 
 
 def test_damaged_data_name_tensor_and_offset(tmp_path):
