@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForPreTraining,
     AutoTokenizer,
     BertForMaskedLM,
+    BertForNextSentencePrediction,
     BertForSequenceClassification,
     BertModel,
 )
@@ -264,8 +265,13 @@ def test_vocabularies(tmp_path):
         path.write_text("\n".join(wrong), encoding="utf-8")
         with pytest.raises(ValueError, match=rf"\[B659\].*{reason}"):
             import_tf(prefix, tmp_path / "hf")
-    path.write_text("\r\n".join([*pieces[:-2], "Team"]), encoding="utf-8", newline="")
+    # A line separator is a piece of Google's Chinese vocabulary, and no end of a line.
+    lines = [*pieces[:-4], "\u2028", "##xx", "Team"]
+    path.write_text("\r\n".join(lines), encoding="utf-8", newline="")
     report = import_tf(prefix, tmp_path / "hf")
+    assert AutoTokenizer.from_pretrained(tmp_path / "hf").convert_ids_to_tokens(
+        len(pieces) - 4
+    ) == ("\u2028")
     assert report.notes[0].startswith(f"The vocabulary has {len(pieces) - 1} pieces for")
     assert AutoTokenizer.from_pretrained(tmp_path / "hf").tokenize("Team") == ["Team"]
     report = import_tf(prefix, tmp_path / "hf", lowercase=True, force=True)
@@ -283,7 +289,7 @@ def test_vocabularies(tmp_path):
 def test_what_cannot_be_exported(tmp_path):
     model = make_model("bert")
     other = BertForSequenceClassification(model.config)
-    with pytest.raises(ValueError, match=r"\[B661\].*BertForSequenceClassification"):
+    with pytest.raises(ValueError, match=r"\[B661\].*has also classifier.bias, classifier.weight"):
         export_tf(str(save(tmp_path / "a", other)), tmp_path / "x.ckpt")
     relative = make_model("bert", position_embedding_type="relative_key")
     with pytest.raises(ValueError, match=r"\[B661\].*relative positions"):
@@ -292,6 +298,8 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(ValueError, match=r"\[B661\].*output table of its own"):
         export_tf(str(save(tmp_path / "c", untied)), tmp_path / "x.ckpt")
     folder = make_folder(tmp_path / "d", "modernbert")
+    with pytest.raises(ValueError, match=r"\[B661\].*is a modernbert"):
+        export_tf(str(folder), tmp_path / "x.ckpt")
     BertModel(model.config).save_pretrained(folder)
     with pytest.raises(ValueError, match=r"\[B663\].*PreTrainedTokenizerFast"):
         export_tf(str(folder), tmp_path / "x.ckpt")
@@ -301,7 +309,28 @@ def test_what_cannot_be_exported(tmp_path):
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"\[B665\].*layer.0.output.dense.bias"):
         export_tf(str(folder), tmp_path / "x.ckpt")
+    (folder / "model.safetensors").write_bytes(b"?")
+    with pytest.raises(ValueError, match=r"\[B665\].*e cannot be exported"):
+        export_tf(str(folder), tmp_path / "x.ckpt")
+    pairs = BertForNextSentencePrediction(model.config)
+    with pytest.raises(ValueError, match=r"\[B665\].*the masked-word head"):
+        export_tf(str(save(tmp_path / "f", pairs)), tmp_path / "x.ckpt")
     assert not list(tmp_path.glob("x.ckpt*"))
+
+
+def test_a_pooler_that_the_architecture_does_not_name_is_kept(tmp_path):
+    folder = save(tmp_path / "hf", make_model("albert"))
+    state = load_file(folder / "model.safetensors")
+    state = {k: v for k, v in state.items() if "sop" not in k}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["AlbertForMaskedLM"]
+    (folder / "config.json").write_text(json.dumps(config))
+    export_tf(str(folder), tmp_path / "x.ckpt")
+    report = import_tf(tmp_path / "x.ckpt", tmp_path / "again")
+    assert report.architecture == "AlbertForMaskedLM"
+    after = load_file(tmp_path / "again" / "model.safetensors")
+    assert torch.equal(after["albert.pooler.weight"], state["albert.pooler.weight"])
 
 
 def test_the_commands(tmp_path):
