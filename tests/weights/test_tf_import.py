@@ -266,7 +266,7 @@ def test_vocabularies(tmp_path):
         with pytest.raises(ValueError, match=rf"\[B659\].*{reason}"):
             import_tf(prefix, tmp_path / "hf")
     # A line separator is a piece of Google's Chinese vocabulary, and no end of a line.
-    lines = [*pieces[:-4], "\u2028", "##xx", "Team"]
+    lines = [*pieces[:-4], "\u2028", "T", "Team"]
     path.write_text("\r\n".join(lines), encoding="utf-8", newline="")
     report = import_tf(prefix, tmp_path / "hf")
     assert AutoTokenizer.from_pretrained(tmp_path / "hf").convert_ids_to_tokens(
@@ -274,7 +274,11 @@ def test_vocabularies(tmp_path):
     ) == ("\u2028")
     assert report.notes[0].startswith(f"The vocabulary has {len(pieces) - 1} pieces for")
     assert AutoTokenizer.from_pretrained(tmp_path / "hf").tokenize("Team") == ["Team"]
-    report = import_tf(prefix, tmp_path / "hf", lowercase=True, force=True)
+    path.write_text("\n".join([*lines[:-2], "<S>", "Team"]), encoding="utf-8")
+    import_tf(prefix, tmp_path / "hf", force=True)
+    assert AutoTokenizer.from_pretrained(tmp_path / "hf").tokenize("Team") == ["team"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    import_tf(prefix, tmp_path / "hf", lowercase=True, force=True)
     assert AutoTokenizer.from_pretrained(tmp_path / "hf").tokenize("Team") == ["team"]
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"\[B658\].*vocab.txt"):

@@ -74,7 +74,7 @@ def import_tf(
     config (Path | None): `bert_config.json`. None for the one beside the checkpoint.
     vocab (Path | None): `vocab.txt`. None for the one beside the checkpoint.
     lowercase (bool | None): Whether texts are lower-cased. None to decide by the vocabulary:
-        it is cased if it has capital letters.
+        it is cased if it has pieces of one capital letter from A to Z.
     allow_unknown (bool): Leave out variables whose names are not known, and heads that are not
         complete, instead of refusing.
     force (bool): Replace what stands at `output`.
@@ -96,7 +96,7 @@ def import_tf(
         raise ValueError(Errors.B662.format(path=config_file, value=settings["ln_type"]))
     pieces = read_vocab(vocab_file, settings["vocab_size"])
     if lowercase is None:
-        lowercase = not any(re.search("[A-Z]", piece) for piece in pieces if piece[0] != "[")
+        lowercase = not any(re.fullmatch("(##)?[A-Z]", piece) for piece in pieces)
     made = make_config(settings, family, pieces)
     shapes = model_shapes(made)
     variables = map_names(layout, shapes, names, made.num_attention_heads)
