@@ -95,6 +95,15 @@ def test_names_of_tensorflow_2(tmp_path, prefix, dense, pooler):
         assert torch.equal(base(IDS).pooler_output, model.bert(IDS).pooler_output)
 
 
+def test_two_names_for_one_tensor_are_not_chosen_between(tmp_path):
+    dense = "_attention_output_dense"
+    named = object_variables(make_model("bert"), "model/", dense, "model/layer_with_weights-6")
+    twice = {name.replace(dense, "_attention_layer/_output_dense"): a for name, a in named.items()}
+    prefix = write(tmp_path / "tf", named | twice)
+    with pytest.raises(ValueError, match=r"\[B655\].*_attention_layer/_output_dense/bias"):
+        import_tf(prefix, tmp_path / "hf")
+
+
 def shared(model, rng):
     """Name variables as the older albert_zh does: one layer, and two tables of embeddings."""
     named = {
@@ -240,6 +249,7 @@ def test_a_configuration_that_does_not_fit(tmp_path):
         ("[]", "no settings"),
         (json.dumps({**SIZES, "hidden_size": "16"}), "hidden_size is '16'"),
         (json.dumps({**SIZES, "num_attention_heads": 3}), "no multiple"),
+        (json.dumps({**SIZES, "hidden_act": "foo"}), "foo"),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=rf"\[B658\].*bert_config.json.*{reason}"):

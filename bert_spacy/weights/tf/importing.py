@@ -97,8 +97,11 @@ def import_tf(
     pieces = read_vocab(vocab_file, settings["vocab_size"])
     if lowercase is None:
         lowercase = not any(re.fullmatch("(##)?[A-Z]", piece) for piece in pieces)
-    made = make_config(settings, family, pieces)
-    shapes = model_shapes(made)
+    try:
+        made = make_config(settings, family, pieces)
+        shapes = model_shapes(made)
+    except Exception as err:  # noqa: BLE001 - transformers raises many kinds for odd settings
+        raise ValueError(Errors.B658.format(path=config_file, reason=repr(err))) from err
     variables = map_names(layout, shapes, names, made.num_attention_heads)
     if layout == "shared":
         _join_factors(bundle, variables, made)
@@ -179,12 +182,15 @@ def _check_names(
         for key, variable in variables.items()
         if any(name in bundle.entries for name in variable.names)
     }
-    used = {name for variable in found.values() for name in (*variable.names, variable.factor)}
+    used = {_present(bundle, variable) for variable in found.values()}
+    used |= {variable.factor for variable in found.values() if variable.factor}
     unknown = [name for name in names if name not in used]
     if unknown and not allow_unknown:
         raise ValueError(Errors.B655.format(path=bundle.index, names=show(unknown)))
     if unknown:
-        notes.append(f"These variables are not known and were left out: {show(unknown)}.")
+        notes.append(
+            f"These variables are not known and were left out: {show(unknown, len(unknown))}."
+        )
     lost = [key for key in variables if key not in found]
     needed = []
     for title, part in (("pooler", POOLER), ("masked words", MASKED), ("sentence pairs", SENTENCE)):
