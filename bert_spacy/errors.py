@@ -400,8 +400,8 @@ class Errors(metaclass=_Coded):
         "--vocab, if the model has one, or take its Hugging Face folder with a tokenizer.json."
     )
     B661 = (
-        "A model of the architecture {architecture} cannot be exported: TensorFlow's programs have "
-        "no names for all of its tensors. Allowed are: {allowed}."
+        "The model {folder} cannot be exported, as it {what}. Only BERT and ALBERT can be, bare or "
+        "with the heads of their pretraining: TensorFlow's programs have names for nothing else."
     )
     B662 = (
         "{path} has ln_type {value!r}: this albert_zh normalizes before each layer, and no Hugging "
@@ -413,8 +413,8 @@ class Errors(metaclass=_Coded):
     )
     B664 = "{paths} would be overwritten. Choose another place, or give --force."
     B665 = (
-        "The folder {folder} is not complete: its weights lack {names}. Give a folder saved with "
-        "save_pretrained()."
+        "The weights of {folder} cannot be exported: {reason}. Give a folder saved with "
+        "save_pretrained(), with all tensors of the parts that it has, as model.safetensors."
     )
 
     B670 = "No corpus at {path}. Give a file that ends in {suffixes}, or a folder with some."

@@ -25,7 +25,7 @@ def import_tf_cli(
         bool | None,
         typer.Option(
             "--lowercase/--cased",
-            help="Lower-case texts or not. By default cased if the vocabulary has capitals.",
+            help="Lower-case texts or not. By default cased if single capitals are pieces.",
         ),
     ] = None,
     allow_unknown: Annotated[

@@ -9,37 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import (
-    AlbertForMaskedLM,
     AlbertForPreTraining,
-    AlbertModel,
     AutoConfig,
     AutoTokenizer,
-    BertForMaskedLM,
     BertForPreTraining,
-    BertModel,
     BertTokenizer,
     BertTokenizerFast,
     PretrainedConfig,
 )
+from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
 from ...errors import Errors
 from ...sources import resolve_name
 from ...util import atomic_file
 from .bundle import write_bundle
 from .files import NUMBERS, refuse_overwrite, write_vocab
-from .names import Variable, map_names
+from .names import MASKED, POOLER, SENTENCE, Variable, map_names, show
 
-_CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        BertModel,
-        BertForMaskedLM,
-        BertForPreTraining,
-        AlbertModel,
-        AlbertForMaskedLM,
-        AlbertForPreTraining,
-    )
-}
+_CLASSES = {"bert": BertForPreTraining, "albert": AlbertForPreTraining}
 _SETTINGS = (
     *NUMBERS,
     "hidden_act",
@@ -60,8 +47,9 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> int:
         `albert_config.json` and `vocab.txt` are written beside it.
     force (bool): Replace files that are there.
     RETURNS (int): Number of variables, in the names of google-research/bert or ALBERT.
-    RAISES (ValueError): B661 another architecture; B663 another tokenizer; B664 a file is
-        there; B665 tensors are missing; B802 to B805 there is no such model.
+    RAISES (ValueError): B661 the model has what TensorFlow's programs have no name for; B663
+        another tokenizer; B664 a file is there; B665 tensors are missing or have another shape;
+        B802 to B805 there is no such model.
     """
     folder = resolve_name(name)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -88,24 +76,39 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> int:
 
 def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
     """Load the model's tensors under the names of the model with all heads."""
-    named = (getattr(config, "architectures", None) or ["one that config.json does not name"])[0]
+    if config.model_type not in _CLASSES:
+        raise ValueError(Errors.B661.format(folder=folder, what=f"is a {config.model_type}"))
     if getattr(config, "position_embedding_type", "absolute") != "absolute":
-        named += " with relative positions"
-    if not (config.tie_word_embeddings or named.endswith("Model")):
-        named += " with an output table of its own"
-    if named not in _CLASSES:
-        raise ValueError(Errors.B661.format(architecture=named, allowed=", ".join(_CLASSES)))
-    model, info = _CLASSES[named].from_pretrained(
-        folder, local_files_only=True, output_loading_info=True
-    )
-    if info["missing_keys"]:
-        raise ValueError(Errors.B665.format(folder=folder, names=sorted(info["missing_keys"])))
-    prefix = f"{config.model_type}." if named.endswith("Model") else ""
-    return {
-        f"{prefix}{key}": tensor
-        for key, tensor in model.state_dict().items()
-        if ".decoder." not in key
-    }
+        raise ValueError(Errors.B661.format(folder=folder, what="has relative positions"))
+    before = get_verbosity()
+    set_verbosity_error()  # what is missing or left over is judged here
+    try:
+        model, info = _CLASSES[config.model_type].from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as err:  # noqa: BLE001 - safetensors and torch raise their own kinds
+        raise ValueError(Errors.B665.format(folder=folder, reason=err)) from err
+    finally:
+        set_verbosity(before)
+    extra = [key for key in info["unexpected_keys"] if not key.endswith("position_ids")]
+    if extra:
+        raise ValueError(Errors.B661.format(folder=folder, what=f"has also {show(extra)}"))
+    state = {key: tensor for key, tensor in model.state_dict().items() if ".decoder." not in key}
+    missing = {key for key in info["missing_keys"] if ".decoder." not in key}
+    for part in (POOLER, MASKED, SENTENCE):
+        keys = {key for key in state if key.startswith(part)}
+        if keys <= missing:
+            missing -= keys
+            state = {key: tensor for key, tensor in state.items() if key not in keys}
+    has_masked = any(key.startswith(MASKED) for key in state)
+    if any(key.startswith(SENTENCE) for key in state) and not has_masked:
+        missing.add("the masked-word head, without which a sentence head is not read again")
+    if missing:
+        reason = f"its weights lack {show(missing)}"
+        raise ValueError(Errors.B665.format(folder=folder, reason=reason))
+    if has_masked and not config.tie_word_embeddings:
+        raise ValueError(Errors.B661.format(folder=folder, what="has an output table of its own"))
+    return state
 
 
 def _read_pieces(folder: str) -> list[str]:

@@ -110,7 +110,7 @@ def read_vocab(path: Path, n_rows: int) -> list[str]:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err
     if not lines[-1]:
         lines.pop()
-    pieces = [line.strip() for line in lines]
+    pieces = [line.strip(" \t\r") for line in lines]  # a piece may be another kind of space
     first: dict[str, int] = {}
     problems = []
     for number, piece in enumerate(pieces, 1):

@@ -74,7 +74,7 @@ def import_tf(
     config (Path | None): `bert_config.json`. None for the one beside the checkpoint.
     vocab (Path | None): `vocab.txt`. None for the one beside the checkpoint.
     lowercase (bool | None): Whether texts are lower-cased. None to decide by the vocabulary:
-        it is cased if it has capital letters.
+        it is cased if it has pieces of one capital letter from A to Z.
     allow_unknown (bool): Leave out variables whose names are not known, and heads that are not
         complete, instead of refusing.
     force (bool): Replace what stands at `output`.
@@ -96,9 +96,12 @@ def import_tf(
         raise ValueError(Errors.B662.format(path=config_file, value=settings["ln_type"]))
     pieces = read_vocab(vocab_file, settings["vocab_size"])
     if lowercase is None:
-        lowercase = not any(re.search("[A-Z]", piece) for piece in pieces if piece[0] != "[")
-    made = make_config(settings, family, pieces)
-    shapes = model_shapes(made)
+        lowercase = not any(re.fullmatch("(##)?[A-Z]", piece) for piece in pieces)
+    try:
+        made = make_config(settings, family, pieces)
+        shapes = model_shapes(made)
+    except Exception as err:  # noqa: BLE001 - transformers raises many kinds for odd settings
+        raise ValueError(Errors.B658.format(path=config_file, reason=repr(err))) from err
     variables = map_names(layout, shapes, names, made.num_attention_heads)
     if layout == "shared":
         _join_factors(bundle, variables, made)
@@ -179,12 +182,15 @@ def _check_names(
         for key, variable in variables.items()
         if any(name in bundle.entries for name in variable.names)
     }
-    used = {name for variable in found.values() for name in (*variable.names, variable.factor)}
+    used = {_present(bundle, variable) for variable in found.values()}
+    used |= {variable.factor for variable in found.values() if variable.factor}
     unknown = [name for name in names if name not in used]
     if unknown and not allow_unknown:
         raise ValueError(Errors.B655.format(path=bundle.index, names=show(unknown)))
     if unknown:
-        notes.append(f"These variables are not known and were left out: {show(unknown)}.")
+        notes.append(
+            f"These variables are not known and were left out: {show(unknown, len(unknown))}."
+        )
     lost = [key for key in variables if key not in found]
     needed = []
     for title, part in (("pooler", POOLER), ("masked words", MASKED), ("sentence pairs", SENTENCE)):

@@ -30,7 +30,9 @@ def read_table(path: Path) -> dict[bytes, bytes]:
     at = start
     found: dict[bytes, bytes] = {}
     try:
-        _, after = _read_handle(data, start)
+        (at, size), after = _read_handle(data, start)
+        _block(data, at, size)  # what it says is not needed, but it should be whole
+        at = start
         (at, size), _ = _read_handle(data, after)
         handles = [_read_handle(value, 0)[0] for _, value in _read_entries(_block(data, at, size))]
         for at, size in handles:
