@@ -15,4 +15,4 @@ def main() -> None:
     app(prog_name="bert-spacy")
 
 
-from . import convert, evaluate, optimize, predict, report, weights  # noqa: E402, F401
+from . import calibrate, convert, evaluate, optimize, predict, report, weights  # noqa: E402, F401
