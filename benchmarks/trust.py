@@ -50,7 +50,7 @@ def main() -> None:
     dev, test = (
         [eg for eg in Corpus([path])(nlp) if has_gold(eg)] for path in (args.dev, args.test)
     )
-    head.cfg.update(temperature=1.0, curves={}, thresholds={})
+    head.cfg.update(temperature=1.0, thresholds={})
     cost = time_all(nlp, head, test)
     before = judge(head, test)
     fitted = fit_entities(head, dev, args.min_precision)
@@ -63,7 +63,6 @@ def main() -> None:
         "precision": float(right.mean()),
         "recall": float(right.sum() / n_gold),
         "temperature": fitted["temperature"],
-        "curves": bool(fitted["curves"]),
         "ece": [expected_error(x["p"], right) for x in (before, after)],
         "ece_noise": find_noise(after["p"]),
         "brier": [brier_score(x["p"], right) for x in (before, after)],
@@ -93,7 +92,7 @@ def judge(head: BertEntityRecognizer, examples: list[Example]) -> dict[str, Any]
     for index, lattice in head.read_lattices([eg.predicted for eg in examples]):
         tags = lattice.decode()
         spans = lattice.read_spans(tags)
-        scores = head.calibrate(lattice.score(spans), spans.label)
+        scores = lattice.score(spans)
         table = torch.softmax(lattice.scores.emissions, 1).numpy()
         own = table[np.arange(len(tags)), tags]
         rows = zip(lattice.doc_of(spans), *spans, scores)
@@ -124,7 +123,7 @@ def judge_halves(
         order = rng.permutation(len(examples))
         half = len(order) // 2
         parts = [[examples[i] for i in part] for part in (order[:half], order[half:])]
-        head.cfg.update(temperature=1.0, curves={}, thresholds={})
+        head.cfg.update(temperature=1.0, thresholds={})
         before = judge(head, parts[1])
         fit_entities(head, parts[0], min_precision)
         after = judge(head, parts[1])
@@ -169,7 +168,7 @@ def time_all(nlp: Any, head: BertEntityRecognizer, examples: list[Example]) -> d
         "pipe_with_scores": lambda: pipe(True),
         "marginals": lambda: each(lambda x: x.marginals()),
         "k_best": lambda: each(lambda x: x.decode_k_best(K)),
-        "candidates": lambda: each(head.search),
+        "candidates": lambda: each(lambda x: x.search(head.candidate_threshold)),
     }
     for _ in range(3):
         for name, step in steps.items():

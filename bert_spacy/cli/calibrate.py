@@ -44,9 +44,9 @@ def calibrate_cli(
         )
     except (OSError, ValueError) as err:
         msg.fail(f"Can't calibrate {pipeline}", str(err), exits=1)
-    header = ("Component", "Predictions", "Temperature", "Curves", "ECE %", "Brier")
+    header = ("Component", "Predictions", "Temperature", "ECE %", "Brier")
     rows = [_row(name, part) for name, part in report.items()]
-    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "l", "r", "r"))
+    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
     for name, part in report.items():
         if "thresholds" in part:
             _show_thresholds(name, part)
@@ -59,7 +59,6 @@ def _row(name: str, part: dict[str, Any]) -> tuple[str, ...]:
         name,
         str(part["predictions"]),
         f"{part['temperature']:.3f}",
-        "by label" if part.get("curves") else "none",
         f"{100 * before['ece']:.2f} -> {100 * after['ece']:.2f}",
         f"{before['brier']:.4f} -> {after['brier']:.4f}",
     )

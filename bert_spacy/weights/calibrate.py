@@ -19,13 +19,10 @@ from ..pipeline.ner import BertEntityRecognizer
 from ..pipeline.textcat import BertTextCategorizer
 from ..scoring.calibration import (
     Bools,
-    apply_curve,
     brier_score,
     expected_error,
     find_threshold,
-    fit_curves,
     fit_temperature,
-    is_better_by_curves,
     log_loss,
     reliability,
 )
@@ -35,7 +32,6 @@ from ..types import Ints
 from ..util import atomic_dir, atomic_file
 
 REPORT_FILE = "calibrate.json"
-N_FOLDS = 5
 # With fewer predictions a fit would be a guess.
 MIN_PREDICTIONS = 20
 
@@ -141,8 +137,8 @@ def fit_entities(
     """
     examples = [eg for eg in examples if has_gold(eg)]
     old = dict(pipe.cfg)
-    pipe.cfg.update(temperature=1.0, curves={}, thresholds={})
-    parts, hit, label, fold = _read_entities(pipe, examples)
+    pipe.cfg.update(temperature=1.0, thresholds={})
+    parts, hit, label = _read_entities(pipe, examples)
     if len(hit) < MIN_PREDICTIONS:
         pipe.cfg.update(old)
         return {"predictions": len(hit)}
@@ -153,20 +149,12 @@ def fit_entities(
 
     raw = at(1.0)
     temperature = fit_temperature(lambda t: float(log_loss(at(t), hit).mean()))
-    values = measured = at(temperature)
-    helps, held_out = is_better_by_curves(values, hit, label, fold)
-    if helps:
-        curves = fit_curves(values, hit, label)
-        table = [curves.get(k, curves[-1]) for k in range(len(pipe.labels))]
-        pipe.cfg["curves"] = {name: list(curve) for name, curve in zip(pipe.labels, table)}
-        values, measured = apply_curve(values, np.array(table)[label]), held_out
+    values = at(temperature)
     report = {
         "predictions": len(hit),
         "temperature": temperature,
-        "curves": pipe.cfg["curves"],
         "before": _measure(raw, hit),
-        # With curves, each probability is that of curves fitted on other Docs.
-        "after": _measure(measured, hit),
+        "after": _measure(values, hit),
     }
     if min_precision is not None:
         report["min_precision"] = min_precision
@@ -176,10 +164,10 @@ def fit_entities(
 
 def _read_entities(
     pipe: BertEntityRecognizer, examples: Sequence[Example]
-) -> tuple[list[tuple[TagScores, Spans]], Bools, Ints, Ints]:
-    """Return what is predicted and judged: tag scores with their entities; right, label, fold."""
+) -> tuple[list[tuple[TagScores, Spans]], Bools, Ints]:
+    """Return what is predicted and judged: tag scores with their entities; right, label."""
     parts = []
-    right, label, fold = [np.zeros(0, dtype=bool)], [np.zeros(0, int)], [np.zeros(0, int)]
+    right, label = [np.zeros(0, dtype=bool)], [np.zeros(0, int)]
     for index, lattice in pipe.read_lattices([eg.predicted for eg in examples]):
         spans = lattice.read_spans(lattice.decode())
         tokens, doc = lattice.scores.tokens, lattice.doc_of(spans)
@@ -193,8 +181,7 @@ def _read_entities(
         parts.append((lattice.scores, spans.select(known)))
         right.append(np.array([judged[i] for i in known], dtype=bool))
         label.append(spans.label[known])
-        fold.append(index[doc[known]] % N_FOLDS)
-    return parts, np.concatenate(right), np.concatenate(label), np.concatenate(fold)
+    return parts, np.concatenate(right), np.concatenate(label)
 
 
 def _fit_thresholds(
