@@ -339,6 +339,14 @@ class Errors(metaclass=_Coded):
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
         "the pipeline {pipes} predicts. Give a file with gold categories, entities or answers."
     )
+    B632 = (
+        "No probability can be fitted: each component needs {least} predictions or more that gold "
+        "can judge. Found: {found}. Give gold Docs with categories or entities of its labels."
+    )
+    B633 = (
+        "{path} is a folder with other files than a pipeline's, which would be replaced. "
+        "Give a new folder, or one that holds a pipeline."
+    )
 
     # 8xx weights and files
     B640 = (

@@ -16,6 +16,7 @@ def main() -> None:
 
 
 from . import (  # noqa: E402
+    calibrate,  # noqa: F401
     convert,  # noqa: F401
     evaluate,  # noqa: F401
     export_tf,  # noqa: F401

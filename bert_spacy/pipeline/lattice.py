@@ -111,11 +111,11 @@ class Lattice:
         runs = TagRuns(*(torch.from_numpy(part).to(device) for part in parts))
         return self._posterior.score_runs(runs).double().exp().clamp(max=1.0).cpu().numpy()
 
-    def search(self, lowest: Floats) -> tuple[Spans, Floats]:
+    def search(self, lowest: float) -> tuple[Spans, Floats]:
         """Find all entities that are probable enough, overlapping ones too.
 
-        lowest (Floats): Smallest probability by label, above 0. Shape (labels,).
-        RETURNS (tuple[Spans, Floats]): The entities and their probabilities, by length and place.
+        lowest (float): Smallest probability, above 0.
+        RETURNS (tuple[Spans, Floats]): The entities, sorted by start, and their probabilities.
         """
         width = len(PREFIXES[self.scheme])
         table = self._marginals[:, 1:].reshape(-1, self.n_labels, width).sum(2)
@@ -124,17 +124,19 @@ class Lattice:
         reach, found, values = Spans(start, start + 1, label), [], []
         while len(reach.start):
             value = self.score(reach)
-            good = value >= lowest[reach.label]
+            good = value >= lowest
             found.append(reach.select(good))
             values.append(value[good])
             # Those that begin at a token and reach another one exclude each other, so that few
             # are probable enough, and the sum of all this is in proportion to the text.
-            on = (reach.end < bounds) & (self.score(reach, is_whole=False) >= lowest[reach.label])
+            on = (reach.end < bounds) & (self.score(reach, is_whole=False) >= lowest)
             reach, bounds = reach.select(on), bounds[on]
             reach = reach._replace(end=reach.end + 1)
         if not found:
             return reach, np.zeros(0)
-        return Spans(*map(np.concatenate, zip(*found))), np.concatenate(values)
+        spans = Spans(*map(np.concatenate, zip(*found)))
+        order = np.argsort(spans.start, kind="stable")
+        return spans.select(order), np.concatenate(values)[order]
 
     def _run_tags(self, size: Ints, first: Ints, is_whole: bool) -> Ints:
         """Return the tags of entities of some sizes whose labels have these B tags."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from ..errors import Errors, Warnings
 from ..layers.ner import TagScores
 from ..scored import install_extension
-from ..scoring.calibration import apply_curve, invert_curve
 from ..text.tags import spans_to_tags, tag_names
 from ..types import Ints
 from .base import PIPELINES, BertHead
@@ -60,7 +59,7 @@ class BertEntityRecognizer(BertHead):
         self.n_candidates = n_candidates
         self.candidate_threshold = candidate_threshold
         # What `bert_spacy calibrate` fits; a pipeline saved without it keeps these.
-        self.cfg = {"labels": [], "temperature": 1.0, "curves": {}, "thresholds": {}}
+        self.cfg = {"labels": [], "temperature": 1.0, "thresholds": {}}
         install_extension()
 
     def module_settings(self) -> dict[str, Any]:
@@ -113,7 +112,7 @@ class BertEntityRecognizer(BertHead):
                 for doc, found in zip(group, self._on_docs(group, lattice, spans)):
                     write_entities(doc, found)
                 continue
-            values = self.calibrate(lattice.score(spans), spans.label)
+            values = lattice.score(spans)
             keep = values >= lowest[spans.label]
             kept, weak = spans.select(keep), spans.select(~keep)
             ents = self._on_docs(group, lattice, kept)
@@ -122,7 +121,7 @@ class BertEntityRecognizer(BertHead):
             others = self._on_docs(group, lattice, weak)
             rows = split_rows(values[~keep], others)
             if self.n_candidates:
-                probable, more_values = self.search(lattice)
+                probable, more_values = lattice.search(self.candidate_threshold)
                 more = self._on_docs(group, lattice, probable)
                 more_rows = split_rows(more_values, more)
                 for i in range(len(group)):
@@ -136,16 +135,6 @@ class BertEntityRecognizer(BertHead):
         """Return the distribution over the taggings of some Docs."""
         attrs, crf = self.model.attrs, self.shim.module.crf
         return Lattice(scores, crf, attrs["scheme"], len(self.labels), self.cfg["temperature"])
-
-    def calibrate(self, values: Floats, label: Ints) -> Floats:
-        """Bring the model's probabilities of entities to what was seen on gold Docs.
-
-        values (Floats): Probabilities. Shape (S,).
-        label (Ints): Number of each entity's label. Shape (S,).
-        RETURNS (Floats): Shape (S,).
-        """
-        curves = self._curves()
-        return apply_curve(values, curves[label]) if self.cfg["curves"] else values
 
     def span_probability(
         self, docs: Iterable[Doc], spans: Iterable[Iterable[Entity]]
@@ -181,7 +170,7 @@ class BertEntityRecognizer(BertHead):
                         places.append((i, j))
                         rows.append((low + a, low + b, number[label]))
             table = Spans(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
-            for (i, j), value in zip(places, self.calibrate(lattice.score(table), table.label)):
+            for (i, j), value in zip(places, lattice.score(table)):
                 result[i][j] = float(value)
         return result
 
@@ -274,20 +263,6 @@ class BertEntityRecognizer(BertHead):
     def _check_labels(self) -> None:
         super()._check_labels()
         self.set_thresholds(self.cfg["thresholds"])
-
-    def _curves(self) -> Floats:
-        """Return slope and offset of each label. Shape (labels, 2)."""
-        return np.array([self.cfg["curves"].get(label, (1.0, 0.0)) for label in self.labels])
-
-    def search(self, lattice: Lattice) -> tuple[Spans, Floats]:
-        """Find all entities of at least `candidate_threshold`, sorted by start."""
-        lowest = np.full(len(self.labels), self.candidate_threshold)
-        if self.cfg["curves"]:
-            lowest = invert_curve(lowest, self._curves())
-        spans, values = lattice.search(lowest)
-        order = np.argsort(spans.start, kind="stable")
-        spans = spans.select(order)
-        return spans, self.calibrate(values[order], spans.label)
 
     def _on_docs(self, docs: Sequence[Doc], lattice: Lattice, spans: Spans) -> list[list[Span]]:
         """Turn entities, sorted by start, into Spans of each Doc."""

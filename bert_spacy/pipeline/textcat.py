@@ -1,11 +1,13 @@
 """`bert_textcat`: exclusive classes of single texts and of pairs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.vocab import Vocab
+from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
@@ -14,6 +16,11 @@ from .base import BertHead
 
 class BertTextCategorizer(BertHead):
     """Gives each Doc one probability per class, which sum to 1, in `doc.cats`."""
+
+    def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None = None):
+        super().__init__(vocab, model, name, scorer=scorer)
+        # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this.
+        self.cfg = {"labels": [], "temperature": 1.0}
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
@@ -43,7 +50,7 @@ class BertTextCategorizer(BertHead):
         docs (Iterable[Doc]): The Docs.
         scores (Tensor): Scores before the softmax. Shape (D, L).
         """
-        for doc, row in zip(docs, torch.softmax(scores, dim=1).tolist()):
+        for doc, row in zip(docs, torch.softmax(scores / self.cfg["temperature"], dim=1).tolist()):
             doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
 
     def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:

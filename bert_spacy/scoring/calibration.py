@@ -1,4 +1,4 @@
-"""How far probabilities are from what happens, and maps that bring them nearer.
+"""How far probabilities are from what happens, and what brings them nearer.
 
 Everything works on flat arrays: `p` the probability given, `hit` whether it came true.
 """
@@ -17,8 +17,6 @@ Bools = NDArray[np.bool_]
 N_BINS = 15
 # Probabilities are kept this far from 0 and 1 where a logarithm is taken.
 EPSILON = 1e-6
-# Pull of a label's curve towards that of all labels, and of this one towards no change.
-PULL = 10.0
 # Temperatures that are looked at.
 LOWEST, HIGHEST = 0.2, 10.0
 # How many entities the calibrated probability is worth, beside those counted.
@@ -119,101 +117,6 @@ def fit_temperature(loss: Callable[[float], float], n_steps: int = 18) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def apply_curve(p: Floats, curve: Floats) -> Floats:
-    """Map probabilities by slope and offset of their log-odds.
-
-    p (Floats): Probabilities. Shape (N,).
-    curve (Floats): Slope and offset of each. Shape (N, 2) or (2,).
-    RETURNS (Floats): Shape (N,).
-    """
-    return _from_odds(curve[..., 0] * _log_odds(p) + curve[..., 1])
-
-
-def invert_curve(p: Floats, curve: Floats) -> Floats:
-    """Undo `apply_curve`."""
-    return _from_odds((_log_odds(p) - curve[..., 1]) / curve[..., 0])
-
-
-def fit_curve(
-    p: ArrayLike, hit: ArrayLike, prior: tuple[float, float] = (1.0, 0.0), pull: float = PULL
-) -> tuple[float, float]:
-    """Fit slope and offset of the log-odds by maximum likelihood, drawn towards a prior.
-
-    p, hit (ArrayLike): Probabilities and outcomes. Shape (N,).
-    prior (tuple[float, float]): Slope and offset without any data.
-    pull (float): Weight of the squared distance from the prior, above 0.
-    RETURNS (tuple[float, float]): Slope, 0.05 or more so that order is kept, and offset.
-    RAISES (ValueError): B525.
-
-    SOURCE: Platt (1999), Probabilistic outputs for support vector machines.
-    """
-    p, hit = _check(p, hit)
-    x = np.stack([_log_odds(p), np.ones_like(p)], 1)
-    start = np.array(prior)
-    weights = start.copy()
-
-    def total(w: Floats) -> float:
-        loss = np.logaddexp(0.0, np.where(hit, -1, 1) * (x @ w)).sum()
-        return float(loss + pull / 2 * ((w - start) ** 2).sum())
-
-    best = total(weights)
-    for _ in range(100):
-        q = _from_odds(x @ weights)
-        gradient = x.T @ (q - hit) + pull * (weights - start)
-        hessian = (x.T * (q * (1 - q))) @ x + pull * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        # Newton's step may be too long far from the minimum: halve it until it goes down.
-        while total(weights - step) > best and np.abs(step).max() > 1e-9:
-            step = step / 2
-        weights = weights - step
-        best = total(weights)
-        if np.abs(step).max() < 1e-8:
-            break
-    return max(float(weights[0]), 0.05), float(weights[1])
-
-
-def fit_curves(p: ArrayLike, hit: ArrayLike, label: ArrayLike) -> dict[int, tuple[float, float]]:
-    """Fit a curve for each label, drawn towards that of all labels together.
-
-    p, hit, label (ArrayLike): Probability, outcome and label number. Shape (N,).
-    RETURNS (dict[int, tuple[float, float]]): Slope and offset by label number; under -1 those of
-        all together, for labels that do not occur.
-    RAISES (ValueError): B525.
-    """
-    p, hit = _check(p, hit)
-    label = np.asarray(label)
-    common = fit_curve(p, hit)
-    curves = {-1: common}
-    for k in np.unique(label).tolist():
-        curves[k] = fit_curve(p[label == k], hit[label == k], common)
-    return curves
-
-
-def is_better_by_curves(
-    p: ArrayLike, hit: ArrayLike, label: ArrayLike, fold: ArrayLike
-) -> tuple[bool, Floats]:
-    """Tell whether curves by label help on data that they were not fitted on.
-
-    p, hit, label (ArrayLike): Probability, outcome and label number. Shape (N,).
-    fold (ArrayLike): Fold of each; what belongs together, as one text does, has one fold.
-    RETURNS (tuple[bool, Floats]): Whether the loss falls by more than its standard error, and the
-        mapped probability of each, by curves of the other folds. Shape (N,).
-    RAISES (ValueError): B525.
-    """
-    p, hit = _check(p, hit)
-    label, fold = np.asarray(label), np.asarray(fold)
-    mapped = p.copy()
-    for k in np.unique(fold):
-        out = fold == k
-        curves = fit_curves(p[~out], hit[~out], label[~out])
-        rows = np.array([curves.get(i, curves[-1]) for i in label[out].tolist()])
-        mapped[out] = apply_curve(p[out], rows)
-    if len(p) < 2:
-        return False, mapped
-    gain = log_loss(p, hit) - log_loss(mapped, hit)
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))), mapped
-
-
 def find_threshold(p: ArrayLike, hit: ArrayLike, min_precision: float) -> float | None:
     """Find the smallest threshold that keeps the precision at what is asked for.
 
@@ -242,12 +145,3 @@ def _check(p: ArrayLike, hit: ArrayLike) -> tuple[Floats, Bools]:
     if p.ndim != 1 or p.shape != hit.shape or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(Errors.B525.format(shape=p.shape, other=hit.shape))
     return p, hit
-
-
-def _log_odds(p: Floats) -> Floats:
-    p = np.clip(p, EPSILON, 1 - EPSILON)
-    return np.log(p / (1 - p))
-
-
-def _from_odds(x: Floats) -> Floats:
-    return 1 / (1 + np.exp(-np.clip(x, -700, 700)))

@@ -4,10 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from spacy import registry
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
+
+from .calibration import expected_error
 
 CATS_SCORES = (
     "cats_score",
@@ -21,6 +25,7 @@ CATS_SCORES = (
     "cats_macro_auc",
     "cats_f_per_type",
     "cats_auc_per_type",
+    "cats_ece",
 )
 
 
@@ -68,8 +73,9 @@ def score_textcat(
     positive_label (str): See `create_textcat_scorer_v1`.
     threshold (float): See `create_textcat_scorer_v1`.
     thresholds (Mapping[str, float]): With multi_label, that of single labels.
-    RETURNS (dict[str, Any]): spaCy's cats_* scores in 0..1; all None if there
-        is nothing to score.
+    RETURNS (dict[str, Any]): spaCy's cats_* scores in 0..1, and cats_ece, the
+        expected calibration error of the most probable label, None with multi_label;
+        all None if there is nothing to score.
     """
     examples = list(examples)
     labels = list(labels) or sorted({label for eg in examples for label in _all_labels(eg)})
@@ -82,7 +88,7 @@ def score_textcat(
         getter: Callable[[Doc, str], Any] = partial(_moved_cats, thresholds or {}, middle)
     else:
         getter = partial(_get_view, _exclusive_views(scored, labels))
-    return Scorer.score_cats(
+    scores = Scorer.score_cats(
         scored,
         "cats",
         getter=getter,
@@ -91,6 +97,33 @@ def score_textcat(
         positive_label=positive_label,
         threshold=threshold,
     )
+    return {**scores, "cats_ece": None if multi_label else _calibration_error(scored, labels)}
+
+
+def _calibration_error(scored: Sequence[Example], labels: Sequence[str]) -> float | None:
+    table, gold = judge_cats(scored, labels)
+    return expected_error(np.clip(table.max(1), 0.0, 1.0), table.argmax(1) == gold)
+
+
+def judge_cats(
+    examples: Iterable[Example], labels: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the predicted probabilities and the true label of each text that has both.
+
+    examples (Iterable[Example]): Their labels exclude each other.
+    labels (Sequence[str]): The labels, one or more.
+    RETURNS (tuple[NDArray, NDArray]): Probabilities, shape (N, L), and numbers of the
+        true labels, shape (N,).
+    """
+    rows, gold = [], []
+    for eg in examples:
+        cats, truth = eg.predicted.cats, eg.reference.cats
+        known = [label for label in labels if truth.get(label, 0) > 0]
+        if known and all(label in cats for label in labels):
+            rows.append([cats[label] for label in labels])
+            gold.append(labels.index(max(known, key=truth.__getitem__)))
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(labels))
+    return table, np.array(gold, dtype=np.int64)
 
 
 def has_gold(eg: Example, labels: Sequence[str] = (), *, multi_label: bool = False) -> bool:

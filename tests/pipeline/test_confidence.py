@@ -118,7 +118,7 @@ def test_candidates_are_the_best_of_what_is_no_entity(nlp, head):
     assert values == pytest.approx(sorted(all_values, reverse=True)[:4], rel=1e-4)
 
 
-def test_temperature_and_curves_change_probabilities_and_no_entity(nlp, head):
+def test_temperature_changes_probabilities_and_no_entity(nlp, head):
     cold = nlp(TEXT)
     head.cfg["temperature"] = 6.0
     warm = nlp(TEXT)
@@ -126,14 +126,6 @@ def test_temperature_and_curves_change_probabilities_and_no_entity(nlp, head):
         (e.start, e.end, e.label_) for e in cold.ents
     ]
     assert all(a._.score > b._.score for a, b in zip(cold.ents, warm.ents))
-    head.cfg["curves"] = {"PER": [1.0, -1.0]}
-    mapped = nlp(TEXT)
-    p = warm.ents[0]._.score
-    odds = p / (1 - p) * 2.718281828459045**-1
-    assert mapped.ents[0]._.score == pytest.approx(odds / (1 + odds), rel=1e-6)
-    assert mapped.ents[1]._.score == pytest.approx(warm.ents[1]._.score)
-    head.n_candidates, head.candidate_threshold = 50, 0.01
-    assert all(p >= 0.01 - 1e-9 for _, p in read_scored(nlp(TEXT), "bert_ner_candidates"))
 
 
 def test_tags_and_taggings_on_request(nlp, head):
@@ -177,7 +169,7 @@ def test_requests_that_cannot_be_met(bert, nlp, head):
 
 
 def test_what_was_fitted_is_saved_and_an_older_cfg_loads(bert, nlp, head, tmp_path):
-    head.cfg.update(temperature=2.0, curves={"PER": [0.5, 0.1]})
+    head.cfg["temperature"] = 2.0
     head.set_thresholds({"PER": 0.25})
     nlp.to_disk(tmp_path / "new")
     other = spacy.load(tmp_path / "new")
@@ -191,7 +183,7 @@ def test_what_was_fitted_is_saved_and_an_older_cfg_loads(bert, nlp, head, tmp_pa
     new = ("score_entities", "n_candidates", "candidate_threshold")
     config.write_text("\n".join(line for line in lines if not line.startswith(new)))
     old = spacy.load(tmp_path / "new").get_pipe("bert_ner")
-    assert old.cfg == {"labels": ["LOC", "PER"], "temperature": 1.0, "curves": {}, "thresholds": {}}
+    assert old.cfg == {"labels": ["LOC", "PER"], "temperature": 1.0, "thresholds": {}}
     path.write_text('{"labels": ["LOC", "PER"], "thresholds": {"GPE": 0.5}}')
     with pytest.raises(ValueError, match="B330"):
         spacy.load(tmp_path / "new")

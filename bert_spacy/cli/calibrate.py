@@ -1,0 +1,78 @@
+"""Fit the probabilities of a trained pipeline on gold Docs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from wasabi import msg
+
+from .app import app
+
+
+@app.command("calibrate")
+def calibrate_cli(
+    pipeline: Annotated[str, typer.Argument(help="Folder or name of a trained pipeline.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DEV...", help="Gold Docs, not used in training: .spacy files or folders."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new pipeline.")],
+    min_precision: Annotated[
+        float | None,
+        typer.Option(help="Keep entities of this precision (0..1); the rest are candidates."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Docs per batch; the pipeline's own if not given.")
+    ] = None,
+    gpu_id: Annotated[int, typer.Option(help="GPU to use, -1 for the CPU.")] = -1,
+) -> None:
+    """Make the probabilities of entities and categories agree with gold Docs.
+
+    What is predicted stays as it is, unless --min-precision sets a threshold for
+    each entity label.
+    """
+    from spacy.cli._util import setup_gpu
+
+    from ..weights.calibrate import REPORT_FILE, calibrate
+
+    setup_gpu(gpu_id, silent=True)
+    try:
+        report = calibrate(
+            pipeline, data, output, min_precision=min_precision, batch_size=batch_size
+        )
+    except (OSError, ValueError) as err:
+        msg.fail(f"Can't calibrate {pipeline}", str(err), exits=1)
+    header = ("Component", "Predictions", "Temperature", "ECE %", "Brier")
+    rows = [_row(name, part) for name, part in report.items()]
+    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
+    for name, part in report.items():
+        if "thresholds" in part:
+            _show_thresholds(name, part)
+    msg.good("Pipeline and report written", str(output / REPORT_FILE))
+
+
+def _row(name: str, part: dict[str, Any]) -> tuple[str, ...]:
+    before, after = part["before"], part["after"]
+    return (
+        name,
+        str(part["predictions"]),
+        f"{part['temperature']:.3f}",
+        f"{100 * before['ece']:.2f} -> {100 * after['ece']:.2f}",
+        f"{before['brier']:.4f} -> {after['brier']:.4f}",
+    )
+
+
+def _show_thresholds(name: str, part: dict[str, Any]) -> None:
+    rows = [(label, f"{value:.4f}") for label, value in part["thresholds"].items()]
+    msg.table(rows, header=(f"{name}: label", "Threshold"), divider=True, aligns=("l", "r"))
+    if part["kept_precision"] is not None:
+        share = 100 * part["kept_share_of_right"]
+        precision = 100 * part["kept_precision"]
+        msg.info(f"On these Docs: precision {precision:.1f} %, {share:.1f} % of right ones kept")
+    if part["unreached"]:
+        msg.warn(
+            f"No threshold gives this precision for: {', '.join(part['unreached'])}",
+            "All of their entities, but those of probability 1, become candidates.",
+        )

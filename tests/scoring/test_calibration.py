@@ -1,0 +1,122 @@
+"""Measures and fits of probabilities, by hand and against plain searches."""
+
+import math
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+
+from bert_spacy.scored import write_scored
+from bert_spacy.scoring.calibration import (
+    brier_score,
+    expected_error,
+    find_threshold,
+    fit_temperature,
+    log_loss,
+    reliability,
+)
+from bert_spacy.scoring.ner import judge_spans, score_ner
+from bert_spacy.scoring.textcat import judge_cats, score_textcat
+
+
+def draw(n):
+    """Probabilities, and outcomes of just these probabilities."""
+    rng = np.random.default_rng(0)
+    p = rng.beta(2, 1, n)
+    return p, rng.random(n) < p
+
+
+def test_measures_by_hand():
+    p, hit = [0.05, 0.95, 0.95, 1.0, 0.0], [False, True, False, True, False]
+    bins = reliability(p, hit, n_bins=10)
+    assert bins.count == [2, 3]
+    assert bins.confidence == pytest.approx([0.025, (0.95 + 0.95 + 1) / 3])
+    assert bins.accuracy == pytest.approx([0.0, 2 / 3])
+    wanted = (2 * 0.025 + 3 * abs(2.9 / 3 - 2 / 3)) / 5
+    assert expected_error(p, hit, n_bins=10) == pytest.approx(wanted)
+    squares = [0.0025, 0.0025, 0.9025, 0, 0]
+    assert brier_score(p, hit) == pytest.approx(sum(squares) / 5)
+    assert expected_error([], []) is None
+    assert brier_score([], []) is None
+    assert log_loss([0.25, 0.25], [True, False]) == pytest.approx(-np.log([0.25, 0.75]))
+
+
+@pytest.mark.parametrize(("p", "hit"), [([0.5], []), ([1.5], [True]), ([[0.5]], [[True]])])
+def test_what_is_no_probability_is_refused(p, hit):
+    with pytest.raises(ValueError, match="B525"):
+        reliability(p, hit)
+    with pytest.raises(ValueError, match="B525"):
+        log_loss([math.nan], [True])
+
+
+@pytest.mark.parametrize("best", [0.3, 1.0, 2.7])
+def test_temperature_is_where_the_loss_is_least(best):
+    calls = []
+
+    def loss(temperature):
+        calls.append(temperature)
+        return abs(math.log(temperature / best)) ** 1.5
+
+    assert fit_temperature(loss) == pytest.approx(best, rel=2e-3)
+    assert len(calls) == 18
+
+
+def test_threshold_keeps_the_precision_and_as_much_as_it_can():
+    p, hit = draw(4000)
+    found = find_threshold(p, hit, 0.9)
+    kept = p >= found
+    assert (hit[kept].sum() + 30 * p[kept].mean()) / (kept.sum() + 30) >= 0.9
+    for lower in p[(p < found) & (p > found - 0.05)]:
+        more = p >= lower
+        assert (hit[more].sum() + 30 * p[more].mean()) / (more.sum() + 30) < 0.9
+    assert find_threshold([0.6, 0.7], [True, True], 0.95) is None  # luck is no evidence
+    assert find_threshold([], [], 0.5) is None
+    assert find_threshold([0.9] * 3, [True, True, True], 0.9) == 0.9
+    equal = np.full(100, 0.9)
+    assert find_threshold(equal, np.arange(100) < 50, 0.9) is None  # all or none of equals
+    with pytest.raises(ValueError, match="B526"):
+        find_threshold(p, hit, 95)
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return spacy.blank("en")
+
+
+def test_entities_are_scored_by_their_probability(nlp):
+    gold = Doc(nlp.vocab, words=["anna", "was", "in", "new", "york"])
+    gold.set_ents([Span(gold, 0, 1, "PER"), Span(gold, 3, 5, "LOC")], missing=[gold[1:2]])
+    predicted = nlp.make_doc("anna was in new york")
+    spans = [Span(predicted, *x) for x in [(0, 1, "PER"), (1, 2, "LOC"), (4, 5, "LOC")]]
+    predicted.set_ents(spans)
+    write_scored(predicted, "bert_ner_scores", spans, [0.9, 0.8, 0.4])
+    eg = Example(predicted, gold)
+    places = [(0, 1, "PER"), (0, 1, "LOC"), (1, 2, "LOC"), (3, 5, "LOC"), (4, 5, "LOC")]
+    assert judge_spans(eg, places) == [True, False, None, True, False]
+    scores = score_ner([eg])
+    assert scores["ents_ece"] == pytest.approx((0.1 + 0.4) / 2)
+    assert scores["ents_brier"] == pytest.approx((0.01 + 0.16) / 2)
+    assert (scores["ents_p"], scores["ents_r"]) == (0.5, 0.5)  # of the same two that can be judged
+    del predicted.spans["bert_ner_scores"]
+    assert score_ner([eg])["ents_ece"] is None
+
+
+def test_categories_are_scored_by_the_probability_of_the_best(nlp):
+    examples = []
+    for predicted, gold in [
+        ({"A": 0.9, "B": 0.1}, {"A": 1.0, "B": 0.0}),
+        ({"A": 0.3, "B": 0.7}, {"A": 1.0, "B": 0.0}),
+        ({}, {"A": 1.0}),
+    ]:
+        docs = [nlp.make_doc("a text"), nlp.make_doc("a text")]
+        docs[0].cats, docs[1].cats = predicted, gold
+        examples.append(Example(*docs))
+    table, truth = judge_cats(examples, ["A", "B"])
+    assert table.tolist() == [[0.9, 0.1], [0.3, 0.7]] and truth.tolist() == [0, 0]
+    scores = score_textcat(examples, labels=["A", "B"])
+    assert scores["cats_ece"] == pytest.approx((0.1 + 0.7) / 2)
+    assert score_textcat(examples, labels=["A", "B"], multi_label=True)["cats_ece"] is None
+    assert score_textcat([], labels=["A"])["cats_ece"] is None
+    assert score_textcat(examples[2:], labels=["A", "B"])["cats_ece"] is None
