@@ -116,10 +116,10 @@ def judge(head: BertEntityRecognizer, examples: list[Example]) -> dict[str, Any]
 def judge_halves(
     head: BertEntityRecognizer, examples: list[Example], min_precision: float
 ) -> dict[str, Any]:
-    """Fit on random halves of the Docs and judge on the others; means over ten halves."""
+    """Fit on random halves of the Docs and judge on the others; means over two halves."""
     rng = np.random.default_rng(0)
     rows = []
-    for _ in range(10):
+    for _ in range(2):
         order = rng.permutation(len(examples))
         half = len(order) // 2
         parts = [[examples[i] for i in part] for part in (order[:half], order[half:])]
@@ -149,7 +149,7 @@ def average_precision(p: np.ndarray, right: np.ndarray) -> float:
 
 
 def time_all(nlp: Any, head: BertEntityRecognizer, examples: list[Example]) -> dict[str, Any]:
-    """Time the pipeline and what comes on top of it, best of three rounds in turn."""
+    """Time the pipeline and what comes on top of it, best of two rounds in turn."""
     texts = [eg.predicted.text for eg in examples]
     lattices = [lattice for _, lattice in head.read_lattices([eg.predicted for eg in examples])]
     scores = [lattice.scores for lattice in lattices]
@@ -170,7 +170,7 @@ def time_all(nlp: Any, head: BertEntityRecognizer, examples: list[Example]) -> d
         "k_best": lambda: each(lambda x: x.decode_k_best(K)),
         "candidates": lambda: each(lambda x: x.search(head.candidate_threshold)),
     }
-    for _ in range(3):
+    for _ in range(2):
         for name, step in steps.items():
             begin = time.perf_counter()
             step()
