@@ -309,9 +309,7 @@ class Errors(metaclass=_Coded):
 
     B670 = "No corpus at {path}. Give a file that ends in {suffixes}, or a folder with some."
     B671 = "The corpus holds no text: {counts}. Give at least one text that is not blank."
-    B672 = (
-        "{path} holds no word to add: {n_bad} of {n_lines} lines are bad. Write one new word a line."
-    )
+    B672 = "{path} holds no word to add: {n_bad} of {n_lines} lines are bad. Write one word a line."
     B673 = "A {kind} tokenizer does not take {what}. Allowed: {allowed}. Use another encoder."
     B674 = "{name} cannot be {value!r}. Allowed: {allowed}."
     B675 = (
