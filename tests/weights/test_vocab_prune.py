@@ -238,7 +238,7 @@ def test_a_check_that_fails_writes_nothing(masked, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "choose_ids", lose)
     corpus = write(tmp_path / "c.txt", PLAIN)
-    with pytest.raises(ValueError, match=r"\[B678\].*1 texts have other"):
+    with pytest.raises(ValueError, match=r"\[B678\].*changes 1 texts"):
         prune(str(masked), [corpus], tmp_path / "new")
     assert list(tmp_path.iterdir()) == [corpus]
 
