@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,17 +90,19 @@ def make_doc(nlp: Language, row: InputRow) -> Doc:
     return nlp.make_doc(row.texts[TEXT])
 
 
-def to_output(row: InputRow, doc: Doc) -> str:
+def to_output(row: InputRow, doc: Doc, multilabel: Sequence[Any] = ()) -> str:
     """Write a row with what the pipeline set on its Doc.
 
     row (InputRow): The row.
     doc (Doc): Its processed Doc.
+    multilabel (Sequence[BertMultilabelTextCategorizer]): Components whose labels do not
+        exclude each other.
     RETURNS (str): A line of JSON. Where a key of the input has the name of a
         prediction, the input's value stands under "input".
     RAISES (ValueError): If a prediction is NaN or infinite.
     """
     out = {"line": row.line, **row.texts}
-    found = _predictions(doc)
+    found = _predictions(doc, multilabel)
     clashes = {key: row.extra[key] for key in row.extra if key in out or key in found}
     if clashes:
         found["input"] = clashes
@@ -187,12 +189,17 @@ def _refuse_constant(name: str) -> None:
     raise _NotUsable(f"{name} is not a JSON value")
 
 
-def _predictions(doc: Doc) -> dict[str, Any]:
+def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:
     """Return what the pipeline set on the Doc."""
     found: dict[str, Any] = {}
     if doc.cats:
         found["cats"] = {label: float(score) for label, score in doc.cats.items()}
-        found["label"] = max(doc.cats, key=lambda label: doc.cats[label])
+        several = {label for pipe in multilabel for label in pipe.labels}
+        exclusive = [label for label in doc.cats if label not in several]
+        if exclusive:
+            found["label"] = max(exclusive, key=lambda label: doc.cats[label])
+        if several:
+            found["labels"] = [label for pipe in multilabel for label in pipe.given_labels(doc)]
     if doc.has_annotation("ENT_IOB"):
         segments = get_segments(doc) if SEGMENTS in doc.spans else []
         found["ents"] = [_entity(ent, segments) for ent in doc.ents]

@@ -119,6 +119,7 @@ def predict(
     if output.resolve() == source.resolve():
         raise ValueError(Errors.B623.format(path=source))
     files = _Output(output)
+    multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
     if resume and files.is_complete():
         return files.counts
     with ExitStack() as stack:
@@ -135,7 +136,7 @@ def predict(
         for item in stream(nlp, rows, batch_size=batch_size, n_process=n_process):
             if not isinstance(item, BadRow):
                 try:
-                    files.add(to_output(*item))
+                    files.add(to_output(*item, multilabel))
                 except (ValueError, RecursionError) as err:
                     row = item[0]
                     item = BadRow(row.line, f"can't be written as JSON: {err}", row.texts)

@@ -1,5 +1,6 @@
 """The classifier of labels that do not exclude each other."""
 
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from spacy.tokens import DocBin
 from spacy.training import Example
 
+from bert_spacy.cli.predict import predict
 from bert_spacy.pipeline.textcat_multilabel import best_threshold
 
 from ..util import make_nlp, train_steps
@@ -130,3 +132,15 @@ def test_categories_survive_a_docbin(bert):
     kept = DocBin(docs=docs).to_bytes()
     for doc, other in zip(docs, DocBin().from_bytes(kept).get_docs(nlp.vocab)):
         assert doc.cats == pytest.approx(other.cats)
+
+
+def test_predict_writes_the_labels_that_are_given(bert, tmp_path):
+    nlp, examples = make(bert)
+    train_steps(nlp, examples, 60)
+    rows = "".join(json.dumps({"text": text}) + "\n" for text, _ in ROWS)
+    (tmp_path / "in.jsonl").write_text(rows, encoding="utf-8")
+    predict(nlp, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [row["labels"] for row in found] == [["sport"], ["city"], ["city", "sport"], []]
+    assert all("label" not in row for row in found)
