@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.training import Example
 
+from ..scoring.calibration import expected_error, reliability
 from ..scoring.textcat import has_gold
 
-N_BINS = 10
 MULTI_LABEL_THRESHOLD = 0.5
 SUM_TOLERANCE = 0.01
 
@@ -97,31 +97,6 @@ def class_results(examples: Sequence[Example]) -> ClassResults | None:
     return _multi_label_results(scored)
 
 
-def reliability(
-    confidences: Sequence[float], is_right: Sequence[bool], n_bins: int = N_BINS
-) -> tuple[list[Bin], float]:
-    """Group predictions by confidence and compare it with their accuracy.
-
-    confidences (Sequence[float]): Probability of each predicted label, 0..1.
-    is_right (Sequence[bool]): Whether each prediction is right.
-    n_bins (int): Number of bins of equal width.
-    RETURNS (tuple[list[Bin], float]): The bins that are not empty, and the
-        expected calibration error, 0..1.
-
-    SOURCE: Guo et al. (2017), "On Calibration of Modern Neural Networks", eq. 3.
-    """
-    probabilities = np.asarray(confidences, dtype="float64")
-    right = np.asarray(is_right, dtype="float64")
-    which = np.clip((probabilities * n_bins).astype(int), 0, n_bins - 1)
-    bins = [
-        Bin(float(probabilities[chosen].mean()), float(right[chosen].mean()), int(chosen.sum()))
-        for chosen in (which == i for i in range(n_bins))
-        if chosen.any()
-    ]
-    error = sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / max(len(right), 1)
-    return bins, float(error)
-
-
 def _exclusive_results(scored: Sequence[Example]) -> ClassResults:
     golds = [_true_labels(eg)[0] for eg in scored]
     guesses = [max(eg.predicted.cats.items(), key=lambda item: item[1]) for eg in scored]
@@ -131,10 +106,11 @@ def _exclusive_results(scored: Sequence[Example]) -> ClassResults:
     matrix = np.zeros((len(labels), len(labels)), dtype="int64")
     for gold, (guess, _) in zip(golds, guesses):
         matrix[ids[gold], ids[guess]] += 1
-    bins, error = reliability(
-        [probability for _, probability in guesses],
-        [gold == guess for gold, (guess, _) in zip(golds, guesses)],
-    )
+    p = [probability for _, probability in guesses]
+    hit = [gold == guess for gold, (guess, _) in zip(golds, guesses)]
+    groups = reliability(p, hit)
+    bins = [Bin(*row) for row in zip(groups.confidence, groups.accuracy, groups.count)]
+    error = expected_error(p, hit) or 0.0
     mistakes = [
         Mistake(eg.reference.text, gold, guess, probability)
         for eg, gold, (guess, probability) in zip(scored, golds, guesses)

@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 import spacy
 from spacy.language import Language
@@ -16,7 +15,6 @@ from bert_spacy.cli.app import app
 from bert_spacy.cli.report import report
 from bert_spacy.data.docbin import write_docbin
 from bert_spacy.data.pairs import get_question, make_question, set_answers, set_gold_answers
-from bert_spacy.report.classes import reliability
 from bert_spacy.report.curves import read_curves
 from bert_spacy.report.entities import compare
 from bert_spacy.report.render import MAX_MATRIX, cut_matrix, render
@@ -140,22 +138,6 @@ def test_classes(nlp, tmp_path):
         "calibration",
         "class-examples",
     }
-
-
-def test_reliability_against_plain_counting():
-    rng = np.random.default_rng(0)
-    confidences, right = rng.random(500), rng.random(500) < 0.6
-    confidences[:2] = 0.0, 1.0
-    bins, error = reliability(confidences, right)
-    groups: dict[int, list[int]] = {}
-    for i, confidence in enumerate(confidences):
-        groups.setdefault(min(int(confidence * 10), 9), []).append(i)
-    expected = sum(
-        abs(sum(right[i] for i in group) - sum(confidences[i] for i in group))
-        for group in groups.values()
-    )
-    assert error == pytest.approx(expected / 500)
-    assert [b.count for b in bins] == [len(groups[i]) for i in sorted(groups)]
 
 
 def test_multi_label_has_no_confusion_matrix(nlp, tmp_path):
