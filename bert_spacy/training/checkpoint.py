@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from spacy.language import Language
 from thinc.api import Optimizer
@@ -169,9 +170,12 @@ def restore_random(path: Path) -> None:
     RAISES (ValueError): B540 if it is damaged.
     """
     state = _read_state(path)
-    tensors = _read(path, lambda: load_file(path / TENSORS))
 
     def restore() -> None:
+        # The moments, twice the size of the weights, stay on the disk.
+        with safe_open(str(path / TENSORS), framework="pt") as file_:
+            names = [name for name in list(file_.keys()) if name.startswith("random/")]
+            tensors = {name: file_.get_tensor(name) for name in names}
         version, words, gauss = state["random"]
         random.setstate((version, tuple(words), gauss))
         name, keys, *rest = state["numpy"]
