@@ -93,6 +93,27 @@ class BertHead(TrainablePipe):
         self.vocab.strings.add(label)
         return 1
 
+    def collect_labels(
+        self, examples: Iterable[Example], labels_of: Callable[[Doc], Iterable[str]]
+    ) -> None:
+        """Take the labels of all gold Docs, sorted, unless labels were given before.
+
+        examples (Iterable[Example]): All training examples.
+        labels_of (Callable): Returns the labels that occur on a gold Doc.
+        RAISES (ValueError): B300 if there are none.
+        """
+        seen = 0
+        found: set[str] = set()
+        for example in examples:
+            seen += 1
+            found.update(labels_of(example.reference))
+        if self.labels:
+            return
+        if not found:
+            raise ValueError(Errors.B300.format(name=self.name, n=seen))
+        for label in sorted(found):
+            self.add_label(label)
+
     @property
     def shim(self) -> HeadShim:
         """The holder of the torch module."""

@@ -77,16 +77,7 @@ class BertEntityRecognizer(BertHead):
 
         RAISES (ValueError): B300 if there are none.
         """
-        seen = 0
-        found: set[str] = set()
-        for example in examples:
-            seen += 1
-            found.update(ent.label_ for ent in example.reference.ents)
-        if not self.labels:
-            if not found:
-                raise ValueError(Errors.B300.format(name=self.name, n=seen))
-            for label in sorted(found):
-                self.add_label(label)
+        self.collect_labels(examples, lambda doc: (ent.label_ for ent in doc.ents))
 
     def set_annotations(self, docs: Iterable[Doc], scores: TagScores) -> None:
         """Write `doc.ents`; entities of earlier components that are free of ours stay.

@@ -31,16 +31,7 @@ class BertTextCategorizer(BertHead):
 
         RAISES (ValueError): B300 if there are none; B305 if there is one alone.
         """
-        seen = 0
-        found: set[str] = set()
-        for example in examples:
-            seen += 1
-            found.update(example.reference.cats)
-        if not found and not self.labels:
-            raise ValueError(Errors.B300.format(name=self.name, n=seen))
-        if not self.labels:
-            for label in sorted(found):
-                self.add_label(label)
+        self.collect_labels(examples, lambda doc: doc.cats)
         if len(self.labels) < 2:
             raise ValueError(Errors.B305.format(labels=list(self.labels)))
 

@@ -45,16 +45,7 @@ class BertMultilabelTextCategorizer(BertHead):
 
         RAISES (ValueError): B300 if there are none.
         """
-        seen = 0
-        found: set[str] = set()
-        for example in examples:
-            seen += 1
-            found.update(example.reference.cats)
-        if not found and not self.labels:
-            raise ValueError(Errors.B300.format(name=self.name, n=seen))
-        if not self.labels:
-            for label in sorted(found):
-                self.add_label(label)
+        self.collect_labels(examples, lambda doc: doc.cats)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.
