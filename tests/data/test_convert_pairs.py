@@ -144,6 +144,12 @@ def test_an_empty_file_has_no_rows(tmp_path):
     assert read(tmp_path, "x.tsv", "", "glue", task="RTE") == []
 
 
+@pytest.mark.parametrize(("name", "text"), [("x.jsonl", "{\n"), ("x.csv", '"a\n'), ("x.tsv", "\n")])
+def test_a_file_of_bad_rows_alone_is_reported(tmp_path, name, text):
+    items = read(tmp_path, name, text)
+    assert [(type(item), item.line) for item in items] == [(RowError, 1)]
+
+
 def test_docs_hold_segments_and_cats(tmp_path):
     (tmp_path / "x.tsv").write_text("a a\tb\tyes\nc\td\tno\n", encoding="utf-8")
     nlp = spacy.blank("en")

@@ -71,9 +71,10 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
     RAISES (ValueError): B404, B405 for a label map or columns that do not fit.
     """
     names, records = _read_records(path, options)
-    if not names and not records:
+    width = len(names) or max((len(_cells(record)) for record in records), default=0)
+    if not width:  # no row that could be read
+        yield from _read_rows(path, records, ([], 0), width, options)
         return
-    width = len(names) or max(len(r[1]) for r in records if not isinstance(r, RowError))
     wanted = (options.text_column, options.text_b_column, options.label_column)
     columns = []
     for place, (spec, known) in enumerate(zip(wanted, (_A_NAMES, _B_NAMES, _LABEL_NAMES))):
