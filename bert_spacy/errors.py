@@ -508,6 +508,11 @@ class Warnings(metaclass=_Coded):
 
     # 3xx pipeline
     BW130 = "The encoder's settings ask for what is not there: {missing}. It predicts in {instead}."
+    BW131 = (
+        "This processor has no int8 instructions (VNNI). onnxruntime computes in int8 even so, "
+        "but products may overflow, and float32 may be faster. Measure with `bert_spacy optimize "
+        "--backend auto`, or set precision = 'fp32'."
+    )
     BW300 = (
         "{n} gold answers of {name!r} in this batch do not touch any piece of their context and "
         "teach nothing. The first: {text!r}. Check the offsets with `bert_spacy convert squad`."
