@@ -2,8 +2,8 @@
 
     python examples/pair.py [WEIGHTS]
 
-WEIGHTS is an alias or a Hugging Face folder; `python -m bert_spacy weights fetch minilm-l6-en` makes
-the default ready. A dozen pairs teach nothing that lasts; for files of pairs see
+WEIGHTS is an alias or a Hugging Face folder; `python -m bert_spacy weights fetch minilm-l6-en`
+makes the default ready. A dozen pairs teach nothing that lasts; for files of pairs see
 `python -m bert_spacy convert pairs --help` and `configs/textcat.cfg`.
 """
 

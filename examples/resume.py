@@ -2,8 +2,8 @@
 
     python examples/resume.py TRAIN.spacy DEV.spacy [CONFIG]
 
-CONFIG is a spaCy config, `configs/textcat.cfg` if none is given. The run is killed as by a power cut
-once it has written its first checkpoint.
+CONFIG is a spaCy config, `configs/textcat.cfg` if none is given. The run is killed as by a power
+cut once it has written its first checkpoint.
 """
 
 import subprocess

@@ -30,7 +30,7 @@ def test_a_killed_run_goes_on(bert, tmp_path, capfd):
     config = nlp.config
     config["paths"] = {"train": "", "dev": "", "vectors": None, "init_tok2vec": None}
     for part in ("train", "dev"):
-        config["corpora"][part] = {"@readers": "bert-spacy.Corpus.v1", "path": "${paths.%s}" % part}
+        config["corpora"][part] = {"@readers": "bert-spacy.Corpus.v1", "path": f"${{paths.{part}}}"}
     config["training"].update(max_steps=12, eval_frequency=6)
     config.to_disk(tmp_path / "config.cfg")
     data = tmp_path / "data.spacy"
