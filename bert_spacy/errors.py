@@ -136,6 +136,9 @@ class Errors(metaclass=_Coded):
         "weights. Train the pipeline that it was made from, or freeze and annotate with it."
     )
 
+    B140 = "There is no loss {value!r}. Set loss to one of {allowed}."
+    B141 = "The loss cannot have {name} = {value!r}. Allowed: {allowed}."
+
     # 2xx layers
     B200 = (
         "The encoder has no weights yet. Call nlp.initialize() to load those that its config "
@@ -318,6 +321,19 @@ class Errors(metaclass=_Coded):
     B542 = (
         "The training data have changed since the checkpoint {path}: the first {n} batches are not "
         "those that it was trained on. Put the data back, or start anew with --no-resume."
+    )
+
+    B560 = (
+        "class_weights of {name!r} has {label!r}, which is none of its labels: {labels}. "
+        "Correct the name, or leave it out; a label without a weight counts 1."
+    )
+    B561 = (
+        "class_weights of {name!r} cannot be {value!r}. Give 'balanced', or a finite number above "
+        "0 for each label that should not count 1."
+    )
+    B562 = (
+        "class_weights of {name!r} is 'balanced', and the labels have not been counted. Call "
+        "nlp.initialize() with the training examples, or give a number for each label."
     )
 
     # 6xx command line

@@ -37,6 +37,10 @@ layerwise_decay = 1.0
 gradient_checkpointing = false
 
 [bert_textcat]
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_textcat.scorer]
 @scorers = "bert-spacy.textcat_scorer.v1"
@@ -53,6 +57,10 @@ upstream = "*"
 
 [bert_textcat_multilabel]
 threshold = 0.5
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_textcat_multilabel.scorer]
 @scorers = "bert-spacy.textcat_scorer.v1"
@@ -137,18 +145,39 @@ def make_bert_encoder(nlp: Language, name: str, model: Model, keep_outputs: bool
     },
 )
 def make_bert_textcat(
-    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+    nlp: Language,
+    name: str,
+    model: Model,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
+    scorer: Callable[..., Any] | None,
 ) -> "BertTextCategorizer":
     """Make a classifier of exclusive classes.
 
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
+    loss (str): "cross_entropy", "focal" or "dice".
+    label_smoothing (float): Share of the gold that is spread over all labels, 0 to below
+        1; with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy texts, 0 or more.
+    class_weights (dict[str, float] | str): How much a text of each class counts in the loss;
+        "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.textcat import BertTextCategorizer
 
-    return BertTextCategorizer(nlp.vocab, model, name, scorer=scorer)
+    return BertTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
+        scorer=scorer,
+    )
 
 
 @Language.factory(
@@ -167,6 +196,10 @@ def make_bert_textcat_multilabel(
     name: str,
     model: Model,
     threshold: float,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
     scorer: Callable[..., Any] | None,
 ) -> "BertMultilabelTextCategorizer":
     """Make a classifier of labels that do not exclude each other.
@@ -175,11 +208,26 @@ def make_bert_textcat_multilabel(
     name (str): Name in the pipeline.
     model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
     threshold (float): Probability from which a label counts as given.
+    loss (str): "cross_entropy", "focal" or "dice".
+    label_smoothing (float): Share of the gold that is spread over all labels, 0 to below
+        1; with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy texts, 0 or more.
+    class_weights (dict[str, float] | str): How much a text with each label counts in the loss;
+        "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 
-    return BertMultilabelTextCategorizer(nlp.vocab, model, name, threshold=threshold, scorer=scorer)
+    return BertMultilabelTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
+        scorer=scorer,
+    )
 
 
 @Language.factory(
