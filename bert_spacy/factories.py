@@ -21,6 +21,9 @@ DEFAULTS = Config().from_str(
     """
 [bert_encoder]
 keep_outputs = false
+adversarial = "none"
+adversarial_epsilon = null
+r_drop_alpha = 0.0
 
 [bert_encoder.model]
 @architectures = "bert-spacy.BertEncoder.v1"
@@ -50,6 +53,7 @@ class_weights = null
 pooling = "auto"
 windows = "mean"
 lr_multiplier = 1.0
+dropout_samples = 1
 
 [bert_textcat.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
@@ -71,6 +75,7 @@ multi_label = true
 pooling = "auto"
 windows = "mean"
 lr_multiplier = 1.0
+dropout_samples = 1
 
 [bert_textcat_multilabel.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
@@ -120,17 +125,39 @@ upstream = "*"
 @Language.factory(
     "bert_encoder", assigns=["doc._.trf_data"], default_config=DEFAULTS["bert_encoder"]
 )
-def make_bert_encoder(nlp: Language, name: str, model: Model, keep_outputs: bool) -> "BertEncoder":
+def make_bert_encoder(
+    nlp: Language,
+    name: str,
+    model: Model,
+    keep_outputs: bool,
+    adversarial: str,
+    adversarial_epsilon: float | None,
+    r_drop_alpha: float,
+) -> "BertEncoder":
     """Make the shared encoder.
 
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], EncoderBatch]): From `bert-spacy.BertEncoder.v1`.
     keep_outputs (bool): Leave `doc._.trf_data` on every Doc.
+    adversarial (str): Train each batch once more with weights moved against it: "fgm" moves the
+        word embeddings, "awp" all weight matrices; or "none".
+    adversarial_epsilon (float): How far; None for 1.0 with "fgm" and 0.01 with "awp".
+    r_drop_alpha (float): Weight of the divergence of two predictions with different dropout;
+        0 to predict once.
     """
+    from .nn.adversarial import Adversary
     from .pipeline.encoder import BertEncoder
 
-    return BertEncoder(nlp, model, name, keep_outputs=keep_outputs)
+    adversary = None if adversarial == "none" else Adversary(adversarial, adversarial_epsilon)
+    return BertEncoder(
+        nlp,
+        model,
+        name,
+        keep_outputs=keep_outputs,
+        adversary=adversary,
+        r_drop_alpha=r_drop_alpha,
+    )
 
 
 @Language.factory(

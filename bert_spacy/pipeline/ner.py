@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import Errors, Warnings
 from ..layers.ner import TagScores
+from ..nn.losses import divergence
 from ..scored import install_extension
 from ..text.tags import spans_to_tags, tag_names
 from ..types import Ints
@@ -302,6 +303,13 @@ class BertEntityRecognizer(BertHead):
         allowed = torch.nn.functional.one_hot(tags, packed.shape[1]).bool() | ~known[:, None]
         likelihood, possible = crf.log_likelihood_partial(padded, pad(allowed, mask), mask)
         return -likelihood.sum() / possible.sum().clamp(min=1)
+
+    def compute_divergence(self, examples: Sequence[Example], output: TagScores) -> Tensor:
+        """Return how two predictions for each token, each by itself, differ; see `BertHead`."""
+        has_gold = [eg.reference.has_annotation("ENT_IOB") for eg in examples]
+        at = torch.from_numpy(np.repeat(has_gold, output.lengths[: len(examples)]))
+        first, second = torch.log_softmax(output.emissions, 1).unflatten(0, (2, -1))
+        return divergence(first[at], second[at])
 
     def _gold_tags(self, example: Example, tokens: Ints) -> Gold | None:
         """Return the gold tag of each token that has pieces, and where it is known."""

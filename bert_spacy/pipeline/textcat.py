@@ -11,7 +11,7 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
-from ..nn.losses import PLAIN, Loss, balance
+from ..nn.losses import PLAIN, Loss, balance, divergence
 from .weighted import ClassWeights, WeightedHead
 
 
@@ -63,14 +63,23 @@ class BertTextCategorizer(WeightedHead):
         """Return the mean loss over Examples whose gold is one of our labels.
 
         examples (Sequence[Example]): The batch.
-        output (Tensor): Scores before the softmax. Shape (D, L).
+        output (Tensor): Scores before the softmax, perhaps of several drawings of dropout.
+            Shape (K * D, L).
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
+        examples = list(examples) * (len(output) // len(examples))
         rows, gold = self._find_gold(examples)
         if not rows:
             return None
         target = torch.tensor(gold, device=output.device)
         return self.loss.exclusive(output[rows], target, self.read_weights(output))
+
+    def compute_divergence(self, examples: Sequence[Example], output: Tensor) -> Tensor:
+        """Return how two predictions for each Example with gold differ; see `BertHead`."""
+        rows, _ = self._find_gold(examples)
+        # Each drawing of dropout holds the Examples twice.
+        pairs = torch.log_softmax(output, 1).unflatten(0, (-1, 2, len(examples)))[:, :, rows]
+        return divergence(pairs[:, 0].flatten(0, 1), pairs[:, 1].flatten(0, 1))
 
     def count_weights(self, examples: Iterable[Example]) -> Tensor:
         """Return weights that make all classes count the same. Shape (L,)."""

