@@ -67,7 +67,7 @@ class BertTextCategorizer(WeightedHead):
             Shape (K * D, L).
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
-        examples = list(examples) * (len(output) // len(examples))
+        examples = list(examples) * (len(output) // max(len(examples), 1))
         rows, gold = self._find_gold(examples)
         if not rows:
             return None

@@ -74,7 +74,7 @@ class BertMultilabelTextCategorizer(WeightedHead):
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
         target = self._find_gold(examples).to(output)
-        target = target.repeat(len(output) // len(target), 1)
+        target = target.repeat(len(output) // max(len(target), 1), 1)
         known = ~target.isnan()
         if not bool(known.any()):
             return None
