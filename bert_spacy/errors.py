@@ -362,6 +362,12 @@ class Errors(metaclass=_Coded):
         "batch twice, and go on from the wrong place. Set stateful = false, or switch both off."
     )
 
+    B567 = (
+        "{name!r} has a CRF, which learns whole taggings by their likelihood: it takes no other "
+        "loss, no label smoothing and no class_weights. Leave these out, or set use_crf = false in "
+        "its model."
+    )
+
     # 6xx command line
     B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."
     B621 = (

@@ -85,6 +85,10 @@ upstream = "*"
 score_entities = true
 n_candidates = 0
 candidate_threshold = 0.01
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_ner.scorer]
 @scorers = "bert-spacy.ner_scorer.v1"
@@ -275,6 +279,10 @@ def make_bert_ner(
     score_entities: bool,
     n_candidates: int,
     candidate_threshold: float,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
     scorer: Callable[..., Any] | None,
 ) -> "BertEntityRecognizer":
     """Make a named-entity recogniser.
@@ -286,8 +294,16 @@ def make_bert_ner(
     n_candidates (int): Most candidates beside the entities of a Doc, in
         `doc.spans["bert_ner_candidates"]`; 0 for none.
     candidate_threshold (float): Smallest probability of a candidate, above 0.
+    loss (str): "cross_entropy", "focal" or "dice" of each token. This and the next three are for
+        a model with use_crf = false.
+    label_smoothing (float): Share of the gold that is spread over all tags, 0 to below 1;
+        with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy tokens, 0 or more.
+    class_weights (dict[str, float] | str): How much a token of each label, or "O", counts in the
+        loss; "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.ner import BertEntityRecognizer
 
     return BertEntityRecognizer(
@@ -297,6 +313,8 @@ def make_bert_ner(
         score_entities=score_entities,
         n_candidates=n_candidates,
         candidate_threshold=candidate_threshold,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
         scorer=scorer,
     )
 

@@ -43,9 +43,14 @@ class WeightedHead(BertHead):
         if not is_known or not all(0 < value < math.inf for value in values):
             raise ValueError(Errors.B561.format(name=name, value=class_weights))
 
+    @property
+    def weighted_labels(self) -> tuple[str, ...]:
+        """What may have a weight."""
+        return self.labels
+
     @abstractmethod
     def count_weights(self, examples: Iterable[Example]) -> Tensor:
-        """Return weights of all labels from the training examples. Shape (L,)."""
+        """Return weights of `weighted_labels` from the training examples. Shape (L,)."""
 
     def initialize(
         self,
@@ -66,10 +71,10 @@ class WeightedHead(BertHead):
         self._check_labels()
         if self.class_weights == "balanced":
             weights = self.count_weights(get_examples()).tolist()
-            self.cfg["class_weights"] = dict(zip(self.labels, weights))
+            self.cfg["class_weights"] = dict(zip(self.weighted_labels, weights))
 
     def read_weights(self, like: Tensor) -> Tensor | None:
-        """Return the weights of all labels as a tensor, None if there are none.
+        """Return the weights of `weighted_labels` as a tensor, None if there are none.
 
         like (Tensor): Gives the type and the device.
         RETURNS (Tensor | None): Shape (L,).
@@ -82,13 +87,13 @@ class WeightedHead(BertHead):
                 raise ValueError(Errors.B562.format(name=self.name))
         if found is None:
             return None
-        values = [found.get(label, 1.0) for label in self.labels]
+        values = [found.get(label, 1.0) for label in self.weighted_labels]
         return torch.tensor(values, dtype=like.dtype, device=like.device)
 
     def _check_labels(self) -> None:
         super()._check_labels()
         if isinstance(self.class_weights, Mapping) and self.shim.settings is not None:
             for label in self.class_weights:
-                if label not in self.labels:
-                    values = {"label": label, "labels": list(self.labels)}
+                if label not in self.weighted_labels:
+                    values = {"label": label, "labels": list(self.weighted_labels)}
                     raise ValueError(Errors.B560.format(name=self.name, **values))

@@ -7,7 +7,9 @@ import spacy
 import torch
 from spacy.training import Example
 
-from ..util import encoder_of, make_nlp, same_weights, train_steps, weights
+from bert_spacy.text.tags import tag_names
+
+from ..util import encoder_of, make_nlp, ner_examples, same_weights, train_steps, weights
 
 BOTH = ("bert_textcat", "bert_textcat_multilabel")
 ROWS = [("the team won", "sport"), ("anna in paris", "city"), ("bob in london", "city"),
@@ -132,3 +134,53 @@ def test_balanced_weights_that_were_not_counted_are_told(bert, tmp_path):
 def test_unknown_losses_are_refused(bert, head, config, code):
     with pytest.raises(ValueError, match=code):
         make(bert, head, **config)
+
+
+def make_tagger(bert, scheme="bioes", use_crf=False, **config):
+    torch.manual_seed(0)
+    model = {"use_crf": use_crf, "scheme": scheme}
+    nlp = make_nlp(bert, ["bert_ner"], configs={"bert_ner": {"model": model, **config}})
+    examples = ner_examples(nlp)
+    nlp.initialize(lambda: examples)
+    return nlp, examples
+
+
+@pytest.mark.parametrize("scheme", ["bio", "bioes"])
+def test_tags_without_a_crf_have_the_weight_of_their_label(bert, scheme, monkeypatch):
+    config = {"loss": "focal", "class_weights": {"PER": 3.0, "O": 0.5}}
+    nlp, examples = make_tagger(bert, scheme, **config)
+    pipe, seen = nlp.get_pipe("bert_ner"), []
+    monkeypatch.setattr(
+        type(pipe.loss), "exclusive", lambda self, *args: seen.append(args) or args[0].sum()
+    )
+    nlp.update(examples, sgd=False)
+    scores, gold, weights = seen[0]
+    tags = tag_names(pipe.labels, scheme)
+    found = [(tags[int(i)], float(weights[i])) for i in gold]
+    weight = {"PER": 3.0, "LOC": 1.0, "": 0.5}
+    assert len(scores) == len(found) == sum(len(eg.reference) for eg in examples)
+    assert all(value == weight[tag.partition("-")[2]] for tag, value in found)
+    assert len({tag for tag, _ in found}) == 3
+
+
+def test_balanced_weights_of_tags_count_tokens(bert):
+    nlp, examples = make_tagger(bert, class_weights="balanced")
+    n = sum(len(eg.reference) for eg in examples)
+    wanted = {"LOC": n / (3 * 2), "PER": n / (3 * 2), "O": n / (3 * (n - 4))}
+    assert nlp.get_pipe("bert_ner").cfg["class_weights"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("config", [{"loss": "focal"}, {"loss": "dice"}, {"label_smoothing": 0.1}])
+def test_other_losses_teach_a_tagger(bert, config):
+    nlp, examples = make_tagger(bert, **config)
+    train_steps(nlp, examples, 60)
+    for eg in examples:
+        found = [(ent.text, ent.label_) for ent in nlp(eg.text).ents]
+        assert found == [(ent.text, ent.label_) for ent in eg.reference.ents]
+
+
+@pytest.mark.parametrize("config", [{"loss": "dice"}, {"label_smoothing": 0.1},
+                                    {"class_weights": "balanced"}])  # fmt: skip
+def test_a_crf_takes_no_other_loss(bert, config):
+    with pytest.raises(ValueError, match="B567.*bert_ner"):
+        make_tagger(bert, use_crf=True, **config)
