@@ -136,6 +136,20 @@ class Errors(metaclass=_Coded):
         "weights. Train the pipeline that it was made from, or freeze and annotate with it."
     )
 
+    B140 = "There is no loss {value!r}. Set loss to one of {allowed}."
+    B141 = "The loss cannot have {name} = {value!r}. Allowed: {allowed}."
+
+    B142 = (
+        "There is no adversarial training {kind!r} with a distance of {epsilon}. Set adversarial "
+        "to one of {allowed}, and adversarial_epsilon to a number above 0 or null."
+    )
+    B143 = (
+        "adversarial = {kind!r} has nothing to move: 'fgm' needs an encoder with word embeddings "
+        "that learn, 'awp' one with any weights that learn. Set adversarial = 'none', or check "
+        "freeze in the encoder's model."
+    )
+    B144 = "dropout_samples must be 1 or more. Got {value!r}."
+
     # 2xx layers
     B200 = (
         "The encoder has no weights yet. Call nlp.initialize() to load those that its config "
@@ -318,6 +332,40 @@ class Errors(metaclass=_Coded):
     B542 = (
         "The training data have changed since the checkpoint {path}: the first {n} batches are not "
         "those that it was trained on. Put the data back, or start anew with --no-resume."
+    )
+
+    B560 = (
+        "class_weights of {name!r} has {label!r}, which is none of its labels: {labels}. "
+        "Correct the name, or leave it out; a label without a weight counts 1."
+    )
+    B561 = (
+        "class_weights of {name!r} cannot be {value!r}. Give 'balanced', or a finite number above "
+        "0 for each label that should not count 1."
+    )
+    B562 = (
+        "class_weights of {name!r} is 'balanced', and the labels have not been counted. Call "
+        "nlp.initialize() with the training examples, or give a number for each label."
+    )
+
+    B563 = (
+        "With adversarial training or R-Drop the heads learn from each batch again, and {names} "
+        "cannot: only components of bert-spacy can. Switch both off in {encoder!r}, or train "
+        "these components in a pipeline of their own."
+    )
+    B564 = (
+        "{name!r} cannot be trained with R-Drop, as it does not say how two of its predictions "
+        "differ. Set r_drop_alpha = 0.0 in the encoder."
+    )
+    B565 = "r_drop_alpha of {name!r} must be a finite number, 0 or more. Got {value!r}."
+    B566 = (
+        "A stateful ELMo cannot be trained with adversarial training or R-Drop: it would read each "
+        "batch twice, and go on from the wrong place. Set stateful = false, or switch both off."
+    )
+
+    B567 = (
+        "{name!r} has a CRF, which learns whole taggings by their likelihood: it takes no other "
+        "loss, no label smoothing and no class_weights. Leave these out, or set use_crf = false in "
+        "its model."
     )
 
     # 6xx command line
@@ -525,8 +573,11 @@ class Warnings(metaclass=_Coded):
     # 4xx data
 
     # 5xx scoring and training
+    BW560 = (
+        "The encoder of {name!r} is frozen, so its settings for adversarial training and R-Drop do "
+        "nothing. Switch them off, or take the encoder out of frozen_components."
+    )
 
     # 6xx command line
 
     # 8xx weights and files
-    pass

@@ -21,6 +21,9 @@ DEFAULTS = Config().from_str(
     """
 [bert_encoder]
 keep_outputs = false
+adversarial = "none"
+adversarial_epsilon = null
+r_drop_alpha = 0.0
 
 [bert_encoder.model]
 @architectures = "bert-spacy.BertEncoder.v1"
@@ -37,6 +40,10 @@ layerwise_decay = 1.0
 gradient_checkpointing = false
 
 [bert_textcat]
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_textcat.scorer]
 @scorers = "bert-spacy.textcat_scorer.v1"
@@ -46,6 +53,7 @@ gradient_checkpointing = false
 pooling = "auto"
 windows = "mean"
 lr_multiplier = 1.0
+dropout_samples = 1
 
 [bert_textcat.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
@@ -53,6 +61,10 @@ upstream = "*"
 
 [bert_textcat_multilabel]
 threshold = 0.5
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_textcat_multilabel.scorer]
 @scorers = "bert-spacy.textcat_scorer.v1"
@@ -63,6 +75,7 @@ multi_label = true
 pooling = "auto"
 windows = "mean"
 lr_multiplier = 1.0
+dropout_samples = 1
 
 [bert_textcat_multilabel.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
@@ -72,6 +85,10 @@ upstream = "*"
 score_entities = true
 n_candidates = 0
 candidate_threshold = 0.01
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_ner.scorer]
 @scorers = "bert-spacy.ner_scorer.v1"
@@ -112,17 +129,39 @@ upstream = "*"
 @Language.factory(
     "bert_encoder", assigns=["doc._.trf_data"], default_config=DEFAULTS["bert_encoder"]
 )
-def make_bert_encoder(nlp: Language, name: str, model: Model, keep_outputs: bool) -> "BertEncoder":
+def make_bert_encoder(
+    nlp: Language,
+    name: str,
+    model: Model,
+    keep_outputs: bool,
+    adversarial: str,
+    adversarial_epsilon: float | None,
+    r_drop_alpha: float,
+) -> "BertEncoder":
     """Make the shared encoder.
 
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], EncoderBatch]): From `bert-spacy.BertEncoder.v1`.
     keep_outputs (bool): Leave `doc._.trf_data` on every Doc.
+    adversarial (str): Train each batch once more with weights moved against it: "fgm" moves the
+        word embeddings, "awp" all weight matrices; or "none".
+    adversarial_epsilon (float): How far; None for 1.0 with "fgm" and 0.01 with "awp".
+    r_drop_alpha (float): Weight of the divergence of two predictions with different dropout;
+        0 to predict once.
     """
+    from .nn.adversarial import Adversary
     from .pipeline.encoder import BertEncoder
 
-    return BertEncoder(nlp, model, name, keep_outputs=keep_outputs)
+    adversary = None if adversarial == "none" else Adversary(adversarial, adversarial_epsilon)
+    return BertEncoder(
+        nlp,
+        model,
+        name,
+        keep_outputs=keep_outputs,
+        adversary=adversary,
+        r_drop_alpha=r_drop_alpha,
+    )
 
 
 @Language.factory(
@@ -137,18 +176,39 @@ def make_bert_encoder(nlp: Language, name: str, model: Model, keep_outputs: bool
     },
 )
 def make_bert_textcat(
-    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+    nlp: Language,
+    name: str,
+    model: Model,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
+    scorer: Callable[..., Any] | None,
 ) -> "BertTextCategorizer":
     """Make a classifier of exclusive classes.
 
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
+    loss (str): "cross_entropy", "focal" or "dice".
+    label_smoothing (float): Share of the gold that is spread over all labels, 0 to below
+        1; with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy texts, 0 or more.
+    class_weights (dict[str, float] | str): How much a text of each class counts in the loss;
+        "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.textcat import BertTextCategorizer
 
-    return BertTextCategorizer(nlp.vocab, model, name, scorer=scorer)
+    return BertTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
+        scorer=scorer,
+    )
 
 
 @Language.factory(
@@ -167,6 +227,10 @@ def make_bert_textcat_multilabel(
     name: str,
     model: Model,
     threshold: float,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
     scorer: Callable[..., Any] | None,
 ) -> "BertMultilabelTextCategorizer":
     """Make a classifier of labels that do not exclude each other.
@@ -175,11 +239,26 @@ def make_bert_textcat_multilabel(
     name (str): Name in the pipeline.
     model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
     threshold (float): Probability from which a label counts as given.
+    loss (str): "cross_entropy", "focal" or "dice".
+    label_smoothing (float): Share of the gold that is spread over all labels, 0 to below
+        1; with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy texts, 0 or more.
+    class_weights (dict[str, float] | str): How much a text with each label counts in the loss;
+        "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 
-    return BertMultilabelTextCategorizer(nlp.vocab, model, name, threshold=threshold, scorer=scorer)
+    return BertMultilabelTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
+        scorer=scorer,
+    )
 
 
 @Language.factory(
@@ -200,6 +279,10 @@ def make_bert_ner(
     score_entities: bool,
     n_candidates: int,
     candidate_threshold: float,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
     scorer: Callable[..., Any] | None,
 ) -> "BertEntityRecognizer":
     """Make a named-entity recogniser.
@@ -211,8 +294,16 @@ def make_bert_ner(
     n_candidates (int): Most candidates beside the entities of a Doc, in
         `doc.spans["bert_ner_candidates"]`; 0 for none.
     candidate_threshold (float): Smallest probability of a candidate, above 0.
+    loss (str): "cross_entropy", "focal" or "dice" of each token. This and the next three are for
+        a model with use_crf = false.
+    label_smoothing (float): Share of the gold that is spread over all tags, 0 to below 1;
+        with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy tokens, 0 or more.
+    class_weights (dict[str, float] | str): How much a token of each label, or "O", counts in the
+        loss; "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.ner import BertEntityRecognizer
 
     return BertEntityRecognizer(
@@ -222,6 +313,8 @@ def make_bert_ner(
         score_entities=score_entities,
         n_candidates=n_candidates,
         candidate_threshold=candidate_threshold,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
         scorer=scorer,
     )
 

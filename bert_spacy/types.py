@@ -223,6 +223,16 @@ class EncoderGradient:
     cls: Tensor | None = None
     pooled: Tensor | None = None
 
+    def parts(self) -> dict[str, Tensor]:
+        """Return the gradients that are not zero, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def add(self, other: "EncoderGradient") -> None:
+        """Add another gradient of the same batch to this one."""
+        for name, new in other.parts().items():
+            old = getattr(self, name)
+            setattr(self, name, new if old is None else old + new)
+
 
 def concat_ranges(starts: Ints, ends: Ints) -> Ints:
     """Return the integers of all ranges [start, end), one after the other."""

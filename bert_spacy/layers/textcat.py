@@ -9,6 +9,7 @@ from spacy.util import registry
 from thinc.api import Model
 from torch import Tensor
 
+from ..errors import Errors
 from ..nn.heads import ClassifierHead
 from ..types import EncoderBatch
 from .head import build_head
@@ -22,6 +23,7 @@ def build_textcat_head_v1(
     pooling: Pooling = "auto",
     windows: Literal["mean", "max"] = "mean",
     lr_multiplier: float = 1.0,
+    dropout_samples: int = 1,
 ) -> Model[list[Doc], Tensor]:
     """Build the model of a text classifier.
 
@@ -33,22 +35,29 @@ def build_textcat_head_v1(
         "max". The mean of all pieces needs no combining.
     lr_multiplier (float): Learning rate of this head as a multiple of the
         optimiser's.
-    RETURNS (Model[list[Doc], Tensor]): Scores before the softmax, shape (D, L).
+    dropout_samples (int): While training, how often dropout is drawn for each Doc; the loss is
+        the mean over all (Inoue, 2019).
+    RETURNS (Model[list[Doc], Tensor]): Scores before the softmax, shape (D, L); while training
+        those of each drawing, one after the other, shape (dropout_samples * D, L).
+    RAISES (ValueError): B144 for less than one drawing.
     """
+    if dropout_samples < 1:
+        raise ValueError(Errors.B144.format(value=dropout_samples))
     return build_head(
         "bert_textcat",
         encoder,
         ClassifierHead,
         compute,
         {"": lr_multiplier},
-        {"pooling": pooling, "windows": windows},
+        {"pooling": pooling, "windows": windows, "dropout_samples": dropout_samples},
     )
 
 
 def compute(model: Model, batch: EncoderBatch) -> Tensor:
-    """Pool each Doc and score its classes. Shape (D, L)."""
-    module = model.shims[0].module
-    return module(pool_docs(batch, model.attrs["pooling"], model.attrs["windows"]))
+    """Pool each Doc and score its classes. Shape (D, L), or as many for each drawing."""
+    module, samples = model.shims[0].module, model.attrs["dropout_samples"]
+    vectors = pool_docs(batch, model.attrs["pooling"], model.attrs["windows"])
+    return module(vectors.repeat(samples, 1) if module.training and samples > 1 else vectors)
 
 
 def pool_docs(batch: EncoderBatch, pooling: Pooling, windows: Literal["mean", "max"]) -> Tensor:

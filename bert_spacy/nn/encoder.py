@@ -57,6 +57,11 @@ class TransformerEncoder(nn.Module):
         return int(self.model.config.hidden_size)
 
     @property
+    def word_embeddings(self) -> nn.Parameter:
+        """Table of the embeddings of all pieces. Shape (V, H), or narrower with ALBERT."""
+        return self.model.get_input_embeddings().weight
+
+    @property
     def max_positions(self) -> int:
         """Most pieces, special ones included, that one window may hold."""
         limit = getattr(self.model.config, "max_position_embeddings", None) or 512

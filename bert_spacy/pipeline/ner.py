@@ -14,26 +14,31 @@ from torch import Tensor
 
 from ..errors import Errors, Warnings
 from ..layers.ner import TagScores
+from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scored import install_extension
 from ..text.tags import spans_to_tags, tag_names
 from ..types import Ints
-from .base import PIPELINES, BertHead
+from .base import PIPELINES
 from .entities import cut_candidates, split_rows, write_candidates, write_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
+from .weighted import ClassWeights, WeightedHead
 
 Gold = tuple[Ints, "np.ndarray[Any, np.dtype[np.bool_]]"]
 # First token, end (exclusive), label.
 Entity = tuple[int, int, str]
 
 
-class BertEntityRecognizer(BertHead):
+class BertEntityRecognizer(WeightedHead):
     """Finds named entities that do not overlap, and says how probable each is.
 
     score_entities (bool): Give each entity its probability, `span._.score`.
     n_candidates (int): Most candidates beside the entities of a Doc; 0 for none but the
         entities that a threshold has turned down.
     candidate_threshold (float): Smallest probability of a candidate, above 0.
-    RAISES (ValueError): B307 for a setting out of range.
+    loss (Loss): What is learnt from, of each token by itself; without a CRF alone.
+    class_weights (ClassWeights): How much a token of each label, or "O", counts; see
+        `WeightedHead`. Without a CRF alone.
+    RAISES (ValueError): B307 for a setting out of range; B567 for a loss that a CRF cannot have.
     """
 
     def __init__(
@@ -45,9 +50,14 @@ class BertEntityRecognizer(BertHead):
         score_entities: bool = True,
         n_candidates: int = 0,
         candidate_threshold: float = 0.01,
+        loss: Loss = PLAIN,
+        class_weights: ClassWeights = None,
         scorer: Callable | None = None,
     ):
-        super().__init__(vocab, model, name, scorer=scorer)
+        super().__init__(vocab, model, name, class_weights=class_weights, scorer=scorer)
+        if model.attrs["use_crf"] and (loss != PLAIN or class_weights is not None):
+            raise ValueError(Errors.B567.format(name=name))
+        self.loss = loss
         for what, value, allowed, is_good in (
             ("n_candidates", n_candidates, "0 or more", n_candidates >= 0),
             ("candidate_threshold", candidate_threshold, "in 0..1", 0 < candidate_threshold <= 1),
@@ -294,7 +304,7 @@ class BertEntityRecognizer(BertHead):
         known = torch.from_numpy(np.concatenate([gold[i][1] for i in docs])).to(device)
         crf = self.shim.module.crf
         if crf is None:
-            return torch.nn.functional.cross_entropy(packed[known], tags[known])
+            return self.loss.exclusive(packed[known], tags[known], self._read_tag_weights(packed))
         mask = make_mask(lengths, device)
         padded = pad(packed, mask)
         if bool(known.all()):
@@ -302,6 +312,37 @@ class BertEntityRecognizer(BertHead):
         allowed = torch.nn.functional.one_hot(tags, packed.shape[1]).bool() | ~known[:, None]
         likelihood, possible = crf.log_likelihood_partial(padded, pad(allowed, mask), mask)
         return -likelihood.sum() / possible.sum().clamp(min=1)
+
+    @property
+    def weighted_labels(self) -> tuple[str, ...]:
+        """What may have a weight: all labels, and what is outside of entities."""
+        return (*self.labels, "O")
+
+    def count_weights(self, examples: Iterable[Example]) -> Tensor:
+        """Return weights that make all labels, and "O", count the same. Shape (L + 1,)."""
+        number = {label: i for i, label in enumerate(self.weighted_labels)}
+        counts = torch.zeros(len(number), dtype=torch.double)
+        for example in examples:
+            doc = example.reference
+            for ent in doc.ents:
+                counts[number.get(ent.label_, -1)] += len(ent) if ent.label_ in number else 0
+            counts[-1] += int((doc.to_array("ENT_IOB") == 2).sum())
+        return balance(counts)
+
+    def _read_tag_weights(self, like: Tensor) -> Tensor | None:
+        weights = self.read_weights(like)
+        if weights is None:
+            return None
+        number = {label: i for i, label in enumerate(self.weighted_labels)}
+        tags = tag_names(self.labels, self.model.attrs["scheme"])
+        return weights[[number[tag.partition("-")[2] or "O"] for tag in tags]]
+
+    def compute_divergence(self, examples: Sequence[Example], output: TagScores) -> Tensor:
+        """Return how two predictions for each token, each by itself, differ; see `BertHead`."""
+        has_gold = [eg.reference.has_annotation("ENT_IOB") for eg in examples]
+        at = torch.from_numpy(np.repeat(has_gold, output.lengths[: len(examples)]))
+        first, second = torch.log_softmax(output.emissions, 1).unflatten(0, (2, -1))
+        return divergence(first[at], second[at])
 
     def _gold_tags(self, example: Example, tokens: Ints) -> Gold | None:
         """Return the gold tag of each token that has pieces, and where it is known."""

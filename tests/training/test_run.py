@@ -94,6 +94,23 @@ def test_kills_change_nothing(config, tmp_path, optimizer):
         assert other == row
 
 
+@pytest.mark.parametrize("kind", ["fgm", "awp"])
+def test_kills_change_nothing_in_a_run_with_extra_passes(config, tmp_path, kind):
+    components = config["components"]
+    config["nlp"]["pipeline"].remove("bert_qa")
+    components.pop("bert_qa")
+    components["bert_encoder"].update(adversarial=kind, r_drop_alpha=0.5)
+    components["bert_textcat"].update(loss="focal", class_weights="balanced")
+    components["bert_textcat"]["model"]["dropout_samples"] = 2
+    config["training"].update(score_weights={"cats_score": 0.5, "ents_f": 0.5})
+    config["training"].update(accumulate_gradient=2)
+    run(config, tmp_path / "whole", [], checkpoint_every=3)
+    run(config, tmp_path / "killed", [5, 8], checkpoint_every=3)
+    wanted = weights_of(tmp_path / "whole" / "model-last")
+    assert len(wanted) == 3
+    assert weights_of(tmp_path / "killed" / "model-last") == wanted
+
+
 def test_the_run_learns_and_kills_come_before_the_end(config, tmp_path):
     run(config, tmp_path / "out", [])
     first, last = (
