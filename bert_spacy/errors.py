@@ -290,7 +290,7 @@ class Errors(metaclass=_Coded):
     # 5xx scoring and training
     B520 = (
         "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
-        "betas from 0 to below 1, eps above 0."
+        "betas and average_decay from 0 to below 1, eps above 0."
     )
     B521 = "Batcher setting {name} must be 1 or more. Got {value}."
     B501 = (

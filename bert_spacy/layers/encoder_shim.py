@@ -1,5 +1,7 @@
 """The shim that holds the shared encoder for thinc: its weights, files, steps and backend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +89,16 @@ class EncoderShim(FolderShim):
             made = make_predictor(self.encoder, backend, precision, self.current_extras())
             self._predictor = (key, made)
         return self._predictor[1]
+
+    @contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Encode with other weights for a while; what was packed before does not serve them."""
+        own, self._predictor = self._predictor, None
+        try:
+            with super().use_params(params):
+                yield
+        finally:
+            self._predictor = own
 
     @property
     def template(self) -> Template:
