@@ -319,6 +319,7 @@ class Errors(metaclass=_Coded):
         "The training data have changed since the checkpoint {path}: the first {n} batches are not "
         "those that it was trained on. Put the data back, or start anew with --no-resume."
     )
+    B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
 
     # 6xx command line
     B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."

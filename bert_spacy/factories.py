@@ -35,6 +35,7 @@ freeze = "none"
 dropout = null
 layerwise_decay = 1.0
 gradient_checkpointing = false
+unfreeze_every = 0
 
 [bert_textcat]
 

@@ -77,6 +77,8 @@ class AdamW(Optimizer):
     in TensorFlow's `ExponentialMovingAverage` with `num_updates`, which thinc follows as well.
     """
 
+    averages: dict[Any, Any] | None
+
     def __init__(self, *args: Any, average_decay: float = 0.0, **kwargs: Any):
         super().__init__(*args, use_averages=average_decay > 0, **kwargs)
         self.average_decay = average_decay

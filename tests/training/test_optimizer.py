@@ -109,6 +109,26 @@ def test_frozen_parameters_stay_and_thawed_ones_move():
     assert not torch.equal(before, net.output.weight)
 
 
+def test_moments_stay_when_more_begins_to_learn():
+    ours, theirs = make_pair_of_nets()
+    optimizer = create_adamw_v1(0.01, weight_decay=0.0, grad_clip=0.0)
+    # Each parameter has an optimiser of its own, so nothing can be lost.
+    plain = {
+        n: torch.optim.AdamW([p], 0.01, weight_decay=0.0) for n, p in theirs.named_parameters()
+    }
+    for step in range(6):
+        ours.output.requires_grad_(step >= 3)
+        theirs.output.requires_grad_(step >= 3)
+        give_gradients(step, ours, theirs)
+        for name, parameter in theirs.named_parameters():
+            if parameter.requires_grad:
+                plain[name].step()
+        optimizer.step_module(1, ours, lambda name: 1.0)
+        ours.zero_grad()
+    for a, b in zip(ours.parameters(), theirs.parameters()):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "setting",
     [{"weight_decay": -1}, {"grad_clip": -1}, {"beta1": 1.0}, {"beta2": -0.1}, {"eps": 0}],
