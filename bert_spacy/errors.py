@@ -320,6 +320,16 @@ class Errors(metaclass=_Coded):
         "those that it was trained on. Put the data back, or start anew with --no-resume."
     )
     B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
+    B551 = (
+        "These settings of MixedCorpus do not go together: {given}. Give one corpus or more; "
+        "mixing 'proportional', 'sqrt', or 'annealed' with epochs of 2 or more, which the others "
+        "do not take; and a size of 0 or more."
+    )
+    B552 = "The corpus {name!r} of MixedCorpus has no Doc. Check its path, or leave it out."
+    B553 = (
+        "Annealed mixing draws each epoch anew, and with training.max_epochs = {value} spaCy "
+        "reads the corpus once. Set training.max_epochs = -1, and the labels in [initialize]."
+    )
 
     # 6xx command line
     B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."

@@ -1,5 +1,6 @@
 """A run that is stopped at any step goes on to the weights of one that was not."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -169,3 +170,60 @@ def test_other_data_are_refused(config, tmp_path):
     DocBin(docs=docs).to_disk(path)
     with pytest.raises(ValueError, match="B542.*first 5 batches"):
         train(config, tmp_path / "out", resume=True)
+
+
+@pytest.mark.parametrize("mixing", ["sqrt", "annealed"])
+def test_kills_change_nothing_where_corpora_are_mixed(config, tmp_path, mixing):
+    docs = list(DocBin().from_disk(tmp_path / "train.spacy").get_docs(spacy.blank("en").vocab))
+    corpora = {}
+    for name, part in (("few", docs[::6]), ("many", docs)):
+        DocBin(docs=part).to_disk(tmp_path / f"{name}.spacy")
+        path = str(tmp_path / f"{name}.spacy")
+        corpora[name] = {"@readers": "bert-spacy.Corpus.v1", "path": path}
+    config["corpora"]["train"] = {
+        "@readers": "bert-spacy.MixedCorpus.v1",
+        "mixing": mixing,
+        "corpora": corpora,
+        "epochs": 3 if mixing == "annealed" else 0,
+        "size": 15,
+    }
+    config["training"]["max_epochs"] = -1 if mixing == "annealed" else 0
+    run(config, tmp_path / "whole", [], checkpoint_every=3)
+    epochs = [row["epoch"] for row in map(json.loads, (tmp_path / "log.jsonl").open())]
+    assert epochs == [0, 1, 2]  # three steps each
+    run(config, tmp_path / "killed", [2, 7, 10], checkpoint_every=3)
+    wanted = weights_of(tmp_path / "whole" / "model-last")
+    assert weights_of(tmp_path / "killed" / "model-last") == wanted
+
+
+def test_patience_stops_a_run_that_grows_no_better(config, tmp_path):
+    config["training"]["optimizer"]["learn_rate"] = 0.0
+    config["training"].update(max_steps=100, eval_frequency=2, patience=5)
+    run(config, tmp_path / "out", [3], checkpoint_every=2)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
+    # The first evaluation is the best, and after step 5 its score is five steps old.
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    assert read_progress(find_checkpoint(tmp_path / "out" / CHECKPOINTS)).step == 6
+
+
+LOGGERS = {
+    "spacy.ConsoleLogger.v1": {"progress_bar": True},
+    "spacy.LookupLogger.v1": {"patterns": ["score"]},
+}
+
+
+@pytest.mark.parametrize("name", LOGGERS)
+def test_loggers_of_spacy_and_of_spacy_loggers_are_named_in_the_config(config, tmp_path, name):
+    if name not in registry.loggers:
+        pytest.skip("spacy-loggers is not installed")
+    config["training"]["logger"] = {"@loggers": name, **LOGGERS[name]}
+    out, err = io.StringIO(), io.StringIO()
+    train(config, tmp_path / "out", stdout=out, stderr=err)
+    said = out.getvalue()
+    if name == "spacy.ConsoleLogger.v1":
+        assert [line.split()[:2] for line in said.splitlines()[-3:]] == [
+            ["0", "0"],
+            ["0", "4"],
+            ["1", "8"],
+        ]
+        assert "Epoch 1" in err.getvalue()
