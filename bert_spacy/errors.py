@@ -321,14 +321,15 @@ class Errors(metaclass=_Coded):
     )
     B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
     B551 = (
-        "These settings of MixedCorpus do not go together: {given}. Give one corpus or more; "
+        "These settings of MixedCorpus do not go together: {given}. Give one corpus or more, and "
         "mixing 'proportional', 'sqrt', or 'annealed' with epochs of 2 or more, which the others "
-        "do not take; and a size of 0 or more."
+        "do not take."
     )
     B552 = "The corpus {name!r} of MixedCorpus has no Doc. Check its path, or leave it out."
     B553 = (
-        "Annealed mixing draws each epoch anew, and with training.max_epochs = {value} spaCy "
-        "reads the corpus once. Set training.max_epochs = -1, and the labels in [initialize]."
+        "training.max_epochs = {value} does not serve {mixing!r} mixing. From 0 up spaCy draws one "
+        "epoch alone, and with -1 it learns labels from 100 Docs. Set it to -2, or to 0 with "
+        "mixing 'proportional' or 'sqrt'."
     )
 
     # 6xx command line

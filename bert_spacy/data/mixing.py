@@ -22,21 +22,20 @@ def create_mixed_corpus_v1(
     corpora: dict[str, Any],  # of Reader, which thinc's check of settings does not see through
     mixing: Mixing = "sqrt",
     epochs: int = 0,
-    size: int = 0,
     seed: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
     """Create a reader that draws from several corpora.
 
     A corpus of N Docs gets a share of the draws as N ** alpha. Each is gone through whole,
-    in a random order, before it is shuffled and begun again.
+    in a random order, before it is shuffled and begun again. In an epoch every Doc comes once or
+    more: those of the largest corpus once, those of smaller ones more often, as alpha has it.
 
     corpora (dict[str, Reader]): Readers by name; each must end, and is read once, into memory.
     mixing (str): "proportional", alpha = 1: all Docs alike. "sqrt", alpha = 0.5. "annealed":
-        alpha falls in even steps from 1 in the first epoch to 0.2 in the last; this needs
-        `training.max_epochs = -1`, where each epoch is drawn anew.
+        alpha falls in even steps from 1 in the first epoch to 0.2 in the last. This needs
+        `training.max_epochs = -2`: below 0 spaCy asks for each epoch anew, and with -1 it would
+        learn the labels from the first 100 Docs alone.
     epochs (int): Epochs over which "annealed" falls, 2 or more; 0 with the others.
-    size (int): Docs in an epoch, up to rounding; 0 for as many that every Doc
-        comes once or more: those of the largest corpus once, of smaller ones more often.
     seed (int): Seed of order and shuffling.
     RETURNS (Callable[[Language], Iterator[Example]]): The reader. Each call draws an epoch.
     RAISES (ValueError): B551 for settings that do not go together.
@@ -44,25 +43,22 @@ def create_mixed_corpus_v1(
     SOURCE: Stickland & Murray (2019), BERT and PALs: alpha = 1 - 0.8 (e - 1) / (E - 1).
     """
     fine = mixing in MIXINGS and (epochs >= 2 if mixing == "annealed" else epochs == 0)
-    if not fine or size < 0 or not corpora:
-        given = {"mixing": mixing, "epochs": epochs, "size": size, "corpora": list(corpora)}
+    if not fine or not corpora:
+        given = {"mixing": mixing, "epochs": epochs, "corpora": list(corpora)}
         raise ValueError(Errors.B551.format(given=given))
-    return MixedCorpus(corpora, mixing, epochs, size, seed)
+    return MixedCorpus(corpora, mixing, epochs, seed)
 
 
 class MixedCorpus:
     """Draw Examples from several corpora, an epoch with each call.
 
-    corpora, mixing, epochs, size, seed: See `create_mixed_corpus_v1`.
+    corpora, mixing, epochs, seed: See `create_mixed_corpus_v1`.
     """
 
-    def __init__(
-        self, corpora: dict[str, Reader], mixing: Mixing, epochs: int, size: int, seed: int
-    ):
+    def __init__(self, corpora: dict[str, Reader], mixing: Mixing, epochs: int, seed: int):
         self.corpora = corpora
         self.mixing = mixing
         self.epochs = epochs
-        self.size = size
         self.seed = seed
         self._vocab: Any = None
         self._pools: list[_Pool] = []
@@ -74,18 +70,17 @@ class MixedCorpus:
 
         nlp (Language): The pipeline, whose tokenizer makes the predicted Docs.
         YIELDS (Example): In random order; each with a predicted Doc of its own.
-        RAISES (ValueError): B552 if a corpus is empty; B553 if "annealed" is asked for, and
-            the config of the pipeline draws no second epoch.
+        RAISES (ValueError): B552 if a corpus is empty; B553 if `training.max_epochs` of the
+            pipeline's config would leave labels out, or is no stream and "annealed" needs one.
         """
-        if self.mixing == "annealed":
-            max_epochs = nlp.config.interpolate()["training"]["max_epochs"]
-            if max_epochs != -1:
-                raise ValueError(Errors.B553.format(value=max_epochs))
+        max_epochs = nlp.config.interpolate()["training"]["max_epochs"]
+        if max_epochs == -1 or (max_epochs >= 0 and self.mixing == "annealed"):
+            raise ValueError(Errors.B553.format(value=max_epochs, mixing=self.mixing))
         if self._vocab is not nlp.vocab:
             self._begin(nlp)
         self._epoch += 1
         sizes = [len(pool.examples) for pool in self._pools]
-        counts = count_draws(sizes, self.alpha(self._epoch), self.size)
+        counts = count_draws(sizes, self.alpha(self._epoch))
         order = [pool for pool, n in zip(self._pools, counts) for _ in range(n)]
         self._random.shuffle(order)
         for pool in order:
@@ -127,14 +122,12 @@ class _Pool:
         return self._waiting.pop()
 
 
-def count_draws(sizes: Sequence[int], alpha: float, size: int = 0) -> list[int]:
+def count_draws(sizes: Sequence[int], alpha: float) -> list[int]:
     """Count the draws from each corpus in an epoch, in shares of N ** alpha.
 
     sizes (Sequence[int]): Docs of each corpus.
     alpha (float): From 0 (all corpora alike) to 1 (all Docs alike).
-    size (int): Draws in all, up to rounding; 0 for one of each Doc of the largest.
-    RETURNS (list[int]): At least one for each.
+    RETURNS (list[int]): As many as there are Docs for the largest corpus, no fewer for others.
     """
-    shares = [n**alpha for n in sizes]
-    scale = size / sum(shares) if size else max(sizes) / max(shares)
-    return [max(1, round(share * scale)) for share in shares]
+    largest = max(sizes)
+    return [round(largest * (n / largest) ** alpha) for n in sizes]
