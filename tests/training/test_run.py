@@ -208,6 +208,13 @@ def test_patience_stops_a_run_that_grows_no_better(config, tmp_path):
     assert read_progress(find_checkpoint(tmp_path / "out" / CHECKPOINTS)).step == 6
 
 
+class Terminal(io.StringIO):
+    """Bars of progress are for terminals alone."""
+
+    def isatty(self):
+        return True
+
+
 CONSOLE = {"@loggers": "spacy.ConsoleLogger.v1", "progress_bar": True}
 
 
@@ -221,7 +228,7 @@ def test_loggers_of_spacy_and_of_spacy_loggers_are_named_in_the_config(config, t
         lookup = {"@loggers": "spacy.LookupLogger.v1", "patterns": ["score"]}
         logger = {"@loggers": name, "logger1": CONSOLE, "logger2": lookup}
     config["training"]["logger"] = logger
-    out, err = io.StringIO(), io.StringIO()
+    out, err = io.StringIO(), Terminal()
     train(config, tmp_path / "out", stdout=out, stderr=err)
     rows = [line.split()[:2] for line in out.getvalue().splitlines()]
     assert rows[-3:] == [["0", "0"], ["0", "4"], ["1", "8"]]
