@@ -11,9 +11,11 @@ from thinc.api import Adam
 
 from bert_spacy.data.corpus import create_corpus_v1
 from bert_spacy.nn.backends import count_changes
+from bert_spacy.nn.extras import Extras
 from bert_spacy.training.optimizer import create_adamw_v1
 from bert_spacy.training.run import train
 
+from ..elmo import make_elmo
 from ..util import (
     HEADS,
     TEXTS,
@@ -84,7 +86,7 @@ def test_a_decay_out_of_range_is_refused(value):
 
 
 def start(bert, **model):
-    nlp = make_nlp(bert, HEADS, **model)
+    nlp = make_nlp(bert, HEADS, configs={"bert_ner": {"model": {"lstm_width": 8}}}, **model)
     nlp.add_pipe("tagger")
     examples = all_examples(nlp)
     for example in examples:
@@ -109,10 +111,20 @@ def parameters(nlp):
     return found
 
 
-@pytest.mark.parametrize("make", [lambda: create_adamw_v1(0.01, average_decay=0.9), Adam])
-def test_pipelines_predict_with_the_averages_and_then_with_their_own(bert, make):
+ELMO = {"@architectures": "bert-spacy.ElmoEncoder.v1", "freeze": "none"}
+
+
+def create_averaged():
+    return create_adamw_v1(0.01, average_decay=0.9)
+
+
+@pytest.mark.parametrize(
+    ("make", "model"), [(create_averaged, {}), (Adam, {}), (create_averaged, ELMO)]
+)
+def test_pipelines_predict_with_the_averages_and_then_with_their_own(bert, tmp_path, make, model):
+    folder = make_elmo(tmp_path / "elmo") if model else bert
     optimizer = make()
-    nlp, examples = start(bert)
+    nlp, examples = start(folder, **model)
     train_steps(nlp, examples, 4, sgd=optimizer)
     own = {key: values.copy() for key, (_, values) in parameters(nlp).items()}
     before = predictions(nlp.pipe(TEXTS))
@@ -123,7 +135,7 @@ def test_pipelines_predict_with_the_averages_and_then_with_their_own(bert, make)
         np.testing.assert_array_equal(values, own[key])
     assert predictions(nlp.pipe(TEXTS)) == before
     # An own pipeline, into which the averages are written.
-    other, _ = start(bert)
+    other, _ = start(folder, **model)
     keys = {key: id_ for key, (id_, _) in parameters(nlp).items()}
     n = 0
     with torch.no_grad():
@@ -140,28 +152,30 @@ def test_pipelines_predict_with_the_averages_and_then_with_their_own(bert, make)
     other.get_pipe("bert_encoder").model.shims[0]._predictor = None
     assert_close(inside, predictions(other.pipe(TEXTS)), 1e-5)
     assert inside != before
-    again = make_nlp(bert, HEADS)
-    again.add_pipe("tagger")
+    again, _ = start(folder, **model)
     assert_close(inside, predictions(again.from_bytes(saved).pipe(TEXTS)), 1e-5)
     history = train_steps(nlp, examples, 1, sgd=optimizer)
     assert history[0]["bert_ner"] > 0
 
 
-def test_packed_weights_follow_the_swap_and_the_swap_back(bert):
+def test_packed_weights_follow_the_swap_and_the_swap_back(bert, tmp_path):
     optimizer = create_adamw_v1(0.01, average_decay=0.9)
     nlp, examples = start(bert)
     train_steps(nlp, examples, 3, sgd=optimizer)
     shim = nlp.get_pipe("bert_encoder").model.shims[0]
-    packed, count = shim.predictor("auto", "auto"), count_changes(shim.encoder)
+    shim.set_extras(Extras(onnx={"fp32": tmp_path}))
+    packed, count = shim.predictor("torch", "auto"), count_changes(shim.encoder)
     with nlp.use_params(optimizer.averages):
         assert count_changes(shim.encoder) != count
-        lent = shim.predictor("auto", "auto")
+        assert shim.current_extras() == Extras()
+        lent = shim.predictor("torch", "auto")
         assert lent is not packed
     assert count_changes(shim.encoder) == count
-    assert shim.predictor("auto", "auto") is packed
+    assert shim.current_extras().onnx
+    assert shim.predictor("torch", "auto") is packed
     train_steps(nlp, examples, 1, sgd=optimizer)
     with nlp.use_params(optimizer.averages):
-        assert shim.predictor("auto", "auto") not in (packed, lent)
+        assert shim.predictor("torch", "auto") not in (packed, lent)
 
 
 def test_an_error_in_between_gives_the_weights_back(bert):
