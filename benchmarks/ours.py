@@ -1,6 +1,7 @@
 """The same tasks through this package: `.spacy` files, `spacy train`, `spacy.load`, `nlp.pipe`."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from bert_spacy.data.pairs import make_question, set_gold_answers
 
 BATCH_SIZE = 16
 COMPONENTS = {"classify": "bert_textcat", "tag": "bert_ner", "answer": "bert_qa"}
+# By dotted path in the config, in which "head" stands for the task's component: a value, or
+# a function that takes the steps of the run.
+Overrides = dict[str, Any | Callable[[int], Any]]
 SCORES = {"classify": "cats_score", "tag": "ents_f", "answer": "qa_f1"}
 
 CONFIG = """
@@ -66,14 +70,26 @@ total_steps = 1
 """
 
 
-def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[Score, Score]:
+class UnknownSetting(KeyError):
+    """An override names what the components of a task do not have."""
+
+
+def run(
+    task: Task,
+    splits: dict[str, list],
+    weights: str,
+    seed: int,
+    overrides: Overrides | None = None,
+) -> tuple[Score, Score]:
     """Fine-tune on train, choose the epoch on dev, and score dev and test.
 
     task (Task): The task.
     splits (dict[str, list]): Items for "train", "dev" and "test".
     weights (str): Alias, folder or hub name of the encoder.
     seed (int): Fixes the head's first weights, the order and the dropout.
+    overrides (Overrides): Settings that differ from the recipe.
     RETURNS (tuple[Score, Score]): Scores on dev and test at the best epoch.
+    RAISES (UnknownSetting): For an override that the config has no place for.
     """
     items = [item for item in splits["train"] if getattr(item, "is_trainable", True)]
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +98,7 @@ def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[S
         for name, part in (("train", items), ("dev", splits["dev"])):
             docs = [make_gold(blank, item) for item in part]
             DocBin(docs=docs).to_disk(root / f"{name}.spacy")
-        config = make_config(task, weights, seed, root)
+        config = make_config(task, weights, seed, root, overrides)
         config.to_disk(root / "config.cfg")
         train(root / "config.cfg", root / "out")
         nlp = spacy.load(root / "out" / "model-best")
@@ -96,13 +112,16 @@ def language(weights: str) -> str:
     return "zh" if weights.endswith("zh") else "en"
 
 
-def make_config(task: Task, weights: str, seed: int, root: Path) -> Config:
+def make_config(
+    task: Task, weights: str, seed: int, root: Path, overrides: Overrides | None = None
+) -> Config:
     """Fill in the training config of one run.
 
     task (Task): The task.
     weights (str): Alias of the encoder.
     seed (int): Seed.
     root (Path): Folder with train.spacy and dev.spacy.
+    overrides (Overrides): Settings that differ from the recipe.
     RETURNS (Config): For `spacy train`.
     """
     config = Config().from_str(CONFIG)
@@ -130,6 +149,14 @@ def make_config(task: Task, weights: str, seed: int, root: Path) -> Config:
         initial_rate=encoder_rate(weights), warmup_steps=max(1, steps // 10), total_steps=steps
     )
     config["training"]["score_weights"] = {SCORES[task.kind]: 1.0}
+    for path, value in (overrides or {}).items():
+        *sections, name = path.replace("components.head.", f"components.{head}.").split(".")
+        section = config
+        for part in sections:
+            section = section[part]
+        if name not in section:
+            raise UnknownSetting(path)
+        section[name] = value(steps) if callable(value) else value
     return config
 
 

@@ -304,7 +304,7 @@ class Errors(metaclass=_Coded):
     # 5xx scoring and training
     B520 = (
         "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
-        "betas from 0 to below 1, eps above 0."
+        "betas and average_decay from 0 to below 1, eps above 0."
     )
     B521 = "Batcher setting {name} must be 1 or more. Got {value}."
     B501 = (
@@ -332,6 +332,18 @@ class Errors(metaclass=_Coded):
     B542 = (
         "The training data have changed since the checkpoint {path}: the first {n} batches are not "
         "those that it was trained on. Put the data back, or start anew with --no-resume."
+    )
+    B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
+    B551 = (
+        "These settings of MixedCorpus do not go together: {given}. Give one corpus or more, and "
+        "mixing 'proportional', 'sqrt', or 'annealed' with epochs of 2 or more, which the others "
+        "do not take."
+    )
+    B552 = "The corpus {name!r} of MixedCorpus has no Doc. Check its path, or leave it out."
+    B553 = (
+        "training.max_epochs = {value} does not serve {mixing!r} mixing. From 0 up spaCy draws one "
+        "epoch alone, and with -1 it learns labels from 100 Docs. Set it to -2, or to 0 with "
+        "mixing 'proportional' or 'sqrt'."
     )
 
     B560 = (

@@ -38,6 +38,7 @@ freeze = "none"
 dropout = null
 layerwise_decay = 1.0
 gradient_checkpointing = false
+unfreeze_every = 0
 
 [bert_textcat]
 loss = "cross_entropy"
