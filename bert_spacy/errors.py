@@ -81,10 +81,7 @@ class Errors(metaclass=_Coded):
         "A stretch of {length} tags from position {start} does not lie within sequence {row}. It "
         "needs a sequence of the batch, one position or more, and all of them before its end."
     )
-    B119 = (
-        "The {name} of a stretch hold {tag}, which is no tag. Use ids from {low} to {high} (-1 as "
-        "stop tag forbids nothing)."
-    )
+    B119 = "The tags of a stretch hold {tag}, which is no tag. Use ids from 0 to {high}."
     B120 = (
         "The onnx backend needs {package}, which is not installed. Run: "
         "pip install 'bert-spacy[onnx]', or set backend = 'torch'."

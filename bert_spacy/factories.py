@@ -72,6 +72,7 @@ upstream = "*"
 score_entities = true
 n_candidates = 0
 candidate_threshold = 0.01
+keep_entities = true
 
 [bert_ner.scorer]
 @scorers = "bert-spacy.ner_scorer.v1"
@@ -200,6 +201,7 @@ def make_bert_ner(
     score_entities: bool,
     n_candidates: int,
     candidate_threshold: float,
+    keep_entities: bool,
     scorer: Callable[..., Any] | None,
 ) -> "BertEntityRecognizer":
     """Make a named-entity recogniser.
@@ -211,6 +213,8 @@ def make_bert_ner(
     n_candidates (int): Most candidates beside the entities of a Doc, in
         `doc.spans["bert_ner_candidates"]`; 0 for none.
     candidate_threshold (float): Smallest probability of a candidate, above 0.
+    keep_entities (bool): Entities and blocked tokens of earlier components stay, and
+        the others are found around them.
     scorer (Callable): Scores Examples.
     """
     from .pipeline.ner import BertEntityRecognizer
@@ -222,6 +226,7 @@ def make_bert_ner(
         score_entities=score_entities,
         n_candidates=n_candidates,
         candidate_threshold=candidate_threshold,
+        keep_entities=keep_entities,
         scorer=scorer,
     )
 

@@ -19,6 +19,7 @@ from ..text.tags import spans_to_tags, tag_names
 from ..types import Ints
 from .base import PIPELINES, BertHead
 from .entities import cut_candidates, split_rows, write_candidates, write_entities
+from .given import Preset, bind_tags, find_presets, read_presets
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 
 Gold = tuple[Ints, "np.ndarray[Any, np.dtype[np.bool_]]"]
@@ -33,6 +34,9 @@ class BertEntityRecognizer(BertHead):
     n_candidates (int): Most candidates beside the entities of a Doc; 0 for none but the
         entities that a threshold has turned down.
     candidate_threshold (float): Smallest probability of a candidate, above 0.
+    keep_entities (bool): Entities and blocked tokens of earlier components stay, and all others
+        are found, and their probabilities given, on condition that these hold. Otherwise an entity
+        of an earlier component stays where it is free of ours.
     RAISES (ValueError): B307 for a setting out of range.
     """
 
@@ -45,6 +49,7 @@ class BertEntityRecognizer(BertHead):
         score_entities: bool = True,
         n_candidates: int = 0,
         candidate_threshold: float = 0.01,
+        keep_entities: bool = True,
         scorer: Callable | None = None,
     ):
         super().__init__(vocab, model, name, scorer=scorer)
@@ -58,6 +63,7 @@ class BertEntityRecognizer(BertHead):
         self.score_entities = score_entities
         self.n_candidates = n_candidates
         self.candidate_threshold = candidate_threshold
+        self.keep_entities = keep_entities
         # What `bert_spacy calibrate` fits; a pipeline saved without it keeps these.
         self.cfg = {"labels": [], "temperature": 1.0, "thresholds": {}}
         install_extension()
@@ -80,10 +86,11 @@ class BertEntityRecognizer(BertHead):
         self.collect_labels(examples, lambda doc: (ent.label_ for ent in doc.ents))
 
     def set_annotations(self, docs: Iterable[Doc], scores: TagScores) -> None:
-        """Write `doc.ents`; entities of earlier components that are free of ours stay.
+        """Write `doc.ents`; entities of earlier components stay, see `keep_entities`.
 
         Probabilities stand in `doc.spans["bert_ner_scores"]`; what is probable but no entity,
-        best first, in `doc.spans["bert_ner_candidates"]`.
+        best first, in `doc.spans["bert_ner_candidates"]`. Entities of earlier components have the
+        probability that they came with, or None.
 
         docs (Iterable[Doc]): The Docs.
         scores (TagScores): From `predict`.
@@ -93,22 +100,23 @@ class BertEntityRecognizer(BertHead):
         lowest = np.array([thresholds.get(label, 0.0) for label in self.labels])
         for doc, length in zip(docs, scores.lengths):
             if length == 0:
-                write_entities(doc, [])
+                write_entities(doc, [], keep_entities=self.keep_entities)
                 write_candidates(doc, [], [])
         for index, part in split_scores(scores):
             group = [docs[i] for i in index]
-            lattice = self.make_lattice(part)
+            presets = [find_presets(doc) for doc in group] if self.keep_entities else []
+            lattice = self.make_lattice(part, presets)
             spans = lattice.read_spans(lattice.decode())
             if not (self.score_entities or self.n_candidates or thresholds):
                 for doc, found in zip(group, self._on_docs(group, lattice, spans)):
-                    write_entities(doc, found)
+                    write_entities(doc, found, keep_entities=self.keep_entities)
                 continue
             values = lattice.score(spans)
             keep = values >= lowest[spans.label]
             kept, weak = spans.select(keep), spans.select(~keep)
             ents = self._on_docs(group, lattice, kept)
             for doc, new, row in zip(group, ents, split_rows(values[keep], ents)):
-                write_entities(doc, new, row)
+                write_entities(doc, new, row, keep_entities=self.keep_entities)
             others = self._on_docs(group, lattice, weak)
             rows = split_rows(values[~keep], others)
             if self.n_candidates:
@@ -122,10 +130,17 @@ class BertEntityRecognizer(BertHead):
             for doc, new, row in zip(group, others, rows):
                 write_candidates(doc, new, row)
 
-    def make_lattice(self, scores: TagScores) -> Lattice:
-        """Return the distribution over the taggings of some Docs."""
-        attrs, crf = self.model.attrs, self.shim.module.crf
-        return Lattice(scores, crf, attrs["scheme"], len(self.labels), self.cfg["temperature"])
+    def make_lattice(self, scores: TagScores, presets: Sequence[Sequence[Preset]] = ()) -> Lattice:
+        """Return the distribution over the taggings of some Docs.
+
+        scores (TagScores): From `predict`, of Docs that have tokens.
+        presets (Sequence[Sequence[Preset]]): For each Doc the entities that are given, and spans
+            without a label where none may be; empty if there are none at all.
+        RETURNS (Lattice): The distribution, on condition that the presets hold.
+        """
+        scheme, crf = self.model.attrs["scheme"], self.shim.module.crf
+        given = bind_tags(presets, scores, self.labels, scheme)
+        return Lattice(scores, crf, scheme, len(self.labels), self.cfg["temperature"], given)
 
     def span_probability(
         self, docs: Iterable[Doc], spans: Iterable[Iterable[Entity]]
@@ -189,8 +204,8 @@ class BertEntityRecognizer(BertHead):
 
         docs (Iterable[Doc]): The Docs; they are read anew and stay as they are.
         k (int): Taggings of a Doc; there may be fewer.
-        RETURNS (list[list[tuple[list[Span], float]]]): Entities and the probability of all of
-            them together. No threshold applies.
+        RETURNS (list[list[tuple[list[Span], float]]]): Entities, those that were given left out,
+            and the probability of all of them together. No threshold applies.
         RAISES (ValueError): B332 without the pipeline; B307 if k is not 1 or more.
         """
         if k < 1:
@@ -210,7 +225,8 @@ class BertEntityRecognizer(BertHead):
     def read_lattices(self, docs: Sequence[Doc]) -> Iterator[tuple[Ints, Lattice]]:
         """Run the encoder and the model over Docs once more, without changing them.
 
-        docs (Sequence[Doc]): Docs of the pipeline's vocabulary.
+        docs (Sequence[Doc]): Docs of the pipeline's vocabulary. What was fixed when this component
+            annotated them (`keep_entities`) is given here too.
         YIELDS (tuple[Ints, Lattice]): Numbers of some Docs, and their lattice; Docs without a
             token to tag are left out.
         RAISES (ValueError): B332 without the pipeline.
@@ -229,7 +245,9 @@ class BertEntityRecognizer(BertHead):
         at = 0
         for batch in self._follow_encoder(copies, 128):
             for index, part in split_scores(self.predict(batch)):
-                yield index + at, self.make_lattice(part)
+                group = [docs[i] for i in index + at]
+                presets = [read_presets(doc) for doc in group] if self.keep_entities else []
+                yield index + at, self.make_lattice(part, presets)
             at += len(batch)
 
     def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
