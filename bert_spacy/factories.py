@@ -85,6 +85,8 @@ use_crf = true
 lstm_width = 0
 lr_multiplier = 10.0
 crf_lr_multiplier = 1000.0
+transitions = "learned"
+constraints = true
 
 [bert_ner.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"

@@ -1,28 +1,28 @@
 """`bert_ner`: named entities by a linear-chain CRF, in `doc.ents`."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Model
 from torch import Tensor
 
-from ..errors import Errors, Warnings
+from ..errors import Errors
 from ..layers.ner import TagScores
 from ..scored import install_extension
-from ..text.tags import spans_to_tags, tag_names
+from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
 from .base import PIPELINES, BertHead
 from .entities import cut_candidates, split_rows, write_candidates, write_entities
 from .given import Preset, bind_tags, find_presets, read_presets
+from .gold import Gold, count_gold_steps, read_gold
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 
-Gold = tuple[Ints, "np.ndarray[Any, np.dtype[np.bool_]]"]
 # First token, end (exclusive), label.
 Entity = tuple[int, int, str]
 
@@ -37,7 +37,8 @@ class BertEntityRecognizer(BertHead):
     keep_entities (bool): Entities and blocked tokens of earlier components stay, and all others
         are found, and their probabilities given, on condition that these hold. Otherwise an entity
         of an earlier component stays where it is free of ours.
-    RAISES (ValueError): B307 for a setting out of range.
+    RAISES (ValueError): B307 for a setting out of range; B361, B362 for settings of the model that
+        do not go together.
     """
 
     def __init__(
@@ -60,6 +61,11 @@ class BertEntityRecognizer(BertHead):
             if not is_good:
                 message = Errors.B307.format(what=what, allowed=allowed, value=value, name=name)
                 raise ValueError(message)
+        attrs = model.attrs
+        if attrs["scheme"] == "biox" and attrs["pooling"] != "first":
+            raise ValueError(Errors.B361.format(name=name, pooling=attrs["pooling"]))
+        if attrs["transitions"] != "learned" and not attrs["use_crf"]:
+            raise ValueError(Errors.B362.format(name=name, transitions=attrs["transitions"]))
         self.score_entities = score_entities
         self.n_candidates = n_candidates
         self.candidate_threshold = candidate_threshold
@@ -71,12 +77,42 @@ class BertEntityRecognizer(BertHead):
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
         attrs = self.model.attrs
-        return {
-            "n_labels": len(self.labels),
-            "scheme": attrs["scheme"],
-            "lstm_width": attrs["lstm_width"],
-            "use_crf": attrs["use_crf"],
-        }
+        names = ["scheme", "lstm_width", "use_crf"]
+        # These came later: a pipeline saved before has none of them.
+        later = {"constraints": True, "transitions": "learned"}
+        names += [name for name, usual in later.items() if attrs[name] != usual]
+        return {"n_labels": len(self.labels), **{name: attrs[name] for name in names}}
+
+    @property
+    def _scheme(self) -> tuple[tuple[str, ...], str, str]:
+        return self.labels, self.model.attrs["scheme"], self.name
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        """Learn the labels, make the model and count transitions if they are to be counted.
+
+        get_examples (Callable): Returns all training examples.
+        nlp (Language): The pipeline.
+        labels (Sequence[str]): Labels, in place of those in the examples.
+        RAISES (ValueError): B300 if there is no label; B204 if there is no encoder; B360 if there
+            is nothing to count.
+        """
+        super().initialize(get_examples, nlp=nlp, labels=labels)
+        crf = self.shim.module.crf
+        if crf is None or self.model.attrs["transitions"] == "learned":
+            return
+        counts = count_gold_steps(get_examples(), *self._scheme)
+        if not sum(part.sum() for part in counts):
+            raise ValueError(Errors.B360.format(name=self.name))
+        masks = (crf.transitions_mask, crf.start_mask, crf.end_mask)
+        transitions, start, end = (mask.cpu().numpy() for mask in masks)
+        logs = log_frequencies(counts, (transitions, start, end))
+        crf.set_scores(*map(torch.from_numpy, logs))
 
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Collect the entity labels of all examples.
@@ -288,7 +324,8 @@ class BertEntityRecognizer(BertHead):
     def compute_loss(self, examples: Sequence[Example], output: TagScores) -> Tensor | None:
         """Return the mean negative log-likelihood over Examples with entity gold.
 
-        Tokens whose gold is missing or does not align may have any tag.
+        Tokens whose gold is missing or does not align may have any tag. With the scheme "biox" the
+        likelihood is that of the tags and of which pieces are X.
 
         examples (Sequence[Example]): The batch.
         output (TagScores): Scores of the batch.
@@ -298,7 +335,7 @@ class BertEntityRecognizer(BertHead):
         gold: dict[int, Gold] = {}
         for i, example in enumerate(examples):
             tokens = output.tokens[offsets[i] : offsets[i + 1]]
-            found = self._gold_tags(example, tokens) if len(tokens) else None
+            found = read_gold(example, tokens, *self._scheme) if len(tokens) else None
             if found is not None:
                 gold[i] = found
         if not gold:
@@ -307,56 +344,24 @@ class BertEntityRecognizer(BertHead):
         rows = [np.arange(offsets[i], offsets[i + 1]) for i in docs]
         lengths = np.array([len(r) for r in rows])
         device = output.emissions.device
-        packed = output.emissions[torch.from_numpy(np.concatenate(rows)).to(device)]
+        index = torch.from_numpy(np.concatenate(rows)).to(device)
+        packed = output.emissions[index]
         tags = torch.from_numpy(np.concatenate([gold[i][0] for i in docs])).to(device)
         known = torch.from_numpy(np.concatenate([gold[i][1] for i in docs])).to(device)
         crf = self.shim.module.crf
+        kinds = packed.new_zeros(len(packed)) if output.kinds is None else output.kinds[index]
         if crf is None:
-            return torch.nn.functional.cross_entropy(packed[known], tags[known])
+            loss = torch.nn.functional.cross_entropy(packed[known], tags[known])
+            return loss - kinds[known].mean()
         mask = make_mask(lengths, device)
         padded = pad(packed, mask)
+        kind_loss = -kinds.sum() / len(docs)
         if bool(known.all()):
-            return -crf.log_likelihood(padded, pad(tags, mask), mask).mean()
+            return kind_loss - crf.log_likelihood(padded, pad(tags, mask), mask).mean()
         allowed = torch.nn.functional.one_hot(tags, packed.shape[1]).bool() | ~known[:, None]
         likelihood, possible = crf.log_likelihood_partial(padded, pad(allowed, mask), mask)
-        return -likelihood.sum() / possible.sum().clamp(min=1)
-
-    def _gold_tags(self, example: Example, tokens: Ints) -> Gold | None:
-        """Return the gold tag of each token that has pieces, and where it is known."""
-        biluo = example.get_aligned_ner()
-        known = np.array([tag is not None for tag in biluo])[tokens]
-        if not known.any():
-            return None
-        number = {label: i for i, label in enumerate(self.labels)}
-        place = np.searchsorted(tokens, np.arange(len(biluo) + 1))
-        spans = []
-        for start, end, label in _biluo_spans(biluo):
-            a, b = int(place[start]), int(place[end])
-            if label not in number:
-                warnings.warn(
-                    Warnings.BW301.format(label=label, name=self.name, labels=list(self.labels)),
-                    stacklevel=2,
-                )
-                known[a:b] = False
-            elif b > a:
-                spans.append((a, b, number[label]))
-        return spans_to_tags(len(tokens), spans, self.model.attrs["scheme"]), known
+        return kind_loss - likelihood.sum() / possible.sum().clamp(min=1)
 
 
 def _as_entity(span: Entity | Span) -> Entity:
     return (span.start, span.end, span.label_) if isinstance(span, Span) else span
-
-
-def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
-    # Entities that align lie whole in the tags; a rest without its begin or end
-    # has lost a part to misalignment, which is missing already.
-    start = None
-    for i, tag in enumerate(tags):
-        prefix = tag[0] if tag else ""
-        if prefix == "U":
-            yield i, i + 1, tag[2:]  # type: ignore[index]
-        elif prefix == "B":
-            start = i
-        elif prefix == "L" and start is not None:
-            yield start, i + 1, tag[2:]  # type: ignore[index]
-            start = None

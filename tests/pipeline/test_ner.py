@@ -37,6 +37,11 @@ def spans_of(doc):
         {"scheme": "bioes", "use_crf": False},
         {"scheme": "bio", "use_crf": False, "lstm_width": 8},
         {"scheme": "bio", "lstm_width": 8, "pooling": "mean"},
+        {"scheme": "biox"},
+        {"scheme": "biox", "lstm_width": 8, "transitions": "tuned"},
+        {"scheme": "biox", "use_crf": False},
+        {"scheme": "bioes", "constraints": False},
+        {"scheme": "bio", "transitions": "counted"},
     ],
 )
 def test_every_kind_of_tagger_learns_by_heart(bert, model):
