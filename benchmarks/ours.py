@@ -1,7 +1,9 @@
 """The same tasks through this package: `.spacy` files, `spacy train`, `spacy.load`, `nlp.pipe`."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import spacy
@@ -66,13 +68,20 @@ total_steps = 1
 """
 
 
-def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[Score, Score]:
+def run(
+    task: Task,
+    splits: dict[str, list],
+    weights: str,
+    seed: int,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Score, Score]:
     """Fine-tune on train, choose the epoch on dev, and score dev and test.
 
     task (Task): The task.
     splits (dict[str, list]): Items for "train", "dev" and "test".
     weights (str): Alias, folder or hub name of the encoder.
     seed (int): Fixes the head's first weights, the order and the dropout.
+    overrides (Mapping[str, Any]): Other values for the training config, by dotted name.
     RETURNS (tuple[Score, Score]): Scores on dev and test at the best epoch.
     """
     items = [item for item in splits["train"] if getattr(item, "is_trainable", True)]
@@ -82,7 +91,7 @@ def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[S
         for name, part in (("train", items), ("dev", splits["dev"])):
             docs = [make_gold(blank, item) for item in part]
             DocBin(docs=docs).to_disk(root / f"{name}.spacy")
-        config = make_config(task, weights, seed, root)
+        config = override(make_config(task, weights, seed, root), overrides)
         config.to_disk(root / "config.cfg")
         train(root / "config.cfg", root / "out")
         nlp = spacy.load(root / "out" / "model-best")
@@ -130,6 +139,19 @@ def make_config(task: Task, weights: str, seed: int, root: Path) -> Config:
         initial_rate=encoder_rate(weights), warmup_steps=max(1, steps // 10), total_steps=steps
     )
     config["training"]["score_weights"] = {SCORES[task.kind]: 1.0}
+    return config
+
+
+def override(config: Config, values: Mapping[str, Any]) -> Config:
+    """Set values of a complete config in place, by dotted name; a name that is not there fails."""
+    for name, value in values.items():
+        *path, last = name.split(".")
+        section: Any = config
+        for part in path:
+            section = section[part]
+        if last not in section:
+            raise KeyError(name)
+        section[last] = value
     return config
 
 
