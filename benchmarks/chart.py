@@ -3,7 +3,7 @@
 The background is white and opaque, so that they read the same on a dark page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,46 @@ def draw_sweeps(found: dict[str, Any], path: Path) -> None:
         every = [y for name in names for _, y in found[name]["points"]]
         grid[0][0].set_ylim(min(every) / 3, max(every) * 3)
         grid[0][0].set_ylabel("microseconds a piece")
+        save(figure, path)
+
+
+def draw_groups(
+    groups: Mapping[str, Sequence[tuple[str, str, Sequence[float]]]], axis: str, path: Path
+) -> None:
+    """Draw bars side by side in panels: the mean of some values, and a line over their spread.
+
+    groups (Mapping): By title of the panel: label, kind (which gives the colour), and values.
+    axis (str): What the values are.
+    path (Path): A PNG file.
+    """
+    kinds = list(dict.fromkeys(kind for bars in groups.values() for _, kind, _ in bars))
+    most = max(map(len, groups.values()), default=0)
+    if not most:
+        return
+    with matplotlib.rc_context(STYLE):
+        figure, grid = pyplot.subplots(
+            1, len(groups), figsize=(6.5 * len(groups), 1 + 0.28 * most), squeeze=False
+        )
+        for axes, (title, bars) in zip(grid[0], groups.items()):
+            for y, (_, kind, values) in enumerate(reversed(bars)):
+                color = (PLAIN, MET, MISSED)[kinds.index(kind) % 3]
+                mean = sum(values) / len(values)
+                axes.barh(y, mean, height=0.66, color=color)
+                axes.plot([min(values), max(values)], [y, y], color=MARK, linewidth=1.6)
+                axes.text(max(values), y, f" {mean:.1f}", va="center", fontsize=8)
+            axes.set_yticks(range(len(bars)), [label for label, _, _ in reversed(bars)], fontsize=8)
+            every = [value for _, _, values in bars for value in values]
+            low, high = min(every), max(every)
+            # Bars that all begin at zero would hide what differs.
+            axes.set_xlim(max(0.0, low - (high - low) - 1), high + 0.15 * (high - low) + 0.5)
+            axes.set_title(title, fontsize=10)
+            axes.set_xlabel(axis)
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="x", color=GRID, linewidth=0.8)
+            axes.set_axisbelow(True)
+            for side in ("top", "right", "left"):
+                axes.spines[side].set_visible(False)
+        figure.tight_layout()
         save(figure, path)
 
 

@@ -81,10 +81,7 @@ class Errors(metaclass=_Coded):
         "A stretch of {length} tags from position {start} does not lie within sequence {row}. It "
         "needs a sequence of the batch, one position or more, and all of them before its end."
     )
-    B119 = (
-        "The {name} of a stretch hold {tag}, which is no tag. Use ids from {low} to {high} (-1 as "
-        "stop tag forbids nothing)."
-    )
+    B119 = "The tags of a stretch hold {tag}, which is no tag. Use ids from 0 to {high}."
     B120 = (
         "The onnx backend needs {package}, which is not installed. Run: "
         "pip install 'bert-spacy[onnx]', or set backend = 'torch'."
@@ -236,6 +233,18 @@ class Errors(metaclass=_Coded):
         "vocabulary. Make the Docs with the pipeline that the component is in."
     )
     B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
+    B360 = (
+        "{name!r} is to count the transitions of tags, but no training example has entity gold. "
+        "Give examples with entities, or set transitions = 'learned'."
+    )
+    B361 = (
+        "Scheme 'biox' of {name!r} tags pieces, so a token is its first piece: pooling {pooling!r} "
+        "does not go with it. Set pooling = 'first', or scheme = 'bio'."
+    )
+    B362 = (
+        "{name!r} has no CRF and so no transitions: {transitions!r} does not go with "
+        "use_crf = false. Set transitions = 'learned', or use_crf = true."
+    )
 
     # 4xx data
     B400 = (

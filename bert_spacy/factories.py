@@ -90,6 +90,7 @@ loss = "cross_entropy"
 label_smoothing = 0.0
 focal_gamma = 2.0
 class_weights = null
+keep_entities = true
 
 [bert_ner.scorer]
 @scorers = "bert-spacy.ner_scorer.v1"
@@ -102,6 +103,8 @@ use_crf = true
 lstm_width = 0
 lr_multiplier = 10.0
 crf_lr_multiplier = 1000.0
+transitions = "learned"
+constraints = true
 
 [bert_ner.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
@@ -284,6 +287,7 @@ def make_bert_ner(
     label_smoothing: float,
     focal_gamma: float,
     class_weights: dict[str, float] | str | None,
+    keep_entities: bool,
     scorer: Callable[..., Any] | None,
 ) -> "BertEntityRecognizer":
     """Make a named-entity recogniser.
@@ -302,6 +306,8 @@ def make_bert_ner(
     focal_gamma (float): How far the focal loss turns away from easy tokens, 0 or more.
     class_weights (dict[str, float] | str): How much a token of each label, or "O", counts in the
         loss; "balanced" to count it in the training data; None for 1 each.
+    keep_entities (bool): Entities and blocked tokens of earlier components stay, and
+        the others are found around them.
     scorer (Callable): Scores Examples.
     """
     from .nn.losses import Loss
@@ -316,6 +322,7 @@ def make_bert_ner(
         candidate_threshold=candidate_threshold,
         loss=Loss(loss, label_smoothing, focal_gamma),
         class_weights=class_weights,
+        keep_entities=keep_entities,
         scorer=scorer,
     )
 

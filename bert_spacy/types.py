@@ -17,6 +17,7 @@ SEGMENTS = "segments"
 ANSWERS = "answers"
 SCORED = "bert_ner_scores"
 CANDIDATES = "bert_ner_candidates"
+FIXED = "bert_ner_fixed"
 QUESTION = "question"
 CONTEXT = "context"
 

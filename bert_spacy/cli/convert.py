@@ -156,9 +156,12 @@ def convert_files(
 
     shown: list[RowError] = []
 
+    def is_serious(problem: RowError) -> bool:
+        return not isinstance(problem, RowNote) or problem.is_shown
+
     def show(problem: RowError) -> None:
         problems.append(problem)
-        if not isinstance(problem, RowNote) and len(shown) < MAX_SHOWN:
+        if is_serious(problem) and len(shown) < MAX_SHOWN:
             shown.append(problem)
             typer.echo(_printable(str(problem)), err=True)
 
@@ -179,7 +182,7 @@ def convert_files(
         )
     except (ValueError, OSError, ImportError) as err:
         failure = str(err)
-    n_hidden = sum(not isinstance(problem, RowNote) for problem in problems) - len(shown)
+    n_hidden = sum(map(is_serious, problems)) - len(shown)
     if n_hidden:
         typer.echo(f"... and {n_hidden} more; --errors FILE writes them all", err=True)
     if error_file is not None:

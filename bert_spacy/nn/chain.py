@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..errors import Errors
+
 NEG_INF = float("-inf")
 # How the exponent range of a float is shared out, so that a product of a rescaled sum, a
 # transition and an emission is never rounded to zero. What is left pays for the sum over tags.
@@ -293,6 +295,13 @@ class LogChain:
             share = torch.exp(self.alpha[t - 1, :n, :, None] + after - total[:n, :, None])
             pairs += torch.einsum("b,bij->ij", weight[:n], share)
         return torch.exp(self.alpha + beta - total), pairs
+
+
+def check_array(name: str, value: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor of another dtype or shape (B112)."""
+    if value.dtype != dtype or tuple(value.shape) != shape:
+        got = {"dtype": value.dtype, "shape": tuple(value.shape)}
+        raise ValueError(Errors.B112.format(name=name, want_dtype=dtype, want_shape=shape, **got))
 
 
 def _take_alive(values: Tensor, alive: list[int]) -> list[Tensor]:

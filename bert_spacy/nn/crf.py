@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Errors
-from .chain import LogMass, find_marginals
+from .chain import LogMass, check_array, find_marginals
 from .kbest import find_k_best_paths
 from .spans import Posterior
 from .viterbi import find_best_paths
@@ -59,7 +59,7 @@ class LinearChainCRF(nn.Module):
         }
         for name, (mask, shape) in masks.items():
             value = torch.ones(shape, dtype=torch.bool) if mask is None else mask
-            _check_array(name, value, torch.bool, shape)
+            check_array(name, value, torch.bool, shape)
             self.register_buffer(name, value.clone(), persistent=False)
 
     transitions_mask: Tensor
@@ -79,7 +79,7 @@ class LinearChainCRF(nn.Module):
         SOURCE: Lafferty et al. (2001), section 3.
         """
         emissions, lengths = self._prepare(emissions, mask)
-        _check_array("tags", tags, torch.int64, tuple(mask.shape))
+        check_array("tags", tags, torch.int64, tuple(mask.shape))
         tags = tags.masked_fill(~mask, 0)
         self._check_tags(tags, mask)
         total = self._log_mass(emissions, lengths)
@@ -103,9 +103,8 @@ class LinearChainCRF(nn.Module):
         SOURCE: Tsuboi et al. (2008), Training conditional random fields using incomplete
         annotations, eq. 3.
         """
-        emissions, lengths = self._prepare(emissions, mask)
-        _check_array("allowed tags", allowed, torch.bool, tuple(emissions.shape))
-        inside = emissions.masked_fill(~allowed & mask[..., None], NEG_INF)
+        inside, lengths = self._prepare(emissions, mask, allowed)
+        emissions, _ = self._prepare(emissions, mask)
         # One run over (2B, T, L) takes as many steps as one over (B, T, L).
         both = self._log_mass(torch.cat([inside, emissions]), lengths.repeat(2))
         gold, total = both.chunk(2)
@@ -142,54 +141,77 @@ class LinearChainCRF(nn.Module):
         return find_marginals(emissions, lengths, *self._constrained_scores())
 
     @torch.no_grad()
-    def posterior(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Posterior:
+    def posterior(
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        temperature: float = 1.0,
+        allowed: Tensor | None = None,
+    ) -> Posterior:
         """Compute the distribution over paths, which knows any stretch of tags, without gradients.
 
         emissions (Tensor): Scores per position, float. Shape (B, T, L).
         mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
         temperature (float): All scores are divided by it; above 1 flattens the distribution.
+        allowed (Tensor | None): False for each tag that a position cannot have, bool; ignored where
+            mask is False. None allows all. Shape (B, T, L).
         RETURNS (Posterior): Gives marginals and log-probabilities of stretches.
-        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B117 temperature.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B112 allowed; B117 temperature.
         """
-        emissions, lengths = self._prepare(emissions, mask)
+        emissions, lengths = self._prepare(emissions, mask, allowed)
         if not 0 < temperature < float("inf"):
             raise ValueError(Errors.B117.format(value=temperature))
         with torch.autocast(emissions.device.type, enabled=False):
             return Posterior(emissions, lengths, *self._constrained_scores(), temperature)
 
     @torch.no_grad()
-    def decode_k_best(self, emissions: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def decode_k_best(
+        self, emissions: Tensor, mask: Tensor, k: int, allowed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Find the k best legal paths of each sequence.
 
         emissions (Tensor): Scores per position, float. Shape (B, T, L).
         mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
         k (int): Paths per sequence, 1 or more.
+        allowed (Tensor | None): False for each tag that a position cannot have, bool; ignored where
+            mask is False. None allows all. Shape (B, T, L).
         RETURNS (tuple[Tensor, Tensor]): Tag ids, best path first, int64, 0 where masked, shape
             (B, k, T), and unnormalised log-scores, shape (B, k). A score of -inf says that there
             are fewer legal paths; its tags mean nothing then.
-        RAISES (ValueError): B110, B111 emissions; B112, B113 mask.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B112 allowed.
 
         SOURCE: Seshadri & Sundberg (1994), List Viterbi decoding algorithms with applications
         (the parallel algorithm).
         """
-        emissions, lengths = self._prepare(emissions, mask)
+        emissions, lengths = self._prepare(emissions, mask, allowed)
         return find_k_best_paths(emissions, lengths, *self._constrained_scores(), k)
 
     @torch.no_grad()
-    def decode(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, emissions: Tensor, mask: Tensor, allowed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Find the best legal path of each sequence.
 
         emissions (Tensor): Scores per position, float. Shape (B, T, L).
         mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
+        allowed (Tensor | None): False for each tag that a position cannot have, bool; ignored where
+            mask is False. None allows all. Shape (B, T, L).
         RETURNS (tuple[Tensor, Tensor]): Tag ids, int64, 0 where masked, shape (B, T), and the
             unnormalised log-score of each path, shape (B,). A score of -inf says that the
             constraints leave no path of this length; its tags mean nothing then.
-        RAISES (ValueError): B110, B111 emissions; B112, B113 mask.
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B112 allowed.
 
         SOURCE: Viterbi (1967), Error bounds for convolutional codes.
         """
-        emissions, lengths = self._prepare(emissions, mask)
+        emissions, lengths = self._prepare(emissions, mask, allowed)
         return find_best_paths(emissions, lengths, *self._constrained_scores())
+
+    @torch.no_grad()
+    def set_scores(self, transitions: Tensor, start: Tensor, end: Tensor) -> None:
+        """Put other scores in place of those that were learned; shapes (L, L), (L,), (L,)."""
+        self.transitions.copy_(transitions)
+        self.start.copy_(start)
+        self.end.copy_(end)
 
     def _constrained_scores(self) -> tuple[Tensor, Tensor, Tensor]:
         """Give transitions, start and end with -inf for what is not allowed."""
@@ -217,13 +239,15 @@ class LinearChainCRF(nn.Module):
         ends = ends.masked_fill(~mask.any(1), 0.0)
         return unary.masked_fill(~mask, 0.0).sum(1) + binary.sum(1) + ends
 
-    def _prepare(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Check emissions and mask; give emissions with zeros where masked, and lengths."""
+    def _prepare(
+        self, emissions: Tensor, mask: Tensor, allowed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Check emissions and masks; give emissions with zeros where masked, and lengths."""
         shape = tuple(emissions.shape)
         if len(shape) != 3 or shape[2] != self.n_tags or not emissions.is_floating_point():
             message = Errors.B110.format(n_tags=self.n_tags, dtype=emissions.dtype, shape=shape)
             raise ValueError(message)
-        _check_array("mask", mask, torch.bool, shape[:2])
+        check_array("mask", mask, torch.bool, shape[:2])
         gaps = (mask[:, 1:] & ~mask[:, :-1]).any(1)
         if gaps.any():
             raise ValueError(Errors.B113.format(row=int(gaps.int().argmax())))
@@ -232,6 +256,9 @@ class LinearChainCRF(nn.Module):
         emissions = emissions.masked_fill(~mask[..., None], 0.0)
         if not emissions.isfinite().all():
             raise ValueError(Errors.B111)
+        if allowed is not None:
+            check_array("allowed tags", allowed, torch.bool, shape)
+            emissions = emissions.masked_fill(~allowed & mask[..., None], NEG_INF)
         return emissions, mask.sum(1)
 
     def _check_tags(self, tags: Tensor, mask: Tensor) -> None:
@@ -248,12 +275,6 @@ class LinearChainCRF(nn.Module):
         illegal |= (mask[:, 1:] & ~steps).any(1)
         if illegal.any():
             raise ValueError(Errors.B115.format(row=int(illegal.int().argmax())))
-
-
-def _check_array(name: str, value: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    if value.dtype != dtype or tuple(value.shape) != shape:
-        got = {"dtype": value.dtype, "shape": tuple(value.shape)}
-        raise ValueError(Errors.B112.format(name=name, want_dtype=dtype, want_shape=shape, **got))
 
 
 def _take_ends(tags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,10 +34,19 @@ class TaggerHead(nn.Module):
         bool, shape (L, L); begin a text, shape (L,); and end it, shape (L,).
     lstm_width (int): Width of each direction of the BiLSTM; 0 for none.
     use_crf (bool): Whether there are transition scores.
+    has_x (bool): Whether one more score stands at the end, which no path goes through.
+    learns_transitions (bool): Whether transition scores are learned, or stay as they are set.
     """
 
     def __init__(
-        self, width: int, allowed: tuple[Tensor, Tensor, Tensor], lstm_width: int, use_crf: bool
+        self,
+        width: int,
+        allowed: tuple[Tensor, Tensor, Tensor],
+        lstm_width: int,
+        use_crf: bool,
+        *,
+        has_x: bool = False,
+        learns_transitions: bool = True,
     ):
         super().__init__()
         transitions, start, end = allowed
@@ -48,8 +57,10 @@ class TaggerHead(nn.Module):
         # torch's own first weights, half as large again as BERT's: with those the
         # encoder learns too slowly from a CRF (CoNLL, dev F1 after one epoch: 72
         # instead of 78).
-        self.output = nn.Linear(2 * lstm_width if lstm_width else width, len(start))
+        self.output = nn.Linear(2 * lstm_width if lstm_width else width, len(start) + has_x)
         self.crf = LinearChainCRF(len(start), transitions, start, end) if use_crf else None
+        if self.crf is not None:
+            self.crf.requires_grad_(learns_transitions)
 
     def emit(self, states: Tensor) -> Tensor:
         """Score the tags of each token on its own. Shape (N, H) to (N, L)."""

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from ..errors import Errors
-from .chain import NEG_INF, make_chain, pack
+from .chain import NEG_INF, check_array, make_chain, pack
 
 
 class TagRuns(NamedTuple):
-    """Stretches of sequences with a tag for each position, and a tag that must not follow.
+    """Stretches of sequences with a tag for each position, and tags that must not stand beside.
 
     row (Tensor): Sequence of each, int64. Shape (S,).
     start (Tensor): Its first position, int64. Shape (S,).
     tags (Tensor): Tags of all of them, one stretch after the other, int64. Shape (N,).
     lengths (Tensor): Positions in each, 1 or more, int64. Shape (S,).
-    stop (Tensor): Tag that may not come next, -1 if any may, int64. Shape (S,).
+    stop (Tensor): True for each tag that must not come next, bool. Shape (S, L).
+    avoid (Tensor): True for each tag that must not come before, bool. Shape (S, L).
     """
 
     row: Tensor
@@ -24,6 +25,7 @@ class TagRuns(NamedTuple):
     tags: Tensor
     lengths: Tensor
     stop: Tensor
+    avoid: Tensor
 
 
 class Posterior:
@@ -64,7 +66,8 @@ class Posterior:
         return unary.transpose(0, 1)[self.column]
 
     def score_runs(self, runs: TagRuns) -> Tensor:
-        """Compute the log-probability that a path has the given tags and then not the stop tag.
+        """Compute the log-probability that a path has the given tags, and beside them no others
+        than it may.
 
         Everything before and after a stretch is summed over: what leads to its first tag, times
         the stretch itself, times what may come after its last tag, over the mass of all paths.
@@ -73,10 +76,10 @@ class Posterior:
         RETURNS (Tensor): Natural logs in the working dtype, -inf for what is impossible.
             Shape (S,).
         RAISES (ValueError): B118 a stretch does not lie within its sequence; B119 a tag does
-            not exist.
+            not exist; B112 stop or avoid.
 
         SOURCE: Culotta & McCallum (2004), Confidence estimation for information extraction (the
-        constrained forward-backward; the boundary to the right is ours).
+        constrained forward-backward; the boundaries are ours).
         """
         batch, n_tags = self.batch, len(self.end)
         _check_runs(runs, batch.lengths[self.column], n_tags)
@@ -92,12 +95,17 @@ class Posterior:
         score = score.masked_fill(place == 0, 0.0)
         inside = self.alpha.new_zeros(len(column)).index_add(0, run, score)
         before = self.alpha[runs.start, column, runs.tags[first]]
+        picky = torch.nonzero(runs.avoid.any(1) & (runs.start > 0))[:, 0]
+        if len(picky):
+            at, col, tag = runs.start[picky], column[picky], runs.tags[first[picky]]
+            into = self.alpha[at - 1, col] + self.step.t()[tag]  # (picky, L)
+            into = torch.logsumexp(into.masked_fill(runs.avoid[picky], NEG_INF), 1)
+            before = before.index_copy(0, picky, into + batch.emissions[at, col, tag])
         after = runs.start + runs.lengths  # position of the next tag
         final = runs.tags[first + runs.lengths - 1]
         then = after.clamp(max=len(self.alpha) - 1)
         onward = self.step[final] + (batch.emissions + self.beta)[then, column]  # (S, L)
-        tags = torch.arange(n_tags, device=onward.device)
-        onward = onward.masked_fill(tags == runs.stop[:, None], NEG_INF)
+        onward = onward.masked_fill(runs.stop, NEG_INF)
         is_last = after == batch.lengths[column]
         rest = torch.where(is_last, self.end[final], torch.logsumexp(onward, 1))
         return before + inside + rest - self.log_mass[column]
@@ -111,8 +119,8 @@ def _check_runs(runs: TagRuns, lengths: Tensor, n_tags: int) -> None:
         i = int(bad.int().argmax())
         values = {"row": int(runs.row[i]), "start": int(runs.start[i])}
         raise ValueError(Errors.B118.format(length=int(runs.lengths[i]), **values))
-    for name, tags, low in (("tags", runs.tags, 0), ("stop tags", runs.stop, -1)):
-        unknown = (tags < low) | (tags >= n_tags)
-        if unknown.any():
-            tag = int(tags[unknown][0])
-            raise ValueError(Errors.B119.format(name=name, tag=tag, low=low, high=n_tags - 1))
+    unknown = (runs.tags < 0) | (runs.tags >= n_tags)
+    if unknown.any():
+        raise ValueError(Errors.B119.format(tag=int(runs.tags[unknown][0]), high=n_tags - 1))
+    check_array("stop tags", runs.stop, torch.bool, (len(runs.row), n_tags))
+    check_array("avoided tags", runs.avoid, torch.bool, (len(runs.row), n_tags))

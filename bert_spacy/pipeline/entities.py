@@ -5,22 +5,36 @@ from collections.abc import Sequence
 from spacy.tokens import Doc, Span
 
 from ..scored import read_scored, write_scored
-from ..types import CANDIDATES, SCORED
+from ..types import CANDIDATES, FIXED, SCORED
+from .given import find_blocked
 from .lattice import Floats
 
 
-def write_entities(doc: Doc, ents: Sequence[Span], scores: Sequence[float] | None = None) -> None:
+def write_entities(
+    doc: Doc,
+    ents: Sequence[Span],
+    scores: Sequence[float] | None = None,
+    *,
+    keep_entities: bool = False,
+) -> None:
     """Write `doc.ents` and the probabilities of entities.
 
     doc (Doc): Its entities that are free of the new ones stay, with their probabilities.
     ents (Sequence[Span]): Entities that do not overlap.
     scores (Sequence[float]): One for each; None if they are not known.
+    keep_entities (bool): The new ones are free of those of the Doc and of its blocked tokens, which
+        stay blocked. What has stayed stands in `doc.spans["bert_ner_fixed"]` then.
     """
-    old = list(doc.ents)
-    if old and ents:
+    old, blocked = list(doc.ents), []
+    doc.spans.pop(FIXED, None)
+    if keep_entities:
+        blocked = [doc[i : i + 1] for i in find_blocked(doc)]
+        if old:
+            doc.spans[FIXED] = old
+    elif old and ents:
         taken = {t for ent in ents for t in range(ent.start, ent.end)}
         old = [e for e in old if taken.isdisjoint(range(e.start, e.end))]
-    doc.set_ents([*ents, *old], default="outside")
+    doc.set_ents([*ents, *old], blocked=blocked, default="outside")
     scored = list(zip(ents, scores)) if scores is not None else []
     if SCORED in doc.spans:
         places = {_key(ent) for ent in old}

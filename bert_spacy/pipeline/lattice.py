@@ -21,6 +21,9 @@ from ..types import Ints, concat_ranges
 CRF_BUDGET = 65536
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+# Tags of some entities, and which must not stand after and before each.
+Way = tuple[Ints, Bools, Bools]
 
 
 class Spans(NamedTuple):
@@ -35,16 +38,30 @@ class Spans(NamedTuple):
         return Spans(*(part[index] for part in self))
 
 
+class Given(NamedTuple):
+    """What is known of some tokens before the tagger decides on the others.
+
+    allowed (NDArray): True where a token may have a tag, bool. Shape (N, L).
+    is_fixed (NDArray): True where a token's tag is given, bool. Shape (N,).
+    """
+
+    allowed: Bools
+    is_fixed: Bools
+
+
 @dataclass(frozen=True)
 class Lattice:
     """The distribution over the taggings of some Docs.
 
     scores (TagScores): From the model, of Docs that have tokens.
-    crf (LinearChainCRF | None): None where each token has a softmax of its own; tags that make no
-        legal sequence are then read as `tags_to_spans` repairs them.
-    scheme (str): "bio" or "bioes".
+    crf (LinearChainCRF | None): None where each token has a softmax of its own. There, and where a
+        CRF allows every step, tags that make no legal sequence are read as `tags_to_spans` repairs
+        them.
+    scheme (str): "bio", "bioes" or "biox".
     n_labels (int): Number of entity labels.
     temperature (float): All scores are divided by it.
+    given (Given | None): Everything here is said on condition that this holds; entities that are
+        given are not among those that are found.
     """
 
     scores: TagScores
@@ -52,6 +69,7 @@ class Lattice:
     scheme: str
     n_labels: int
     temperature: float = 1.0
+    given: Given | None = None
 
     @cached_property
     def offsets(self) -> Ints:
@@ -59,8 +77,10 @@ class Lattice:
         return np.concatenate(([0], np.cumsum(self.scores.lengths)))
 
     def read_spans(self, tags: Ints) -> Spans:
-        """Return the entities of tags (N,), in order."""
-        return Spans(*tags_to_spans(tags, self.n_labels, self.scheme, self.offsets))
+        """Return the entities of tags (N,) that are not given, in order."""
+        return self._leave_given(
+            Spans(*tags_to_spans(tags, self.n_labels, self.scheme, self.offsets))
+        )
 
     def doc_of(self, spans: Spans) -> Ints:
         """Return the Doc of each entity. Shape (S,)."""
@@ -68,9 +88,9 @@ class Lattice:
 
     def decode(self) -> Ints:
         """Return the best tags of all tokens. Shape (N,)."""
-        if self.crf is None:
+        if self.crf is None and self.given is None:
             return self.scores.emissions.argmax(dim=1).cpu().numpy()
-        best, _ = self.crf.decode(self._padded, self._mask)
+        best, _ = self._chain.decode(self._padded, self._mask, self._allowed)
         return best[self._mask].cpu().numpy()
 
     def decode_k_best(self, k: int) -> tuple[list[Ints], Floats]:
@@ -82,7 +102,8 @@ class Lattice:
         """
         # In double, so that the difference from the mass of all keeps digits.
         mask = self._mask.cpu()
-        tags, scores = self._chain.decode_k_best(self._padded.cpu().double(), mask, k)
+        allowed = None if self._allowed is None else self._allowed.cpu()
+        tags, scores = self._chain.decode_k_best(self._padded.cpu().double(), mask, k, allowed)
         mass = self._posterior.log_mass[self._posterior.column].cpu().double()
         shares = torch.exp(scores / self.temperature - mass[:, None])
         return [tags[:, i][mask].numpy() for i in range(k)], shares.clamp(max=1.0).numpy()
@@ -99,17 +120,17 @@ class Lattice:
             further than their last tag here, or could: an upper bound for longer ones.
         RETURNS (Floats): Shape (S,).
         """
-        if self.crf is None:
-            return np.exp(self._score_alone(spans, is_whole))
         doc = self.doc_of(spans)
+        place = spans.start - self.offsets[doc]
         first = 1 + spans.label * len(PREFIXES[self.scheme])
-        stop = first + 1 if self.scheme == "bio" and is_whole else np.full_like(first, -1)
         size = spans.end - spans.start
-        tags = self._run_tags(size, first, is_whole)
-        parts = (doc, spans.start - self.offsets[doc], tags, size, stop)
         device = self.scores.emissions.device
-        runs = TagRuns(*(torch.from_numpy(part).to(device) for part in parts))
-        return self._posterior.score_runs(runs).double().exp().clamp(max=1.0).cpu().numpy()
+        total = np.zeros(len(size))
+        for tags, stop, avoid in self._ways(size, first, is_whole):
+            parts = (doc, place, tags, size, stop, avoid)
+            runs = TagRuns(*(torch.from_numpy(part).to(device) for part in parts))
+            total += self._posterior.score_runs(runs).double().exp().cpu().numpy()
+        return total.clip(max=1.0)
 
     def search(self, lowest: float) -> tuple[Spans, Floats]:
         """Find all entities that are probable enough, overlapping ones too.
@@ -119,6 +140,8 @@ class Lattice:
         """
         width = len(PREFIXES[self.scheme])
         table = self._marginals[:, 1:].reshape(-1, self.n_labels, width).sum(2)
+        if self.given is not None:
+            table[self.given.is_fixed] = 0.0
         start, label = np.nonzero(table >= lowest)
         bounds = self.offsets[np.searchsorted(self.offsets, start, side="right")]
         reach, found, values = Spans(start, start + 1, label), [], []
@@ -138,49 +161,36 @@ class Lattice:
         order = np.argsort(spans.start, kind="stable")
         return spans.select(order), np.concatenate(values)[order]
 
-    def _run_tags(self, size: Ints, first: Ints, is_whole: bool) -> Ints:
-        """Return the tags of entities of some sizes whose labels have these B tags."""
+    def _leave_given(self, spans: Spans) -> Spans:
+        return spans if self.given is None else spans.select(~self.given.is_fixed[spans.start])
+
+    def _ways(self, size: Ints, first: Ints, is_whole: bool) -> Iterator[Way]:
+        """Yield the ways to write entities of some sizes whose labels have these B tags."""
         ends = np.cumsum(size)
-        tags = np.repeat(first + 1, size)
-        tags[ends - size] = first
-        if self.scheme == "bioes" and is_whole:
-            tags[ends - 1] = first + np.where(size == 1, 3, 2)
-        return tags
-
-    def _score_alone(self, spans: Spans, is_whole: bool) -> Floats:
-        """Return log-probabilities where every token has a softmax of its own."""
-        table = self._marginals
-        n = len(table)
-        width = len(PREFIXES[self.scheme])
-        tags = table[:, 1:].reshape(n, self.n_labels, width).transpose(2, 0, 1)
-        begin, inside = tags[0], tags[1]
-        last, single = (tags[2], tags[3]) if width == 4 else (np.zeros_like(begin),) * 2
+        starts, lasts = ends - size, ends - 1
+        single = size == 1
+        has_ends = PREFIXES[self.scheme] == "BIES"
+        columns = np.arange(self.scores.emissions.shape[1])
+        none = np.zeros((len(size), len(columns)), dtype=bool)
+        before = columns - first[:, None]
+        is_open = (before == 0) | (before == 1)
+        goes_on = (before == 1) | (before == 2) if has_ends else before == 1
         # An I or E opens an entity unless one of its label is open before it.
-        is_open = np.concatenate([np.zeros((1, self.n_labels)), (begin + inside)[:-1]])[:n]
-        is_open[self.offsets[:-1]] = 0.0
-        goes_on = np.concatenate([(inside + last)[1:], np.zeros((1, self.n_labels))])[:n]
-        goes_on[self.offsets[1:] - 1] = 0.0
-        opening = begin + inside * (1 - is_open)
-        closed = single + last * (1 - is_open)
-        start, end, label = spans
-        with np.errstate(divide="ignore"):
+        is_free = bool(self._chain.transitions_mask.all())
+        for opens in ("B", "I") if is_free else ("B",):
+            avoid = none if opens == "B" else is_open
+            tags = np.repeat(first + 1, size)
+            tags[starts] = first + (opens == "I")
             if not is_whole:
-                sums = np.log(opening[start, label])
-                return sums + self._sum_inside(inside, start + 1, end, label)
-            stop = 1 - goes_on
-            alone = np.log(closed + opening * stop)[start, label]
-            sums = np.log(opening[start, label]) + np.log(last + inside * stop)[end - 1, label]
-            sums += self._sum_inside(inside, start + 1, end - 1, label)
-        return np.where(end - start == 1, alone, sums)
-
-    def _sum_inside(self, inside: Floats, start: Ints, end: Ints, label: Ints) -> Floats:
-        """Sum the logs of inside tags over positions [start, end) of each entity."""
-        size = np.maximum(end - start, 0)
-        rows = concat_ranges(start, end)
-        each = np.repeat(np.arange(len(size)), size)
-        sums = np.zeros(len(size))
-        np.add.at(sums, each, np.log(inside[rows, label[each]]))
-        return sums
+                yield tags, none, avoid
+                continue
+            if has_ends:
+                closed = tags.copy()
+                closed[lasts] = first + 2
+                closed[starts[single]] = first[single] + (3 if opens == "B" else 2)
+                yield closed, none, avoid
+            if is_free or not has_ends:
+                yield tags, goes_on, avoid
 
     @cached_property
     def _marginals(self) -> Floats:
@@ -189,7 +199,7 @@ class Lattice:
 
     @cached_property
     def _posterior(self) -> Posterior:
-        return self._chain.posterior(self._padded, self._mask, self.temperature)
+        return self._chain.posterior(self._padded, self._mask, self.temperature, self._allowed)
 
     @cached_property
     def _chain(self) -> LinearChainCRF:
@@ -200,6 +210,12 @@ class Lattice:
     @cached_property
     def _mask(self) -> Tensor:
         return make_mask(self.scores.lengths, self.scores.emissions.device)
+
+    @cached_property
+    def _allowed(self) -> Tensor | None:
+        if self.given is None:
+            return None
+        return pad(torch.from_numpy(self.given.allowed).to(self._mask.device), self._mask)
 
     @cached_property
     def _padded(self) -> Tensor:

@@ -1,29 +1,30 @@
 """`bert_ner`: named entities by a linear-chain CRF, in `doc.ents`."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Model
 from torch import Tensor
 
-from ..errors import Errors, Warnings
+from ..errors import Errors
 from ..layers.ner import TagScores
 from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scored import install_extension
-from ..text.tags import spans_to_tags, tag_names
+from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
 from .base import PIPELINES
 from .entities import cut_candidates, split_rows, write_candidates, write_entities
+from .given import Preset, bind_tags, find_presets, read_presets
+from .gold import Gold, count_gold_steps, count_tokens, read_gold
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 from .weighted import ClassWeights, WeightedHead
 
-Gold = tuple[Ints, "np.ndarray[Any, np.dtype[np.bool_]]"]
 # First token, end (exclusive), label.
 Entity = tuple[int, int, str]
 
@@ -38,7 +39,11 @@ class BertEntityRecognizer(WeightedHead):
     loss (Loss): What is learnt from, of each token by itself; without a CRF alone.
     class_weights (ClassWeights): How much a token of each label, or "O", counts; see
         `WeightedHead`. Without a CRF alone.
-    RAISES (ValueError): B307 for a setting out of range; B567 for a loss that a CRF cannot have.
+    keep_entities (bool): Entities and blocked tokens of earlier components stay, and all others
+        are found, and their probabilities given, on condition that these hold. Otherwise an entity
+        of an earlier component stays where it is free of ours.
+    RAISES (ValueError): B307 for a setting out of range; B361, B362 for settings of the model that
+        do not go together.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class BertEntityRecognizer(WeightedHead):
         candidate_threshold: float = 0.01,
         loss: Loss = PLAIN,
         class_weights: ClassWeights = None,
+        keep_entities: bool = True,
         scorer: Callable | None = None,
     ):
         super().__init__(vocab, model, name, class_weights=class_weights, scorer=scorer)
@@ -65,9 +71,15 @@ class BertEntityRecognizer(WeightedHead):
             if not is_good:
                 message = Errors.B307.format(what=what, allowed=allowed, value=value, name=name)
                 raise ValueError(message)
+        attrs = model.attrs
+        if attrs["scheme"] == "biox" and attrs["pooling"] != "first":
+            raise ValueError(Errors.B361.format(name=name, pooling=attrs["pooling"]))
+        if attrs["transitions"] != "learned" and not attrs["use_crf"]:
+            raise ValueError(Errors.B362.format(name=name, transitions=attrs["transitions"]))
         self.score_entities = score_entities
         self.n_candidates = n_candidates
         self.candidate_threshold = candidate_threshold
+        self.keep_entities = keep_entities
         # What `bert_spacy calibrate` fits; a pipeline saved without it keeps these.
         self.cfg = {"labels": [], "temperature": 1.0, "thresholds": {}}
         install_extension()
@@ -75,12 +87,42 @@ class BertEntityRecognizer(WeightedHead):
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
         attrs = self.model.attrs
-        return {
-            "n_labels": len(self.labels),
-            "scheme": attrs["scheme"],
-            "lstm_width": attrs["lstm_width"],
-            "use_crf": attrs["use_crf"],
-        }
+        names = ["scheme", "lstm_width", "use_crf"]
+        # These came later: a pipeline saved before has none of them.
+        later = {"constraints": True, "transitions": "learned"}
+        names += [name for name, usual in later.items() if attrs[name] != usual]
+        return {"n_labels": len(self.labels), **{name: attrs[name] for name in names}}
+
+    @property
+    def _scheme(self) -> tuple[tuple[str, ...], str, str]:
+        return self.labels, self.model.attrs["scheme"], self.name
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        """Learn the labels, make the model and count transitions if they are to be counted.
+
+        get_examples (Callable): Returns all training examples.
+        nlp (Language): The pipeline.
+        labels (Sequence[str]): Labels, in place of those in the examples.
+        RAISES (ValueError): B300 if there is no label; B204 if there is no encoder; B360 if there
+            is nothing to count.
+        """
+        super().initialize(get_examples, nlp=nlp, labels=labels)
+        crf = self.shim.module.crf
+        if crf is None or self.model.attrs["transitions"] == "learned":
+            return
+        counts = count_gold_steps(get_examples(), *self._scheme)
+        if not sum(part.sum() for part in counts):
+            raise ValueError(Errors.B360.format(name=self.name))
+        masks = (crf.transitions_mask, crf.start_mask, crf.end_mask)
+        transitions, start, end = (mask.cpu().numpy() for mask in masks)
+        logs = log_frequencies(counts, (transitions, start, end))
+        crf.set_scores(*map(torch.from_numpy, logs))
 
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Collect the entity labels of all examples.
@@ -90,10 +132,11 @@ class BertEntityRecognizer(WeightedHead):
         self.collect_labels(examples, lambda doc: (ent.label_ for ent in doc.ents))
 
     def set_annotations(self, docs: Iterable[Doc], scores: TagScores) -> None:
-        """Write `doc.ents`; entities of earlier components that are free of ours stay.
+        """Write `doc.ents`; entities of earlier components stay, see `keep_entities`.
 
         Probabilities stand in `doc.spans["bert_ner_scores"]`; what is probable but no entity,
-        best first, in `doc.spans["bert_ner_candidates"]`.
+        best first, in `doc.spans["bert_ner_candidates"]`. Entities of earlier components have the
+        probability that they came with, or None.
 
         docs (Iterable[Doc]): The Docs.
         scores (TagScores): From `predict`.
@@ -103,22 +146,23 @@ class BertEntityRecognizer(WeightedHead):
         lowest = np.array([thresholds.get(label, 0.0) for label in self.labels])
         for doc, length in zip(docs, scores.lengths):
             if length == 0:
-                write_entities(doc, [])
+                write_entities(doc, [], keep_entities=self.keep_entities)
                 write_candidates(doc, [], [])
         for index, part in split_scores(scores):
             group = [docs[i] for i in index]
-            lattice = self.make_lattice(part)
+            presets = [find_presets(doc) for doc in group] if self.keep_entities else []
+            lattice = self.make_lattice(part, presets)
             spans = lattice.read_spans(lattice.decode())
             if not (self.score_entities or self.n_candidates or thresholds):
                 for doc, found in zip(group, self._on_docs(group, lattice, spans)):
-                    write_entities(doc, found)
+                    write_entities(doc, found, keep_entities=self.keep_entities)
                 continue
             values = lattice.score(spans)
             keep = values >= lowest[spans.label]
             kept, weak = spans.select(keep), spans.select(~keep)
             ents = self._on_docs(group, lattice, kept)
             for doc, new, row in zip(group, ents, split_rows(values[keep], ents)):
-                write_entities(doc, new, row)
+                write_entities(doc, new, row, keep_entities=self.keep_entities)
             others = self._on_docs(group, lattice, weak)
             rows = split_rows(values[~keep], others)
             if self.n_candidates:
@@ -132,10 +176,17 @@ class BertEntityRecognizer(WeightedHead):
             for doc, new, row in zip(group, others, rows):
                 write_candidates(doc, new, row)
 
-    def make_lattice(self, scores: TagScores) -> Lattice:
-        """Return the distribution over the taggings of some Docs."""
-        attrs, crf = self.model.attrs, self.shim.module.crf
-        return Lattice(scores, crf, attrs["scheme"], len(self.labels), self.cfg["temperature"])
+    def make_lattice(self, scores: TagScores, presets: Sequence[Sequence[Preset]] = ()) -> Lattice:
+        """Return the distribution over the taggings of some Docs.
+
+        scores (TagScores): From `predict`, of Docs that have tokens.
+        presets (Sequence[Sequence[Preset]]): For each Doc the entities that are given, and spans
+            without a label where none may be; empty if there are none at all.
+        RETURNS (Lattice): The distribution, on condition that the presets hold.
+        """
+        scheme, crf = self.model.attrs["scheme"], self.shim.module.crf
+        given = bind_tags(presets, scores, self.labels, scheme)
+        return Lattice(scores, crf, scheme, len(self.labels), self.cfg["temperature"], given)
 
     def span_probability(
         self, docs: Iterable[Doc], spans: Iterable[Iterable[Entity]]
@@ -199,8 +250,8 @@ class BertEntityRecognizer(WeightedHead):
 
         docs (Iterable[Doc]): The Docs; they are read anew and stay as they are.
         k (int): Taggings of a Doc; there may be fewer.
-        RETURNS (list[list[tuple[list[Span], float]]]): Entities and the probability of all of
-            them together. No threshold applies.
+        RETURNS (list[list[tuple[list[Span], float]]]): Entities, those that were given left out,
+            and the probability of all of them together. No threshold applies.
         RAISES (ValueError): B332 without the pipeline; B307 if k is not 1 or more.
         """
         if k < 1:
@@ -220,7 +271,8 @@ class BertEntityRecognizer(WeightedHead):
     def read_lattices(self, docs: Sequence[Doc]) -> Iterator[tuple[Ints, Lattice]]:
         """Run the encoder and the model over Docs once more, without changing them.
 
-        docs (Sequence[Doc]): Docs of the pipeline's vocabulary.
+        docs (Sequence[Doc]): Docs of the pipeline's vocabulary. What was fixed when this component
+            annotated them (`keep_entities`) is given here too.
         YIELDS (tuple[Ints, Lattice]): Numbers of some Docs, and their lattice; Docs without a
             token to tag are left out.
         RAISES (ValueError): B332 without the pipeline.
@@ -239,7 +291,9 @@ class BertEntityRecognizer(WeightedHead):
         at = 0
         for batch in self._follow_encoder(copies, 128):
             for index, part in split_scores(self.predict(batch)):
-                yield index + at, self.make_lattice(part)
+                group = [docs[i] for i in index + at]
+                presets = [read_presets(doc) for doc in group] if self.keep_entities else []
+                yield index + at, self.make_lattice(part, presets)
             at += len(batch)
 
     def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
@@ -255,10 +309,8 @@ class BertEntityRecognizer(WeightedHead):
                 raise ValueError(message)
             if not 0 <= value <= 1:
                 what = f"The threshold of {label!r}"
-                message = Errors.B307.format(
-                    what=what, allowed="in 0..1", value=value, name=self.name
-                )
-                raise ValueError(message)
+                values = {"what": what, "allowed": "in 0..1", "value": value}
+                raise ValueError(Errors.B307.format(name=self.name, **values))
         self.cfg["thresholds"] = {label: float(value) for label, value in thresholds.items()}
 
     def _check_labels(self) -> None:
@@ -280,7 +332,8 @@ class BertEntityRecognizer(WeightedHead):
     def compute_loss(self, examples: Sequence[Example], output: TagScores) -> Tensor | None:
         """Return the mean negative log-likelihood over Examples with entity gold.
 
-        Tokens whose gold is missing or does not align may have any tag.
+        Tokens whose gold is missing or does not align may have any tag. With the scheme "biox" the
+        likelihood is that of the tags and of which pieces are X.
 
         examples (Sequence[Example]): The batch.
         output (TagScores): Scores of the batch.
@@ -290,7 +343,7 @@ class BertEntityRecognizer(WeightedHead):
         gold: dict[int, Gold] = {}
         for i, example in enumerate(examples):
             tokens = output.tokens[offsets[i] : offsets[i + 1]]
-            found = self._gold_tags(example, tokens) if len(tokens) else None
+            found = read_gold(example, tokens, *self._scheme) if len(tokens) else None
             if found is not None:
                 gold[i] = found
         if not gold:
@@ -299,19 +352,23 @@ class BertEntityRecognizer(WeightedHead):
         rows = [np.arange(offsets[i], offsets[i + 1]) for i in docs]
         lengths = np.array([len(r) for r in rows])
         device = output.emissions.device
-        packed = output.emissions[torch.from_numpy(np.concatenate(rows)).to(device)]
+        index = torch.from_numpy(np.concatenate(rows)).to(device)
+        packed = output.emissions[index]
         tags = torch.from_numpy(np.concatenate([gold[i][0] for i in docs])).to(device)
         known = torch.from_numpy(np.concatenate([gold[i][1] for i in docs])).to(device)
         crf = self.shim.module.crf
+        kinds = packed.new_zeros(len(packed)) if output.kinds is None else output.kinds[index]
         if crf is None:
-            return self.loss.exclusive(packed[known], tags[known], self._read_tag_weights(packed))
+            loss = self.loss.exclusive(packed[known], tags[known], self._read_tag_weights(packed))
+            return loss - kinds[known].mean()
         mask = make_mask(lengths, device)
         padded = pad(packed, mask)
+        kind_loss = -kinds.sum() / len(docs)
         if bool(known.all()):
-            return -crf.log_likelihood(padded, pad(tags, mask), mask).mean()
+            return kind_loss - crf.log_likelihood(padded, pad(tags, mask), mask).mean()
         allowed = torch.nn.functional.one_hot(tags, packed.shape[1]).bool() | ~known[:, None]
         likelihood, possible = crf.log_likelihood_partial(padded, pad(allowed, mask), mask)
-        return -likelihood.sum() / possible.sum().clamp(min=1)
+        return kind_loss - likelihood.sum() / possible.sum().clamp(min=1)
 
     @property
     def weighted_labels(self) -> tuple[str, ...]:
@@ -320,14 +377,8 @@ class BertEntityRecognizer(WeightedHead):
 
     def count_weights(self, examples: Iterable[Example]) -> Tensor:
         """Return weights that make all labels, and "O", count the same. Shape (L + 1,)."""
-        number = {label: i for i, label in enumerate(self.weighted_labels)}
-        counts = torch.zeros(len(number), dtype=torch.double)
-        for example in examples:
-            doc = example.reference
-            for ent in doc.ents:
-                counts[number.get(ent.label_, -1)] += len(ent) if ent.label_ in number else 0
-            counts[-1] += int((doc.to_array("ENT_IOB") == 2).sum())
-        return balance(counts)
+        counts = count_tokens(examples, self.weighted_labels)
+        return balance(torch.tensor(counts, dtype=torch.double))
 
     def _read_tag_weights(self, like: Tensor) -> Tensor | None:
         weights = self.read_weights(like)
@@ -344,42 +395,6 @@ class BertEntityRecognizer(WeightedHead):
         first, second = torch.log_softmax(output.emissions, 1).unflatten(0, (2, -1))
         return divergence(first[at], second[at])
 
-    def _gold_tags(self, example: Example, tokens: Ints) -> Gold | None:
-        """Return the gold tag of each token that has pieces, and where it is known."""
-        biluo = example.get_aligned_ner()
-        known = np.array([tag is not None for tag in biluo])[tokens]
-        if not known.any():
-            return None
-        number = {label: i for i, label in enumerate(self.labels)}
-        place = np.searchsorted(tokens, np.arange(len(biluo) + 1))
-        spans = []
-        for start, end, label in _biluo_spans(biluo):
-            a, b = int(place[start]), int(place[end])
-            if label not in number:
-                warnings.warn(
-                    Warnings.BW301.format(label=label, name=self.name, labels=list(self.labels)),
-                    stacklevel=2,
-                )
-                known[a:b] = False
-            elif b > a:
-                spans.append((a, b, number[label]))
-        return spans_to_tags(len(tokens), spans, self.model.attrs["scheme"]), known
-
 
 def _as_entity(span: Entity | Span) -> Entity:
     return (span.start, span.end, span.label_) if isinstance(span, Span) else span
-
-
-def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
-    # Entities that align lie whole in the tags; a rest without its begin or end
-    # has lost a part to misalignment, which is missing already.
-    start = None
-    for i, tag in enumerate(tags):
-        prefix = tag[0] if tag else ""
-        if prefix == "U":
-            yield i, i + 1, tag[2:]  # type: ignore[index]
-        elif prefix == "B":
-            start = i
-        elif prefix == "L" and start is not None:
-            yield start, i + 1, tag[2:]  # type: ignore[index]
-            start = None

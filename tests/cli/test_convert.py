@@ -71,6 +71,15 @@ def test_strict_holds_for_entities_too(tmp_path):
     assert os.listdir(tmp_path) == ["in.jsonl"]
 
 
+def test_nested_entities_are_shown_with_their_place_and_are_no_error(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('\n{"text": "Anna Lee sings", "entities": [[0, 4, "P"], [0, 8, "P"]]}\n')
+    result = run("jsonl", path, tmp_path / "o.spacy")
+    assert result.exit_code == 0
+    assert f"{path}:2: 1 of 2 entities nested (P 'Anna')" in result.stderr
+    assert "nested" in result.stdout
+
+
 def test_nothing_usable_exits_with_1_and_leaves_the_old_file(tsv, tmp_path):
     output = tmp_path / "o.spacy"
     assert run("tsv", tsv, output).exit_code == 0

@@ -168,7 +168,7 @@ def test_cluener_bad_labels(tmp_path):
     assert good == [] and [line for line, _ in bad] == [1, 2, 3]
 
 
-def test_nested_entities_keep_the_longest_and_all_in_a_group(tmp_path):
+def test_nested_and_overlapping_entities_are_reported_and_kept_apart(tmp_path):
     label = {
         "company": {"北京银行": [[0, 3]]},
         "address": {"北京": [[0, 1]]},
@@ -190,6 +190,21 @@ def test_nested_entities_keep_the_longest_and_all_in_a_group(tmp_path):
         ("北京", "address"),
         ("行长", "x"),
     }
-    assert "entities" not in second.spans
-    assert summary.notes == {"overlap": 1} and not summary.bad
-    assert [problem.line for problem in problems] == [1]
+    assert [(s.text, s.label_) for s in first.spans["nested"]] == [("北京", "address")]
+    assert [(s.text, s.label_) for s in first.spans["overlapping"]] == [("行长", "x")]
+    assert not second.spans
+    assert summary.notes == {"nested": 1, "overlapping": 1} and not summary.bad
+    assert [problem.line for problem in problems] == [1, 1]
+    assert all(problem.is_shown and problem.path.endswith(".jsonl") for problem in problems)
+    assert "address '北京'" in problems[0].reason and "x '行长'" in problems[1].reason
+
+
+def test_one_span_with_two_labels_keeps_the_first_and_counts_each_entity(tmp_path):
+    ents = [[0, 4, "A"], [0, 4, "B"], [0, 4, "A"], [5, 6, "D"]]
+    rows = [{"text": "Anna x y", "entities": ents}, {"text": "Anna x", "entities": []}]
+    nlp = spacy.blank("en")
+    summary = convert(nlp, "jsonl", [write(tmp_path, rows)], tmp_path / "o.spacy")
+    first, second = read_docbin(tmp_path / "o.spacy", nlp.vocab)
+    assert [(e.text, e.label_) for e in first.ents] == [("Anna", "A"), ("x", "D")]
+    assert [(s.text, s.label_) for s in first.spans["nested"]] == [("Anna", "B")]
+    assert summary.notes == {"nested": 1} and not second.spans

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from bert_spacy.nn import chain
 from bert_spacy.nn.crf import LinearChainCRF
@@ -19,26 +20,33 @@ def recursion(request, monkeypatch):
     return request.param
 
 
-def make_runs(rows: list[tuple[int, int, list[int], int]]) -> TagRuns:
-    row, start, tags, stop = zip(*rows)
+N_TAGS = 4
+
+
+def make_runs(
+    rows: list[tuple[int, int, list[int], set[int], set[int]]], n_tags: int = N_TAGS
+) -> TagRuns:
+    row, start, tags, stop, avoid = zip(*rows)
     return TagRuns(
         torch.tensor(row),
         torch.tensor(start),
         torch.tensor([tag for run in tags for tag in run]),
         torch.tensor([len(run) for run in tags]),
-        torch.tensor(stop),
+        *(torch.tensor([[t in x for t in range(n_tags)] for x in some]) for some in (stop, avoid)),
     )
 
 
-def all_runs(lengths: list[int], n_tags: int) -> list[tuple[int, int, list[int], int]]:
-    """Stretches of every place and length, with tags and stops that turn through all."""
+def all_runs(lengths: list[int], n_tags: int) -> list[tuple[int, int, list[int], set, set]]:
+    """Stretches of every place and length; tags and what must not stand beside turn through all."""
     runs = []
     for row, length in enumerate(lengths):
         for start in range(length):
             for size in range(1, length - start + 1):
                 for turn in range(n_tags):
                     tags = [(turn + k * start) % n_tags for k in range(size)]
-                    runs.append((row, start, tags, (turn + size) % (n_tags + 1) - 1))
+                    stop = {(turn + size) % (n_tags + 1), (turn + start) % (n_tags + 2)}
+                    avoid = {(turn + 2 * size) % (n_tags + 3), (turn + row) % (n_tags + 1)}
+                    runs.append((row, start, tags, stop, avoid))
     return runs
 
 
@@ -50,14 +58,16 @@ def test_runs_match_enumeration(recursion, constrained, temperature):
     lengths = mask.sum(1).tolist()
     rows = all_runs(lengths, crf.n_tags)
     expected = []
-    for row, start, tags, stop in rows:
+    for row, start, tags, stop, avoid in rows:
         paths, scores = enumerate_scores(crf, emissions[row], lengths[row])
         share = torch.softmax(scores.detach() / temperature, 0)
         end = start + len(tags)
         total = sum(
             float(p)
             for path, p in zip(paths, share)
-            if list(path[start:end]) == tags and (end == len(path) or path[end] != stop)
+            if list(path[start:end]) == tags
+            and not stop.intersection(path[end : end + 1])
+            and not avoid.intersection(path[max(start - 1, 0) : start])
         )
         expected.append(math.log(total) if total > 0 else -math.inf)
     ours = crf.posterior(emissions, mask, temperature).score_runs(make_runs(rows))
@@ -84,7 +94,8 @@ def test_runs_keep_digits_in_a_long_sequence_of_large_scores():
     emissions = torch.zeros(1, 20_000, 2)
     emissions[..., 0] = 30.0
     mask = torch.ones(1, 20_000, dtype=torch.bool)
-    runs = make_runs([(0, 0, [0, 0], 1), (0, 12_345, [1], -1), (0, 19_998, [0, 1], 0)])
+    rows = [(0, 0, [0, 0], {1}, {1}), (0, 12_345, [1], set(), {1}), (0, 19_998, [0, 1], {0}, {})]
+    runs = make_runs(rows, 2)
     ours = crf.posterior(emissions, mask).score_runs(runs)
     expected = torch.tensor([0.0, -30.0, -30.0], dtype=torch.float64)
     torch.testing.assert_close(ours, expected, atol=1e-8, rtol=0)
@@ -94,17 +105,24 @@ def test_no_run_gives_nothing_and_bad_input_is_refused():
     crf = make_crf(False)
     emissions, mask = make_batch()
     posterior = crf.posterior(emissions, mask)
-    empty = TagRuns(*(torch.zeros(0, dtype=torch.int64) for _ in range(5)))
+    empty = TagRuns(
+        *(torch.zeros(0, dtype=torch.int64) for _ in range(4)),
+        *(torch.zeros(0, N_TAGS, dtype=torch.bool) for _ in range(2)),
+    )
     assert posterior.score_runs(empty).shape == (0,)
     nothing = crf.posterior(emissions[:, :0], mask[:, :0])
     assert nothing.score_runs(empty).shape == (0,)
     assert nothing.marginals().shape == (len(mask), 0, 4)
-    for bad in [(0, 3, [0, 0], -1), (9, 0, [0], -1), (1, 0, [0], -1)]:
+    for bad in [(0, 3, [0, 0]), (9, 0, [0]), (1, 0, [0])]:
         with pytest.raises(ValueError, match="B118"):
-            posterior.score_runs(make_runs([bad]))
-    for bad in [(0, 0, [4], -1), (0, 0, [-1], -1), (0, 0, [0], 4)]:
+            posterior.score_runs(make_runs([(*bad, {}, {})]))
+    for bad in [(0, 0, [4]), (0, 0, [-1])]:
         with pytest.raises(ValueError, match="B119"):
-            posterior.score_runs(make_runs([bad]))
+            posterior.score_runs(make_runs([(*bad, {}, {})]))
+    good = make_runs([(0, 0, [0], {}, {})])
+    for wrong in (good._replace(stop=good.stop[:, 1:]), good._replace(avoid=good.avoid.int())):
+        with pytest.raises(ValueError, match="B112"):
+            posterior.score_runs(wrong)
     for temperature in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="B117"):
             crf.posterior(emissions, mask, temperature)
@@ -136,3 +154,49 @@ def test_k_best_of_no_position():
     tags, scores = crf.decode_k_best(*(x[:, :0] for x in make_batch()), 2)
     assert tags.shape == (6, 2, 0)
     assert scores.tolist() == [[0.0, -math.inf]] * 6
+
+
+def draw_allowed(mask: Tensor) -> Tensor:
+    """Forbid some tags here and there, a whole position's but one at the first."""
+    generator = torch.Generator().manual_seed(5)
+    allowed = torch.rand((*mask.shape, N_TAGS), generator=generator) < 0.7
+    allowed[:, 0] = False
+    allowed[:, 0, 2] = True
+    allowed[:, 1, 1] = True
+    return allowed
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_all_answers_stay_within_allowed_tags(recursion, constrained):
+    crf = make_crf(constrained)
+    emissions, mask = make_batch()
+    allowed = draw_allowed(mask)
+    best, best_score = crf.decode(emissions, mask, allowed)
+    tags, scores = crf.decode_k_best(emissions, mask, 5, allowed)
+    posterior = crf.posterior(emissions, mask, 1.5, allowed)
+    table = posterior.marginals()
+    for row, length in enumerate(mask.sum(1).tolist()):
+        paths, values = enumerate_scores(crf, emissions[row], length)
+        inside = [all(bool(allowed[row, t, y]) for t, y in enumerate(path)) for path in paths]
+        paths = [path for path, ok in zip(paths, inside) if ok]
+        values = values.detach()[torch.tensor(inside)]
+        if not paths:
+            assert best_score[row] == scores[row, 0] == -math.inf
+            continue
+        share = torch.softmax(values / 1.5, 0)
+        value, order = values.sort(descending=True)
+        n = min(5, len(paths))
+        torch.testing.assert_close(scores[row, :n], value[:n])
+        assert (scores[row, n:] == -math.inf).all()
+        assert [tuple(p) for p in tags[row, :n, :length].tolist()] == [
+            paths[i] for i in order[:n].tolist()
+        ]
+        assert tuple(best[row, :length].tolist()) == paths[int(order[0])]
+        for t in range(length):
+            for tag in range(N_TAGS):
+                wanted = sum(float(p) for path, p in zip(paths, share) if path[t] == tag)
+                assert float(table[row, t, tag]) == pytest.approx(wanted)
+                runs = make_runs([(row, t, [tag], {}, {})])
+                assert float(posterior.score_runs(runs).exp()) == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="B112"):
+        crf.decode(emissions, mask, allowed[:, :, 1:])

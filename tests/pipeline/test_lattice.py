@@ -8,35 +8,45 @@ import torch
 
 from bert_spacy.layers.ner import TagScores
 from bert_spacy.nn.crf import LinearChainCRF
+from bert_spacy.pipeline.given import bind_tags
 from bert_spacy.pipeline.lattice import Lattice, Spans, split_scores
 from bert_spacy.text.tags import allowed_transitions, tags_to_spans
 
 LENGTHS = np.array([4, 1, 3])
+LABELS = ["PER", "LOC"]
 
 
-def make_lattice(scheme, use_crf, n_labels, temperature=1.0):
+def make_lattice(scheme, kind, n_labels, temperature=1.0, presets=()):
+    """A lattice of Docs with a CRF under hard constraints, a "free" one without, or "none"."""
     generator = torch.Generator().manual_seed(3)
     masks = [torch.from_numpy(mask) for mask in allowed_transitions(n_labels, scheme)]
     n_tags = len(masks[1])
-    crf = LinearChainCRF(n_tags, *masks).double() if use_crf else None
+    crf = None
+    if kind != "none":
+        crf = LinearChainCRF(n_tags, *(masks if kind == "hard" else ())).double()
     for param in crf.parameters() if crf else ():
         param.data.copy_(torch.randn(param.shape, generator=generator))
     n = int(LENGTHS.sum())
     emissions = torch.randn((n, n_tags), generator=generator, dtype=torch.float64) * 1.5
     scores = TagScores(emissions, LENGTHS, np.concatenate([np.arange(x) for x in LENGTHS]))
-    return Lattice(scores, crf, scheme, n_labels, temperature)
+    given = bind_tags(presets, scores, LABELS[:n_labels], scheme)
+    return Lattice(scores, crf, scheme, n_labels, temperature, given)
 
 
-def enumerate_doc(lattice, low, high):
-    """All taggings of a text and their probabilities, by products alone."""
+def enumerate_doc(lattice, low, high, is_possible=lambda path: True):
+    """All taggings of a text that are possible, and their probabilities, by products alone."""
     emissions = lattice.scores.emissions[low:high].numpy() / lattice.temperature
     legal, first, last = allowed_transitions(lattice.n_labels, lattice.scheme)
+    is_free = lattice.crf is not None and bool(lattice.crf.transitions_mask.all())
     paths, scores = [], []
     for path in itertools.product(range(emissions.shape[1]), repeat=high - low):
+        if not is_possible(path):
+            continue
         score = sum(emissions[t, tag] for t, tag in enumerate(path))
         if lattice.crf is not None:
             steps = list(zip(path, path[1:]))
-            if not (first[path[0]] and last[path[-1]] and all(legal[a, b] for a, b in steps)):
+            is_legal = first[path[0]] and last[path[-1]] and all(legal[a, b] for a, b in steps)
+            if not (is_legal or is_free):
                 continue
             crf = lattice.crf
             extra = crf.start[path[0]] + crf.end[path[-1]]
@@ -60,13 +70,21 @@ def oracle(lattice):
     return found
 
 
-KINDS = [("bio", True, 2), ("bioes", True, 1), ("bio", False, 2), ("bioes", False, 1)]
+KINDS = [
+    ("bio", "hard", 2),
+    ("bioes", "hard", 1),
+    ("biox", "hard", 1),
+    ("bio", "free", 2),
+    ("bioes", "free", 1),
+    ("bio", "none", 2),
+    ("bioes", "none", 1),
+]
 
 
-@pytest.mark.parametrize(("scheme", "use_crf", "n_labels"), KINDS)
+@pytest.mark.parametrize(("scheme", "kind", "n_labels"), KINDS)
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_every_entity_has_its_share_of_all_taggings(scheme, use_crf, n_labels, temperature):
-    lattice = make_lattice(scheme, use_crf, n_labels, temperature)
+def test_every_entity_has_its_share_of_all_taggings(scheme, kind, n_labels, temperature):
+    lattice = make_lattice(scheme, kind, n_labels, temperature)
     wanted = oracle(lattice)
     every = [
         (a, b, k)
@@ -79,10 +97,10 @@ def test_every_entity_has_its_share_of_all_taggings(scheme, use_crf, n_labels, t
     np.testing.assert_allclose(values, [wanted.get(key, 0.0) for key in every], atol=1e-12)
 
 
-@pytest.mark.parametrize(("scheme", "use_crf", "n_labels"), KINDS)
+@pytest.mark.parametrize(("scheme", "kind", "n_labels"), KINDS)
 @pytest.mark.parametrize("lowest", [0.001, 0.05, 0.3, 0.99])
-def test_search_finds_all_that_are_probable_and_no_other(scheme, use_crf, n_labels, lowest):
-    lattice = make_lattice(scheme, use_crf, n_labels)
+def test_search_finds_all_that_are_probable_and_no_other(scheme, kind, n_labels, lowest):
+    lattice = make_lattice(scheme, kind, n_labels)
     wanted = {key: p for key, p in oracle(lattice).items() if p >= lowest}
     spans, values = lattice.search(lowest)
     assert (np.diff(spans.start) >= 0).all()
@@ -93,9 +111,9 @@ def test_search_finds_all_that_are_probable_and_no_other(scheme, use_crf, n_labe
         assert value == pytest.approx(wanted[key])
 
 
-@pytest.mark.parametrize(("scheme", "use_crf", "n_labels"), KINDS)
-def test_marginals_and_best_taggings(scheme, use_crf, n_labels):
-    lattice = make_lattice(scheme, use_crf, n_labels, 1.5)
+@pytest.mark.parametrize(("scheme", "kind", "n_labels"), KINDS)
+def test_marginals_and_best_taggings(scheme, kind, n_labels):
+    lattice = make_lattice(scheme, kind, n_labels, 1.5)
     ranks, shares = lattice.decode_k_best(6)
     table = lattice.marginals()
     for row, (low, high) in enumerate(zip(lattice.offsets, lattice.offsets[1:])):
@@ -135,3 +153,77 @@ def test_groups_hold_all_docs_with_tokens():
             at += lengths[i]
     none = TagScores(torch.zeros(0, 2), np.array([0, 0]), np.zeros(0, dtype=np.int64))
     assert list(split_scores(none)) == []
+
+
+def write_tags(spans, length, scheme):
+    """Tags of spans, written down one by one; None where a token is free."""
+    tags = [None] * length
+    width = 4 if scheme == "bioes" else 2
+    for start, end, label in spans:
+        if label not in LABELS:
+            tags[start:end] = [0] * (end - start)
+            continue
+        first = 1 + LABELS.index(label) * width
+        inner = [first] + [first + 1] * (end - start - 1)
+        if width == 4:
+            inner = [first + 3] if end - start == 1 else [*inner[:-1], first + 2]
+        tags[start:end] = inner
+    return tags
+
+
+GIVEN = [
+    [[(1, 3, "PER")], [], [(0, 1, "RULE")]],
+    [[(0, 1, "PER"), (1, 2, "RULE"), (2, 3, "PER")], [(0, 1, "PER")], []],
+    [[(2, 3, "")], [(0, 1, "")], [(0, 3, "PER")]],
+]
+
+
+@pytest.mark.parametrize(("scheme", "kind", "n_labels"), KINDS)
+@pytest.mark.parametrize("presets", GIVEN)
+def test_all_is_said_on_condition_that_the_given_spans_hold(scheme, kind, n_labels, presets):
+    lattice = make_lattice(scheme, kind, n_labels, 1.5, presets)
+    ranks, shares = lattice.decode_k_best(4)
+    best, table = lattice.decode(), lattice.marginals()
+    spans, values = lattice.search(1e-9)
+    found = dict(zip(zip(*(part.tolist() for part in spans)), values))
+    every, probable = {}, {}
+    for row, (low, high) in enumerate(zip(lattice.offsets, lattice.offsets[1:])):
+        fixed = [tuple(preset) for preset in presets[row]]
+        wanted_tags = write_tags(fixed, high - low, scheme)
+        taken = {t for start, end, _ in fixed for t in range(start, end)}
+
+        def is_possible(path, fixed=fixed, wanted_tags=wanted_tags, taken=taken):
+            if any(tag not in (None, own) for tag, own in zip(wanted_tags, path)):
+                return False
+            read = zip(*tags_to_spans(path, n_labels, scheme))
+            touching = [(a, b, LABELS[k]) for a, b, k in read if taken.intersection(range(a, b))]
+            return set(touching) == {span for span in fixed if span[2] in LABELS[:n_labels]}
+
+        paths, p = enumerate_doc(lattice, low, high, is_possible)
+        order = np.argsort(-p)[:4]
+        n = len(order)
+        np.testing.assert_allclose(shares[row, :n], p[order])
+        assert (shares[row, n:] == 0).all()
+        assert [tuple(ranks[i][low:high]) for i in range(n)] == [paths[i] for i in order]
+        assert tuple(best[low:high]) == paths[order[0]]
+        for path, share in zip(paths, p):
+            for t, tag in enumerate(path):
+                table[low + t, tag] -= share
+            for a, b, k in zip(*tags_to_spans(path, n_labels, scheme)):
+                key = (int(low + a), int(low + b), int(k))
+                every[key] = every.get(key, 0.0) + share
+                if not taken.intersection(range(a, b)):
+                    probable[key] = every[key]
+    np.testing.assert_allclose(table, 0.0, atol=1e-12)
+    assert found.keys() == {key for key, share in probable.items() if share >= 1e-9}
+    for key, value in found.items():
+        assert value == pytest.approx(probable[key])
+    keys = sorted(every)
+    np.testing.assert_allclose(
+        lattice.score(Spans(*np.array(keys).T)), [every[key] for key in keys], atol=1e-12
+    )
+    read = lattice.read_spans(best)
+    fixed_rows = {
+        int(lattice.offsets[i]) + t for i in range(3) for a, b, _ in presets[i] for t in range(a, b)
+    }
+    assert not fixed_rows.intersection(read.start.tolist())

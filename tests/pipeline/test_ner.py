@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
 from ..util import make_nlp, ner_examples, train_steps, trained
@@ -37,6 +37,11 @@ def spans_of(doc):
         {"scheme": "bioes", "use_crf": False},
         {"scheme": "bio", "use_crf": False, "lstm_width": 8},
         {"scheme": "bio", "lstm_width": 8, "pooling": "mean"},
+        {"scheme": "biox"},
+        {"scheme": "biox", "lstm_width": 8, "transitions": "tuned"},
+        {"scheme": "biox", "use_crf": False},
+        {"scheme": "bioes", "constraints": False},
+        {"scheme": "bio", "transitions": "counted"},
     ],
 )
 def test_every_kind_of_tagger_learns_by_heart(bert, model):
@@ -147,17 +152,127 @@ def test_spaces_inside_of_an_entity_do_not_cut_it(bert):
     assert spans_of(nlp(text)) == [(0, 10, "PER")]
 
 
-def test_entities_of_earlier_components_stay_where_ours_are_not(bert):
+@pytest.fixture(scope="module")
+def learned(bert):
     nlp = trained(bert, ["bert_ner"], steps=120)
-    text = "bob lives in london"
-    assert spans_of(nlp(text)) == [(0, 3, "PER"), (13, 19, "LOC")]
-    ruler = nlp.add_pipe("entity_ruler", first=True)
+    assert spans_of(nlp("bob lives in london")) == [(0, 3, "PER"), (13, 19, "LOC")]
+    return nlp
+
+
+@pytest.fixture
+def ruled(learned):
+    ruler = learned.add_pipe("entity_ruler", first=True)
     ruler.add_patterns(
-        [{"label": "VERB", "pattern": "lives"}, {"label": "X", "pattern": "in london"}]
+        [
+            {"label": "VERB", "pattern": "lives", "id": "live"},
+            {"label": "X", "pattern": "in london"},
+            {"label": "LOC", "pattern": "bob was"},
+        ]
     )
-    assert spans_of(nlp(text)) == [(0, 3, "PER"), (4, 9, "VERB"), (13, 19, "LOC")]
-    again = nlp(nlp(text))
-    assert spans_of(again) == [(0, 3, "PER"), (4, 9, "VERB"), (13, 19, "LOC")]
+    head = learned.get_pipe("bert_ner")
+    yield learned
+    learned.remove_pipe("entity_ruler")
+    head.keep_entities = True
+    head.n_candidates, head.candidate_threshold = 0, 0.01
+    head.cfg["temperature"] = 1.0
+
+
+def test_entities_of_earlier_components_are_kept(ruled):
+    text = "bob lives in london"
+    doc = ruled(text)
+    assert spans_of(doc) == [(0, 3, "PER"), (4, 9, "VERB"), (10, 19, "X")]
+    assert doc.ents[1].id_ == "live"
+    assert [ent._.score is None for ent in doc.ents] == [False, True, True]
+    again = ruled(ruled(text))
+    assert spans_of(again) == spans_of(doc)
+    assert [ent._.score for ent in again.ents] == [ent._.score for ent in doc.ents]
+    # A label that the model knows, where it sees something else.
+    assert spans_of(ruled("bob was in paris"))[0] == (0, 7, "LOC")
+    assert spans_of(ruled("anna was in paris"))[0] == (0, 4, "PER")
+
+
+def test_entities_of_earlier_components_give_way_on_request(ruled):
+    ruled.get_pipe("bert_ner").keep_entities = False
+    doc = ruled("bob lives in london")
+    assert spans_of(doc) == [(0, 3, "PER"), (4, 9, "VERB"), (13, 19, "LOC")]
+    assert "bert_ner_fixed" not in doc.spans
+
+
+def test_blocked_tokens_are_in_no_entity_and_outside_ones_are_free(learned):
+    docs = [learned.make_doc("bob lives in london") for _ in range(2)]
+    docs[0].set_ents([], blocked=[docs[0][3:4]], default="outside")
+    docs[1].set_ents([], default="outside")
+    found = list(learned.pipe(docs))
+    assert [spans_of(doc) for doc in found] == [
+        [(0, 3, "PER")],
+        [(0, 3, "PER"), (13, 19, "LOC")],
+    ]
+    assert [(token.ent_iob, token.ent_type_) for token in found[0]] == [
+        (3, "PER"),
+        (2, ""),
+        (2, ""),
+        (3, ""),
+    ]
+
+
+def test_what_is_asked_later_is_on_the_same_condition(ruled):
+    head = ruled.get_pipe("bert_ner")
+    head.cfg["temperature"] = 4.0
+    head.n_candidates, head.candidate_threshold = 5, 1e-9
+    doc = ruled("bob lives in london")
+    free = ruled("anna was in paris")
+    for one in (doc, free):
+        own = [ent for ent in one.ents if ent._.score is not None]
+        [values] = head.span_probability([one], [own])
+        assert values == pytest.approx([ent._.score for ent in own])
+        # Candidates lie where nothing is fixed.
+        fixed = {
+            t for span in one.spans.get("bert_ner_fixed", ()) for t in range(span.start, span.end)
+        }
+        spans = list(one.spans.get("bert_ner_candidates", ()))
+        assert spans
+        assert all(fixed.isdisjoint(range(span.start, span.end)) for span in spans)
+        [values] = head.span_probability([one], [spans])
+        assert values == pytest.approx([span._.score for span in spans])
+    [table] = head.tag_probability([doc])
+    assert table[1:, 0] == pytest.approx(1.0)
+    [taggings] = head.best_taggings([doc], k=9)
+    # PER, LOC or nothing at "bob".
+    assert len(taggings) == 3 and sum(share for _, share in taggings) == pytest.approx(1.0)
+    [back] = DocBin(docs=[doc]).get_docs(ruled.vocab)
+    assert head.span_probability([back], [[(0, 1, "PER")]])[0] == pytest.approx(
+        [doc.ents[0]._.score]
+    )
+
+
+def test_a_fixed_span_of_white_space_parts_what_is_around_it(bert):
+    nlp = make_ner(bert)
+    text = "anna   bob was"
+    example = Example.from_dict(nlp.make_doc(text), {"entities": [(0, 10, "PER")]})
+    for _ in range(8):
+        train_steps(nlp, [example], 25)
+        if spans_of(nlp(text)) == [(0, 10, "PER")]:
+            break
+    doc = nlp.make_doc(text)
+    doc.ents = [Span(doc, 1, 2, label="SPACE")]
+    found = nlp(doc).ents
+    assert "SPACE" in [ent.label_ for ent in found]
+    assert all(ent.label_ == "SPACE" or not ent.start <= 1 < ent.end for ent in found)
+    bare = nlp.make_doc("   ")
+    bare.ents = [Span(bare, 0, 1, label="SPACE")]
+    assert [ent.label_ for ent in nlp(bare).ents] == ["SPACE"]
+
+
+def test_entities_on_predicted_docs_do_not_reach_the_loss(bert):
+    nlp = make_ner(bert)
+    examples = ner_examples(nlp)
+    assert not any(eg.predicted.has_annotation("ENT_IOB") for eg in examples)
+    wanted, _ = loss_of(nlp, examples)
+    told = ner_examples(nlp)
+    for eg in told:
+        eg.predicted.set_ents([Span(eg.predicted, 0, 1, "LOC")])
+    found, _ = loss_of(nlp, told)
+    assert float(found) == float(wanted)
 
 
 def test_no_illegal_sequence_comes_out(bert):

@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_spacy.text.tags import allowed_transitions, spans_to_tags, tag_names, tags_to_spans
+from bert_spacy.text.tags import (
+    allow_around,
+    allowed_transitions,
+    count_steps,
+    find_pieces,
+    log_frequencies,
+    spans_to_tags,
+    tag_names,
+    tags_to_spans,
+)
 
 LABELS = ["PER", "LOC", "ORG"]
-SCHEMES = ["bio", "bioes"]
+SCHEMES = ["bio", "bioes", "biox"]
 
 
 def read_names(names: list[str]) -> list[tuple[int, int, str]]:
@@ -180,3 +189,102 @@ def test_bad_arguments_have_codes():
     for offsets in ([], [0, 1], [1, 2], [0, 2, 1, 2], [[0, 2]]):
         with pytest.raises(ValueError, match=r"\[B024\]"):
             tags_to_spans([0, 0], 1, "bio", offsets)
+
+
+FIXED = [
+    [],
+    [(1, 2, 0)],
+    [(0, 2, 1), (2, 3, 0)],
+    [(1, 3, -1)],
+    [(1, 2, 0), (2, 3, -1)],
+    [(2, 4, 0)],
+    [(2, 2, 0)],
+    [(4, 4, -1), (0, 1, 1)],
+]
+
+
+def holds(found: list[tuple[int, int, int]], spans: list[tuple[int, int, int]]) -> bool:
+    """Whether a tagging's spans contain the fixed ones, and nothing reaches into any of them."""
+    for start, end, label in spans:
+        if start == end:
+            reaching = [span for span in found if span[0] < start < span[1]]
+        else:
+            reaching = [span for span in found if span[0] < end and start < span[1]]
+        if reaching != ([(start, end, label)] if label >= 0 and start < end else []):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("spans", FIXED)
+def test_allowed_tags_are_those_of_the_legal_taggings_that_hold_the_spans(scheme, spans):
+    n_tokens, n_labels = 4, 2
+    allowed = allow_around(n_tokens, spans, n_labels, scheme)
+    steps, first, last = allowed_transitions(n_labels, scheme)
+    n_tags = len(first)
+    for path in itertools.product(range(n_tags), repeat=n_tokens):
+        if not (
+            first[path[0]] and last[path[-1]] and all(steps[a, b] for a, b in zip(path, path[1:]))
+        ):
+            continue
+        found = as_tuples(tags_to_spans(path, n_labels, scheme))
+        assert all(allowed[range(n_tokens), path]) == holds(found, spans), path
+    with pytest.raises(ValueError, match="B022"):
+        allow_around(4, [(0, 2, 0), (1, 3, -1)], n_labels, scheme)
+    with pytest.raises(ValueError, match="B021"):
+        allow_around(4, [(3, 5, -1)], n_labels, scheme)
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=6), max_size=5),
+)
+def test_counted_steps(texts):
+    flat = [pair for text in texts for pair in text]
+    offsets = np.cumsum([0, *(len(text) for text in texts)])
+    tags, known = [tag for tag, _ in flat], [ok for _, ok in flat]
+    pairs, start, end = count_steps(tags, known, 5, offsets)
+    wanted = np.zeros((5, 5)), np.zeros(5), np.zeros(5)
+    for text in texts:
+        for (a, a_known), (b, b_known) in zip(text, text[1:]):
+            wanted[0][a, b] += a_known and b_known
+        for place, table in ((0, wanted[1]), (-1, wanted[2])):
+            if text and text[place][1]:
+                table[text[place][0]] += 1
+    for ours, theirs in zip((pairs, start, end), wanted):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("scheme", ["bio", "bioes"])
+def test_frequencies_add_up_to_one_over_what_is_allowed(scheme):
+    allowed = allowed_transitions(2, scheme)
+    counts = count_steps(
+        spans_to_tags(6, [(1, 3, 0), (3, 4, 1)], scheme), [True] * 6, len(allowed[1]), [0, 6]
+    )
+    steps, first, last = log_frequencies(counts, allowed)
+    p_step, p_first, p_last = (np.exp(x) * ok for x, ok in zip((steps, first, last), allowed))
+    np.testing.assert_allclose(p_step.sum(1) + p_last, 1.0)
+    assert p_first.sum() == pytest.approx(1.0)
+    # After O: O once more, B-x (or what begins) once, the end once, and one more of each.
+    n_after = allowed[0][0].sum() + 1
+    assert p_step[0, 0] == pytest.approx(2 / (3 + n_after))
+    assert p_last[0] == pytest.approx(2 / (3 + n_after))
+    assert p_first[0] == pytest.approx(2 / (1 + allowed[1].sum()))
+    assert np.isfinite(steps).all() and (steps[~allowed[0]] == 0).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), max_size=8))
+def test_pieces_that_begin_no_token_are_x(steps):
+    # Each token begins in the last piece of the one before, or in the next piece.
+    tokens, end = [], 0
+    for shared, size in steps:
+        low = max(end - shared, 0)
+        tokens.append(list(range(low, low + size)))
+        end = max(end, low + size)
+    starts = np.cumsum([0, *(len(t) for t in tokens)])
+    rows, token, is_x = find_pieces(starts, [row for t in tokens for row in t])
+    assert rows.tolist() == sorted({row for t in tokens for row in t})
+    firsts = {t[0] for t in tokens if t}
+    assert is_x.tolist() == [row not in firsts for row in rows.tolist()]
+    assert token.tolist() == [
+        next(i for i, t in enumerate(tokens) if r in t) for r in rows.tolist()
+    ]

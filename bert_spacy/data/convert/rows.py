@@ -14,7 +14,9 @@ from spacy.util import filter_spans
 
 from ..pairs import make_pair, make_question, set_gold_answers
 
-ENTITIES = "entities"
+# Groups of gold entities on a Doc where some overlap: all of them; those left out of doc.ents that
+# lie within an entity there; those that cross one.
+ENTITIES, NESTED, OVERLAPPING = "entities", "nested", "overlapping"
 JOINED_LANGS = frozenset({"zh", "ja"})
 
 
@@ -40,9 +42,13 @@ class RowNote(RowError):
     """Something odd that lost nothing, such as a repaired offset.
 
     kind (str): One word or two, by which notes are counted.
+    count (int): How many things it is about.
+    is_shown (bool): Whether the command line prints it among the errors.
     """
 
     kind: str = "note"
+    count: int = 1
+    is_shown: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,17 +92,29 @@ class TextRow:
         return doc, problems
 
     def _set_entities(self, doc: Doc, spans: list[Span]) -> list[RowError]:
-        """Write the entities; where some overlap, all of them go to a span group too."""
+        """Write the entities; where some overlap, the longest, and the others in span groups."""
         kept = filter_spans(spans)
         doc.set_ents(kept, default="outside")
         if len(kept) == len(spans):
             return []
         doc.spans[ENTITIES] = SpanGroup(doc, name=ENTITIES, spans=spans)
-        reason = (
-            f"{len(spans) - len(kept)} of {len(spans)} entities overlap a longer one; "
-            f"they stand in doc.spans[{ENTITIES!r}] only"
-        )
-        return [RowNote(self.path, self.line, reason, kind="overlap")]
+        groups: dict[str, list[Span]] = {NESTED: [], OVERLAPPING: []}
+        for span in (span for span in spans if span not in kept):
+            is_inside = any(one.start <= span.start and span.end <= one.end for one in kept)
+            groups[NESTED if is_inside else OVERLAPPING].append(span)
+        notes: list[RowError] = []
+        for kind, group in groups.items():
+            if group:
+                doc.spans[kind] = SpanGroup(doc, name=kind, spans=group)
+                names = ", ".join(f"{span.label_} {span.text!r}" for span in group)
+                reason = (
+                    f"{len(group)} of {len(spans)} entities {kind} ({names}): not in doc.ents, "
+                    f"kept in doc.spans[{kind!r}]"
+                )
+                notes.append(
+                    RowNote(self.path, self.line, reason, kind, count=len(group), is_shown=True)
+                )
+        return notes
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Summary:
     n_rows (int): Rows read, good and bad; for conll a row is a Doc's sentences.
     n_docs (int): Docs written.
     bad (set): Places (file, line) with a `RowError`.
-    notes (Counter): Notes by kind, such as "repaired".
+    notes (Counter): What notes are about, counted by kind, such as "repaired" or "nested".
     labels (Counter): Gold labels over all Docs.
     files (list[Path]): Files written.
     """
@@ -107,7 +107,7 @@ def convert(
                 continue
             on_problem(item)
             if isinstance(item, RowNote):
-                summary.notes[item.kind] += 1
+                summary.notes[item.kind] += item.count
                 continue
             summary.bad.add((item.path, item.line))
             if is_strict:

@@ -1,0 +1,71 @@
+"""What earlier components have said about entities, as tags that tokens are bound to."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from spacy.attrs import ENT_IOB, ENT_TYPE
+from spacy.tokens import Doc
+
+from ..layers.ner import TagScores
+from ..text.tags import allow_around
+from ..types import FIXED
+from .lattice import Given
+
+# First token, end (exclusive), label; no label where nothing may be an entity.
+Preset = tuple[int, int, str]
+
+
+def find_presets(doc: Doc) -> list[Preset]:
+    """Return the entities and blocked tokens of a Doc, as spaCy's own `ner` respects them.
+
+    doc (Doc): The Doc. Tokens marked as outside of entities are free, as an entity ruler marks all
+        so that it has not matched.
+    RETURNS (list[Preset]): Empty for a Doc that no component has annotated.
+    """
+    if not doc.has_annotation("ENT_IOB"):
+        return []
+    ents = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+    return ents + [(i, i + 1, "") for i in find_blocked(doc)]
+
+
+def read_presets(doc: Doc) -> list[Preset]:
+    """Return what `find_presets` gave before the tagger ran; nothing for a Doc it has not seen."""
+    ents = [(span.start, span.end, span.label_) for span in doc.spans.get(FIXED, ())]
+    return ents + [(i, i + 1, "") for i in find_blocked(doc)]
+
+
+def find_blocked(doc: Doc) -> list[int]:
+    """Return the tokens that `doc.set_ents(blocked=...)` has marked."""
+    iob, kind = doc.to_array([ENT_IOB, ENT_TYPE]).T if len(doc) else np.zeros((2, 0))
+    return np.flatnonzero((iob == 3) & (kind == 0)).tolist()
+
+
+def bind_tags(
+    presets: Sequence[Sequence[Preset]], scores: TagScores, labels: Sequence[str], scheme: str
+) -> Given | None:
+    """Turn presets of some Docs into the tags that their tokens may have.
+
+    presets (Sequence[Sequence[Preset]]): For each Doc. A label that is not among the labels keeps
+        its tokens out of all other entities.
+    scores (TagScores): Of the same Docs.
+    labels (Sequence[str]): Labels in the order of the tags.
+    scheme (str): Tag scheme.
+    RETURNS (Given | None): None if there is no preset at all.
+    """
+    if not any(presets):
+        return None
+    number = {label: i for i, label in enumerate(labels)}
+    allowed = np.ones(tuple(scores.emissions.shape), dtype=bool)
+    is_fixed = np.zeros(len(allowed), dtype=bool)
+    low = 0
+    for rows, length in zip(presets, scores.lengths.tolist()):
+        tokens = scores.tokens[low : low + length]
+        spans = []
+        for start, end, label in rows:
+            a, b = np.searchsorted(tokens, (start, end)).tolist()
+            spans.append((a, b, number.get(label, -1)))
+            is_fixed[low + a : low + b] = True
+        if spans:
+            allowed[low : low + length] = allow_around(length, spans, len(labels), scheme)
+        low += length
+    return Given(allowed, is_fixed)

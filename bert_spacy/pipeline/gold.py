@@ -1,0 +1,101 @@
+"""The gold of an entity recogniser: tags of tokens, and how often they follow each other."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.training import Example
+
+from ..errors import Warnings
+from ..text.tags import count_steps, spans_to_tags, tag_names
+from ..types import Ints
+
+# A tag for each token, and where it is known.
+Gold = tuple[Ints, NDArray[np.bool_]]
+Steps = tuple[Ints, Ints, Ints]
+
+
+def read_gold(
+    example: Example, tokens: Ints, labels: Sequence[str], scheme: str, name: str
+) -> Gold | None:
+    """Return the gold tag of some tokens, and where it is known.
+
+    example (Example): The Example.
+    tokens (Ints): Tokens of its predicted Doc, ascending. Shape (N,).
+    labels (Sequence[str]): Labels in the order of the tags.
+    scheme (str): Tag scheme.
+    name (str): Name of the component, for the warning BW301 about a label that is not among them.
+    RETURNS (Gold | None): Both of shape (N,); None if nothing is known.
+    """
+    biluo = example.get_aligned_ner()
+    known = np.array([tag is not None for tag in biluo], dtype=bool)[tokens]
+    if not known.any():
+        return None
+    number = {label: i for i, label in enumerate(labels)}
+    place = np.searchsorted(tokens, np.arange(len(biluo) + 1))
+    spans = []
+    for start, end, label in _biluo_spans(biluo):
+        a, b = int(place[start]), int(place[end])
+        if label not in number:
+            message = Warnings.BW301.format(label=label, name=name, labels=list(labels))
+            warnings.warn(message, stacklevel=2)
+            known[a:b] = False
+        elif b > a:
+            spans.append((a, b, number[label]))
+    return spans_to_tags(len(tokens), spans, scheme), known
+
+
+def count_gold_steps(
+    examples: Iterable[Example], labels: Sequence[str], scheme: str, name: str
+) -> Steps:
+    """Count how often tags follow each other, start a text and end it.
+
+    examples (Iterable[Example]): Gold; tokens of white space, which have no pieces, are left out.
+    labels, scheme, name: As `read_gold`.
+    RETURNS (Steps): Shapes (L, L), (L,) and (L,).
+    """
+    n_tags = len(tag_names(labels, scheme))
+    found: list[Gold] = []
+    for example in examples:
+        tokens = np.flatnonzero([not token.is_space for token in example.predicted])
+        gold = read_gold(example, tokens, labels, scheme, name)
+        if gold is not None:
+            found.append(gold)
+    offsets = np.cumsum([0, *(len(tags) for tags, _ in found)])
+    none = np.zeros(0, dtype=np.int64)
+    tags = np.concatenate([none, *(tags for tags, _ in found)])
+    known = np.concatenate([none, *(known for _, known in found)])
+    return count_steps(tags, known, n_tags, offsets)
+
+
+def count_tokens(examples: Iterable[Example], labels: Sequence[str]) -> list[int]:
+    """Count the tokens of each label in the gold.
+
+    examples (Iterable[Example]): Gold.
+    labels (Sequence[str]): Labels of entities, and at the end "O" for tokens outside of them.
+    RETURNS (list[int]): One count a label.
+    """
+    counts = dict.fromkeys(labels, 0)
+    for example in examples:
+        doc = example.reference
+        for ent in doc.ents:
+            if ent.label_ in counts:
+                counts[ent.label_] += len(ent)
+        counts["O"] += int((doc.to_array("ENT_IOB") == 2).sum())
+    return list(counts.values())
+
+
+def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
+    # Entities that align lie whole in the tags; a rest without its begin or end
+    # has lost a part to misalignment, which is missing already.
+    start = None
+    for i, tag in enumerate(tags):
+        prefix = tag[0] if tag else ""
+        if prefix == "U":
+            yield i, i + 1, tag[2:]  # type: ignore[index]
+        elif prefix == "B":
+            start = i
+        elif prefix == "L" and start is not None:
+            yield start, i + 1, tag[2:]  # type: ignore[index]
+            start = None
