@@ -286,6 +286,18 @@ class Errors(metaclass=_Coded):
         "Leave out what it does not take."
     )
     B417 = "GLUE has no task {task!r} for a classifier. Set --task to one of: {allowed}."
+    B420 = (
+        "A choice item needs two choices or more, as a list. Got {choices!r} for the question "
+        "{question!r}. Give all choices, the wrong ones too."
+    )
+    B421 = (
+        "Choice {index} (counted from 0) of {choices} is blank. Each choice must have text. "
+        "Leave the item out, or write what the choice says."
+    )
+    B422 = (
+        "There is no choice {index!r} on this Doc with {n} choices: {text!r}. Give an index from "
+        "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
+    )
 
     # 5xx scoring and training
     B520 = (
@@ -489,9 +501,9 @@ class Errors(metaclass=_Coded):
 class Warnings(metaclass=_Coded):
     # 0xx text
     BW001 = (
-        "{n} of {total} Docs have earlier segments (such as a question) too long for a window of "
-        "{window} pieces. They were shortened to leave {room} pieces for the last segment; the "
-        "first such Doc has {pieces} pieces there: {text!r}."
+        "{n} of {total} Docs have texts that stand in each window (such as a question) and are "
+        "too long for a window of {window} pieces. They were shortened to leave {room} pieces for "
+        "the text that is cut into windows; the first such Doc has {pieces} pieces there: {text!r}."
     )
 
     # 1xx nn

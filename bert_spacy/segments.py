@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from spacy.tokens import Doc, Span, SpanGroup
 
-from .types import SEGMENTS
+from .types import CHOICE, CONTEXT, QUESTION, SEGMENTS
 
 
 def write_segments(doc: Doc, lengths: Sequence[int], labels: Sequence[str]) -> None:
@@ -38,3 +38,15 @@ def read_segments(doc: Doc) -> list[Span]:
         at = spans[i - 1].end if i else 0
         spans.insert(i, Span(doc, at, at, label=label))
     return spans
+
+
+def count_choices(doc: Doc) -> int:
+    """Return how many choices a Doc has; 0 if it is no choice item.
+
+    Such a Doc has the segments "context", "question", and one "choice" or more.
+    """
+    if SEGMENTS not in doc.spans:
+        return 0
+    labels = [span.label_ for span in read_segments(doc)]
+    n = len(labels) - 2
+    return n if n > 0 and labels == [CONTEXT, QUESTION, *[CHOICE] * n] else 0
