@@ -222,6 +222,18 @@ class Errors(metaclass=_Coded):
         "vocabulary. Make the Docs with the pipeline that the component is in."
     )
     B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
+    B350 = (
+        "{name!r} cannot choose on a Doc with one choice: {text!r}. Give two choices or more, "
+        "with bert_spacy.make_choice."
+    )
+    B351 = (
+        "{name!r} got {given} scores for the {n} choices of a Doc: {text!r}. Only a 'bert_encoder' "
+        "with a BertEncoder model reads each choice; use one as the component's encoder."
+    )
+    B352 = (
+        "{name!r} cannot learn from an Example whose predicted Doc has {n} choices and whose gold "
+        "has {wanted}. Read the corpus with bert-spacy.Corpus.v1, which keeps segments."
+    )
 
     # 4xx data
     B400 = (

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from bert_spacy.data.choices import make_choice
-from bert_spacy.data.pairs import make_segments
+from bert_spacy.data.pairs import make_choice, make_segments
 from bert_spacy.layers.inputs import owned_positions, pad_group, prepare_docs
 from bert_spacy.nn.encoder import clean_tokenizer
 from bert_spacy.text.pieces import Template, read_template
