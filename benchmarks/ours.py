@@ -12,16 +12,22 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.util import filter_spans, load_model_from_config, registry
 from thinc.api import Config
 
+from benchmarks.choice_tasks import ChoiceItem
 from benchmarks.metrics import tune_threshold
 from benchmarks.tasks import QuestionItem, Score, TagItem, Task, TextItem, encoder_rate
-from bert_spacy.data.pairs import make_question, set_gold_answers
+from bert_spacy.data.pairs import make_choice, make_question, set_gold_answers, set_gold_choice
 
 BATCH_SIZE = 16
-COMPONENTS = {"classify": "bert_textcat", "tag": "bert_ner", "answer": "bert_qa"}
+COMPONENTS = {
+    "classify": "bert_textcat",
+    "tag": "bert_ner",
+    "answer": "bert_qa",
+    "choose": "bert_choice",
+}
 # By dotted path in the config, in which "head" stands for the task's component: a value, or
 # a function that takes the steps of the run.
 Overrides = dict[str, Any | Callable[[int], Any]]
-SCORES = {"classify": "cats_score", "tag": "ents_f", "answer": "qa_f1"}
+SCORES = {"classify": "cats_score", "tag": "ents_f", "answer": "qa_f1", "choose": "choice_acc"}
 
 CONFIG = """
 [nlp]
@@ -138,6 +144,9 @@ def make_config(
         config["components"][head]["max_answer_tokens"] = task.max_answer
         # A batch holds as many pieces as one of 16 full windows.
         config["training"]["batcher"]["max_pieces"] = BATCH_SIZE * task.max_pieces
+    if task.kind == "choose":
+        # A row for each choice; a batch of 16 items has more than this with long contexts alone.
+        config["training"]["batcher"]["max_pieces"] = BATCH_SIZE * 4 * task.max_pieces
     for name in ("train", "dev"):
         config["corpora"][name]["path"] = str(root / f"{name}.spacy")
     filled = load_model_from_config(config, auto_fill=True)
@@ -178,6 +187,9 @@ def make_gold(nlp: Language, item: Any) -> Doc:
             filter_spans([Span(doc, a, b, label=label) for a, b, label in item.flat_spans()]),
             default="outside",
         )
+    elif isinstance(item, ChoiceItem):
+        doc = make_doc(nlp, item)
+        set_gold_choice(doc, item.gold)
     else:
         doc = make_question(nlp, item.question, item.context)
         answers = [{"text": t, "start": s, "end": s + len(t)} for t, s in item.answers]
@@ -191,6 +203,8 @@ def make_doc(nlp: Language, item: Any) -> Doc:
         return nlp.make_doc(item.text)
     if isinstance(item, QuestionItem):
         return make_question(nlp, item.question, item.context)
+    if isinstance(item, ChoiceItem):
+        return make_choice(nlp, item.context, item.question, item.choices)
     if nlp.lang == "zh":
         return Doc(nlp.vocab, words=item.words, spaces=[False] * len(item.words))
     return Doc(nlp.vocab, words=item.words)
@@ -203,6 +217,8 @@ def predict(nlp: Language, task: Task, items: list, is_dev: bool = False) -> lis
         return [max(doc.cats, key=doc.cats.__getitem__) for doc in nlp.pipe(docs)]
     if task.kind == "tag":
         return [[(e.start, e.end, e.label_) for e in doc.ents] for doc in nlp.pipe(docs)]
+    if task.kind == "choose":
+        return [str(doc._.choice) for doc in nlp.pipe(docs)]
     qa: Any = nlp.get_pipe("bert_qa")
     if task.has_null and is_dev:
         qa.cfg["null_threshold"] = float("inf")

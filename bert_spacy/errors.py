@@ -245,6 +245,18 @@ class Errors(metaclass=_Coded):
         "{name!r} has no CRF and so no transitions: {transitions!r} does not go with "
         "use_crf = false. Set transitions = 'learned', or use_crf = true."
     )
+    B350 = (
+        "{name!r} cannot choose on a Doc with one choice: {text!r}. Give two choices or more, "
+        "with bert_spacy.make_choice."
+    )
+    B351 = (
+        "{name!r} got {given} scores for the {n} choices of a Doc: {text!r}. Only a 'bert_encoder' "
+        "with a BertEncoder model reads each choice; use one as the component's encoder."
+    )
+    B352 = (
+        "{name!r} cannot learn from an Example whose predicted Doc has {n} choices and whose gold "
+        "has {wanted}. Read the corpus with bert-spacy.Corpus.v1, which keeps segments."
+    )
 
     # 4xx data
     B400 = (
@@ -309,6 +321,18 @@ class Errors(metaclass=_Coded):
         "Leave out what it does not take."
     )
     B417 = "GLUE has no task {task!r} for a classifier. Set --task to one of: {allowed}."
+    B420 = (
+        "A choice item needs two choices or more, as a list. Got {choices!r} for the question "
+        "{question!r}. Give all choices, the wrong ones too."
+    )
+    B421 = (
+        "Choice {index} (counted from 0) of {choices} is blank. Each choice must have text. "
+        "Leave the item out, or write what the choice says."
+    )
+    B422 = (
+        "There is no choice {index!r} on this Doc with {n} choices: {text!r}. Give an index from "
+        "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
+    )
 
     # 5xx scoring and training
     B520 = (
@@ -406,7 +430,8 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts. Give a file with gold categories, entities or answers."
+        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers or "
+        "choices."
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "
@@ -558,9 +583,9 @@ class Errors(metaclass=_Coded):
 class Warnings(metaclass=_Coded):
     # 0xx text
     BW001 = (
-        "{n} of {total} Docs have earlier segments (such as a question) too long for a window of "
-        "{window} pieces. They were shortened to leave {room} pieces for the last segment; the "
-        "first such Doc has {pieces} pieces there: {text!r}."
+        "{n} of {total} Docs have texts that stand in each window (such as a question) and are "
+        "too long for a window of {window} pieces. They were shortened to leave {room} pieces for "
+        "the text that is cut into windows; the first such Doc has {pieces} pieces there: {text!r}."
     )
 
     # 1xx nn

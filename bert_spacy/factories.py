@@ -11,6 +11,7 @@ from spacy.language import Language
 from thinc.api import Config, Model
 
 if TYPE_CHECKING:
+    from .pipeline.choice import BertChoice
     from .pipeline.encoder import BertEncoder
     from .pipeline.ner import BertEntityRecognizer
     from .pipeline.qa import BertQuestionAnswerer
@@ -124,6 +125,21 @@ language_rule = "auto"
 lr_multiplier = 1.0
 
 [bert_qa.model.encoder]
+@architectures = "bert-spacy.BertListener.v1"
+upstream = "*"
+
+[bert_choice]
+
+[bert_choice.scorer]
+@scorers = "bert-spacy.choice_scorer.v1"
+
+[bert_choice.model]
+@architectures = "bert-spacy.ChoiceHead.v1"
+pooling = "auto"
+windows = "mean"
+lr_multiplier = 1.0
+
+[bert_choice.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
 upstream = "*"
 """
@@ -364,3 +380,24 @@ def make_bert_qa(
         n_best=n_best,
         scorer=scorer,
     )
+
+
+@Language.factory(
+    "bert_choice",
+    assigns=["doc._.choice", "doc._.choice_scores", "doc.spans"],
+    default_config=DEFAULTS["bert_choice"],
+    default_score_weights={"choice_acc": 1.0, "choice_ece": None},
+)
+def make_bert_choice(
+    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+) -> "BertChoice":
+    """Make a component that chooses one of several answers, continuations or statements.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], ChoiceScores]): From `bert-spacy.ChoiceHead.v1`.
+    scorer (Callable): Scores Examples.
+    """
+    from .pipeline.choice import BertChoice
+
+    return BertChoice(nlp.vocab, model, name, scorer=scorer)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..nn.heads import ClassifierHead
-from ..types import EncoderBatch
+from ..types import EncoderBatch, Ints
 from .head import build_head
 
 Pooling = Literal["auto", "pooler", "cls", "mean"]
@@ -65,11 +65,21 @@ def pool_docs(batch: EncoderBatch, pooling: Pooling, windows: Literal["mean", "m
     if pooling == "mean" or (pooling == "auto" and batch.pooled is None):
         return _mean_of_pieces(batch)
     vectors = batch.cls if pooling == "cls" or batch.pooled is None else batch.pooled
-    counts = np.diff(batch.layout.doc_windows)
+    return combine_windows(vectors, np.diff(batch.layout.doc_windows), windows)
+
+
+def combine_windows(vectors: Tensor, counts: Ints, how: Literal["mean", "max"]) -> Tensor:
+    """Combine the vectors of windows that belong together.
+
+    vectors (Tensor): One per window. Shape (B, H).
+    counts (Ints): How many each group has, one or more. Shape (N,).
+    how (str): "mean" or "max".
+    RETURNS (Tensor): Shape (N, H).
+    """
     if (counts == 1).all():
         return vectors
     lengths = torch.from_numpy(counts).to(vectors.device)
-    return torch.segment_reduce(vectors, windows, lengths=lengths, unsafe=True)
+    return torch.segment_reduce(vectors, how, lengths=lengths, unsafe=True)
 
 
 def _mean_of_pieces(batch: EncoderBatch) -> Tensor:
