@@ -144,7 +144,7 @@ class TrainingBatch:
             action()
 
     def _learn_again(self) -> None:
-        if self._second is None or len(self._offers) != self._n_learnt:
+        if self._second is None or len(self._offers) < self._n_learnt:
             raise ValueError(Errors.B563.format(names="one of them", encoder="bert_encoder"))
         batch, backprop = self._second.encode()
         gradient = EncoderGradient()

@@ -8,6 +8,7 @@ import torch
 from spacy.training import Example
 
 from bert_spacy.text.tags import tag_names
+from bert_spacy.training.optimizer import create_adamw_v1
 
 from ..util import encoder_of, make_nlp, ner_examples, same_weights, train_steps, weights
 
@@ -173,7 +174,9 @@ def test_balanced_weights_of_tags_count_tokens(bert):
 @pytest.mark.parametrize("config", [{"loss": "focal"}, {"loss": "dice"}, {"label_smoothing": 0.1}])
 def test_other_losses_teach_a_tagger(bert, config):
     nlp, examples = make_tagger(bert, **config)
-    train_steps(nlp, examples, 60)
+    # The slopes of dice fade where a probability is near 0 or 1.
+    rate = 0.01 if config.get("loss") == "dice" else 0.003
+    train_steps(nlp, examples, 60, sgd=create_adamw_v1(learn_rate=rate))
     for eg in examples:
         found = [(ent.text, ent.label_) for ent in nlp(eg.text).ents]
         assert found == [(ent.text, ent.label_) for ent in eg.reference.ents]
