@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.pairs import Answer, make_pair, make_question, make_segments, set_gold_answers
+    from .targets import set_targets
 
 __version__ = "0.3.0"
 
@@ -15,6 +16,7 @@ __all__ = [
     "make_question",
     "make_segments",
     "set_gold_answers",
+    "set_targets",
 ]
 
 # Where each public name lives. They load spaCy and torch, so they wait until one is asked for.
@@ -24,6 +26,7 @@ _HOMES = {
     "make_question": ".data.pairs",
     "make_segments": ".data.pairs",
     "set_gold_answers": ".data.pairs",
+    "set_targets": ".targets",
 }
 
 

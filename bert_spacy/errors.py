@@ -223,6 +223,11 @@ class Errors(metaclass=_Coded):
     )
     B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
 
+    B340 = (
+        "{name!r} has no usable mean and scale for its target {label!r}: {mean!r} and {scale!r}. "
+        "A scale is above 0 and both are finite. Restore the cfg that was saved with the weights."
+    )
+
     # 4xx data
     B400 = (
         "Cannot join segments: got {texts} texts and {labels} labels. "
@@ -286,6 +291,10 @@ class Errors(metaclass=_Coded):
         "Leave out what it does not take."
     )
     B417 = "GLUE has no task {task!r} for a classifier. Set --task to one of: {allowed}."
+    B440 = (
+        "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
+        "value. Correct the value, or leave the target out if it is not known."
+    )
 
     # 5xx scoring and training
     B520 = (
@@ -306,6 +315,14 @@ class Errors(metaclass=_Coded):
         "Got shapes {shape} and {other}, or values outside. Check what was put together."
     )
     B526 = "A precision must be in 0..1. Got {value}."
+    B504 = (
+        "A correlation needs two flat rows of one length. Got shapes {gold} and {predicted}. "
+        "Give one predicted value for each value of the gold."
+    )
+    B505 = (
+        "A correlation needs finite values, and at least one is NaN or infinite. "
+        "Check the gold, and that the pipeline's weights are finite."
+    )
     B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
     B540 = (
         "The checkpoint {path} cannot be used: {reason}. Remove it to start from the one before "

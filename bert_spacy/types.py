@@ -15,6 +15,7 @@ from torch import Tensor
 # Keys and labels on a Doc.
 SEGMENTS = "segments"
 ANSWERS = "answers"
+REGRESSION = "regression"
 SCORED = "bert_ner_scores"
 CANDIDATES = "bert_ner_candidates"
 QUESTION = "question"

@@ -12,6 +12,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from bert_spacy.data.pairs import make_question, set_gold_answers
+from bert_spacy.targets import set_targets
 from bert_spacy.training.optimizer import create_adamw_v1
 
 HEADS = ("bert_textcat", "bert_ner", "bert_qa")
@@ -76,8 +77,19 @@ def qa_examples(nlp: Language) -> list[Example]:
     return [question_example(nlp, *row) for row in QUESTIONS]
 
 
+def regressor_examples(nlp: Language) -> list[Example]:
+    """Return four texts with a target, three of them with a second one."""
+    rows = [{"length": 5.0, "warmth": 0.1}, {"length": 4.0}, {"length": 4.0, "warmth": 0.3}]
+    rows.append({"length": 3.0, "warmth": 0.9})
+    examples = [Example.from_dict(nlp.make_doc(text), {}) for text in TEXTS]
+    for eg, row in zip(examples, rows):
+        set_targets(eg.reference, row)
+    return examples
+
+
 EXAMPLES = {
     "bert_textcat": textcat_examples,
+    "bert_regressor": regressor_examples,
     "bert_ner": ner_examples,
     "bert_qa": qa_examples,
 }

@@ -13,6 +13,7 @@ from spacy.tokens import Doc, Span
 from ..data.convert.text import is_broken, read_lines
 from ..data.pairs import get_segments, make_pair, make_question
 from ..errors import Errors
+from ..targets import get_targets
 from ..types import ANSWERS, CONTEXT, QUESTION, SEGMENTS
 
 SUFFIXES = (".jsonl", ".txt", ".csv")
@@ -200,6 +201,8 @@ def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:
             found["label"] = max(exclusive, key=lambda label: doc.cats[label])
         if several:
             found["labels"] = [label for pipe in multilabel for label in pipe.given_labels(doc)]
+    if targets := get_targets(doc):
+        found["regression"] = targets
     if doc.has_annotation("ENT_IOB"):
         segments = get_segments(doc) if SEGMENTS in doc.spans else []
         found["ents"] = [_entity(ent, segments) for ent in doc.ents]

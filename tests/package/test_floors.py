@@ -19,6 +19,7 @@ FLOORS = {
     "sources": 0,
     "segments": 1,
     "scored": 1,
+    "targets": 1,
     "nn": 1,
     "text": 1,
     "layers": 2,
