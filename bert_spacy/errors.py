@@ -290,7 +290,11 @@ class Errors(metaclass=_Coded):
         "Format {name!r} does not take {options}. It takes {allowed}. "
         "Leave out what it does not take."
     )
-    B417 = "GLUE has no task {task!r} for a classifier. Set --task to one of: {allowed}."
+    B417 = "GLUE has no task {task!r}. Set --task to one of: {allowed}."
+    B418 = (
+        "Pairs have either a label ({label}) or a score ({score}). "
+        "Give --label-column or --score-column, not both; and --label-map to labels alone."
+    )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."
