@@ -358,7 +358,7 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts. Give a file with gold categories, entities or answers."
+        "the pipeline {pipes} predicts. Give gold categories, entities, answers or targets."
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "

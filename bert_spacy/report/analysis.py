@@ -11,14 +11,17 @@ from spacy.training import Example
 from ..data.pairs import get_segments, make_segments
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
+from ..scoring.regression import score_regression
 from ..scoring.textcat import score_textcat
 from ..types import SEGMENTS
 from .classes import ClassResults, class_results
 from .curves import Curves
 from .entities import EntityResults, entity_results
 from .questions import QuestionResults, question_results
+from .targets import TargetResults, target_results
 
 CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
+REGRESSION_SUMMARY = ("regression_pearson", "regression_spearman")
 ENTS_SUMMARY = ("ents_p", "ents_r", "ents_f")
 
 
@@ -39,12 +42,13 @@ class Analysis:
     classes: ClassResults | None
     entities: EntityResults | None
     questions: QuestionResults | None
+    targets: list[TargetResults]
     curves: Curves | None
 
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to compare."""
-        return not (self.classes or self.entities or self.questions)
+        return not (self.classes or self.entities or self.questions or self.targets)
 
 
 def analyse(
@@ -69,6 +73,7 @@ def analyse(
     classes = class_results(examples)
     entities = entity_results(examples)
     questions = question_results(examples)
+    targets = target_results(examples)
     summary: dict[str, float] = {}
     if classes:
         labels = [row.label for row in classes.rows]
@@ -78,9 +83,13 @@ def analyse(
         summary.update(_pick(score_ner(examples), ENTS_SUMMARY))
     if questions:
         summary.update(_pick(score_qa(examples), QA_SCORES))
+    if targets:
+        summary.update(_pick(score_regression(examples), REGRESSION_SUMMARY))
     name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
     pipes = list(nlp.pipe_names)
-    return Analysis(name, pipes, len(references), summary, classes, entities, questions, curves)
+    return Analysis(
+        name, pipes, len(references), summary, classes, entities, questions, targets, curves
+    )
 
 
 def make_input(nlp: Language, reference: Doc) -> Doc:

@@ -1,6 +1,7 @@
 """Lay out the results of a pipeline as one HTML page."""
 
 from collections.abc import Iterator
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from .curves import Curves
 from .entities import EntityResults
 from .html import example, highlight, note, page, paragraph, table
 from .questions import QuestionGroup, QuestionResults
-from .svg import lines_svg, matrix_svg, reliability_svg
+from .svg import lines_svg, matrix_svg, reliability_svg, scatter_svg
+from .targets import TargetResults
 
 N_EXAMPLES = 10
 N_CONFUSIONS = 25
@@ -36,6 +38,8 @@ def render(analysis: Analysis) -> str:
         sections += _entity_sections(analysis.entities)
     if analysis.questions:
         sections += _question_sections(analysis.questions)
+    if analysis.targets:
+        sections += _target_sections(analysis.targets)
     if analysis.curves:
         sections.append(("curves", "Learning curves", _curves(analysis.curves)))
     return page(f"Report on {analysis.name}", sections)
@@ -126,6 +130,26 @@ def _question_sections(results: QuestionResults) -> Iterator[Section]:
         ]
         boxes.append(example(f"{doc.question} (F1 {100 * doc.f1:.1f})", blocks))
     yield "question-examples", "Worst answers", "".join(boxes)
+
+
+def _target_sections(results: list[TargetResults]) -> Iterator[Section]:
+    rows = [
+        (r.name, r.pearson, r.spearman, f"{r.rmse:.4g}", len(r.gold), r.missing) for r in results
+    ]
+    header = ["Target", "Pearson", "Spearman", "Root mean square error", "Texts", "Missing"]
+    markup = note("Correlations in percent; the error in the unit of the target.")
+    markup += table(header, rows)
+    for r in results:
+        markup += f"<h3>{escape(r.name)}</h3>" + scatter_svg(r.gold, r.predicted, r.name)
+    yield "targets", "Targets", markup
+    boxes = [
+        example(
+            f"{r.name}: gold {m.gold:.4g}, predicted {m.predicted:.4g}", [("", paragraph(m.text))]
+        )
+        for r in results
+        for m in r.misses[:N_EXAMPLES]
+    ]
+    yield "target-examples", "Values furthest from the gold", "".join(boxes)
 
 
 def _curves(curves: Curves) -> str:
