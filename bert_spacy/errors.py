@@ -384,6 +384,22 @@ class Errors(metaclass=_Coded):
         "after: {after}. Give more text to --calibrate, try the other --backend, or accept the "
         "loss with --force."
     )
+    B643 = (
+        "{path} was made with other settings or files; what differs: {changed}. "
+        "Choose another output folder, or remove this one to run the task anew."
+    )
+    B644 = (
+        "There is no GLUE task in {path}. It needs a folder with .tsv files for each task, "
+        "named as the task: {allowed}."
+    )
+    B645 = (
+        "Task {task} in {path} lacks {files}. Put the files there as they are published, or "
+        "take the folder away to leave the task out."
+    )
+    B646 = (
+        "{path} lacks the columns of its task: {columns}. Its first line has: {found}. "
+        "Give the file as it is published, separated by tabs."
+    )
     B650 = (
         "There is no checkpoint index {path}. Give the path without its endings, as in "
         "folder/bert_model.ckpt. Checkpoints in that folder: {found}."

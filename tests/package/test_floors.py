@@ -30,6 +30,7 @@ FLOORS = {
     "factories": 4,
     "weights": 5,
     "report": 5,
+    "glue": 5,
     "cli": 6,
     "__main__": 7,
 }
