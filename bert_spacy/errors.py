@@ -258,6 +258,11 @@ class Errors(metaclass=_Coded):
         "has {wanted}. Read the corpus with bert-spacy.Corpus.v1, which keeps segments."
     )
 
+    B340 = (
+        "{name!r} has no usable mean and scale for its target {label!r}: {mean!r} and {scale!r}. "
+        "A scale is above 0 and both are finite. Restore the cfg that was saved with the weights."
+    )
+
     # 4xx data
     B400 = (
         "Cannot join segments: got {texts} texts and {labels} labels. "
@@ -333,6 +338,15 @@ class Errors(metaclass=_Coded):
         "There is no choice {index!r} on this Doc with {n} choices: {text!r}. Give an index from "
         "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
     )
+    B417 = "GLUE has no task {task!r}. Set --task to one of: {allowed}."
+    B418 = (
+        "Pairs have either a label ({label}) or a score ({score}). "
+        "Give --label-column or --score-column, not both; and --label-map to labels alone."
+    )
+    B440 = (
+        "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
+        "value. Correct the value, or leave the target out if it is not known."
+    )
 
     # 5xx scoring and training
     B520 = (
@@ -353,6 +367,14 @@ class Errors(metaclass=_Coded):
         "Got shapes {shape} and {other}, or values outside. Check what was put together."
     )
     B526 = "A precision must be in 0..1. Got {value}."
+    B504 = (
+        "A correlation needs two flat rows of one length. Got shapes {gold} and {predicted}. "
+        "Give one predicted value for each value of the gold."
+    )
+    B505 = (
+        "A correlation needs finite values, and at least one is NaN or infinite. "
+        "Check the gold, and that the pipeline's weights are finite."
+    )
     B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
     B540 = (
         "The checkpoint {path} cannot be used: {reason}. Remove it to start from the one before "
@@ -430,8 +452,8 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers or "
-        "choices."
+        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers, "
+        "choices or targets."
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "
@@ -456,6 +478,22 @@ class Errors(metaclass=_Coded):
         "With {name} a head loses {drop} points; {limit} are allowed. Scores before: {before}; "
         "after: {after}. Give more text to --calibrate, try the other --backend, or accept the "
         "loss with --force."
+    )
+    B643 = (
+        "{path} was made with other settings or files; what differs: {changed}. "
+        "Choose another output folder, or remove this one to run the task anew."
+    )
+    B644 = (
+        "There is no GLUE task in {path}. It needs a folder with .tsv files for each task, "
+        "named as the task: {allowed}."
+    )
+    B645 = (
+        "Task {task} in {path} lacks {files}. Put the files there as they are published, or "
+        "take the folder away to leave the task out."
+    )
+    B646 = (
+        "{path} lacks the columns of its task: {columns}. Its first line has: {found}. "
+        "Give the file as it is published, separated by tabs."
     )
     B650 = (
         "There is no checkpoint index {path}. Give the path without its endings, as in "

@@ -16,6 +16,7 @@ from torch import Tensor
 SEGMENTS = "segments"
 ANSWERS = "answers"
 CHOSEN = "chosen"
+REGRESSION = "regression"
 SCORED = "bert_ner_scores"
 CANDIDATES = "bert_ner_candidates"
 FIXED = "bert_ner_fixed"

@@ -14,6 +14,7 @@ from ..data.convert.text import is_broken, read_lines
 from ..data.pairs import get_segments, make_choice, make_pair, make_question
 from ..errors import Errors
 from ..segments import get_choice, get_choice_scores
+from ..targets import get_targets
 from ..types import ANSWERS, CHOSEN, CONTEXT, QUESTION, SEGMENTS
 
 SUFFIXES = (".jsonl", ".txt", ".csv")
@@ -220,6 +221,8 @@ def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:
             found["label"] = max(exclusive, key=lambda label: doc.cats[label])
         if several:
             found["labels"] = [label for pipe in multilabel for label in pipe.given_labels(doc)]
+    if targets := get_targets(doc):
+        found["regression"] = targets
     if doc.has_annotation("ENT_IOB"):
         segments = get_segments(doc) if SEGMENTS in doc.spans else []
         found["ents"] = [_entity(ent, segments) for ent in doc.ents]

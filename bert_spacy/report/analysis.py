@@ -12,6 +12,7 @@ from ..data.pairs import get_segments, make_segments
 from ..scoring.choice import CHOICE_SCORES, score_choice
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
+from ..scoring.regression import score_regression
 from ..scoring.textcat import score_textcat
 from ..types import SEGMENTS
 from .choices import ChoiceResults, choice_results
@@ -19,8 +20,10 @@ from .classes import ClassResults, class_results
 from .curves import Curves
 from .entities import EntityResults, entity_results
 from .questions import QuestionResults, question_results
+from .targets import TargetResults, target_results
 
 CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
+REGRESSION_SUMMARY = ("regression_pearson", "regression_spearman")
 ENTS_SUMMARY = ("ents_p", "ents_r", "ents_f")
 
 
@@ -42,12 +45,14 @@ class Analysis:
     entities: EntityResults | None
     questions: QuestionResults | None
     choices: ChoiceResults | None
+    targets: list[TargetResults]
     curves: Curves | None
 
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to compare."""
-        return not (self.classes or self.entities or self.questions or self.choices)
+        found = (self.classes, self.entities, self.questions, self.choices, self.targets)
+        return not any(found)
 
 
 def analyse(
@@ -73,6 +78,7 @@ def analyse(
     entities = entity_results(examples)
     questions = question_results(examples)
     choices = choice_results(examples)
+    targets = target_results(examples)
     summary: dict[str, float] = {}
     if classes:
         labels = [row.label for row in classes.rows]
@@ -84,11 +90,12 @@ def analyse(
         summary.update(_pick(score_qa(examples), QA_SCORES))
     if choices:
         summary.update(_pick(score_choice(examples), CHOICE_SCORES))
+    if targets:
+        summary.update(_pick(score_regression(examples), REGRESSION_SUMMARY))
     name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
     pipes = list(nlp.pipe_names)
-    return Analysis(
-        name, pipes, len(references), summary, classes, entities, questions, choices, curves
-    )
+    results = (classes, entities, questions, choices, targets)
+    return Analysis(name, pipes, len(references), summary, *results, curves)
 
 
 def make_input(nlp: Language, reference: Doc) -> Doc:

@@ -18,7 +18,7 @@ DPI = 150
 
 
 def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
-    """Draw confusion matrix, calibration and learning curves.
+    """Draw confusion matrix, calibration, scatter plots and learning curves.
 
     analysis (Analysis): The results.
     folder (Path): Where the files go.
@@ -31,6 +31,8 @@ def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
         figures["calibration"] = _calibration(
             [b.confidence for b in classes.bins], [b.accuracy for b in classes.bins]
         )
+    for number, target in enumerate(analysis.targets, start=1):
+        figures[f"target-{number}"] = _scatter(target.gold, target.predicted)
     if curves:
         figures["scores"] = _lines({"score": curves.scores["score"]}, "score")
         if curves.losses:
@@ -73,6 +75,16 @@ def _calibration(confidences: Sequence[float], accuracies: Sequence[float]) -> F
     axes.plot([0, 1], [0, 1], linestyle="--", color="gray")
     axes.plot(confidences, accuracies, marker="o")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="accuracy")
+    return figure
+
+
+def _scatter(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    ends = [min(gold.min(), predicted.min()), max(gold.max(), predicted.max())]
+    axes.plot(ends, ends, linestyle="--", color="gray")
+    axes.scatter(gold, predicted, s=8, alpha=0.4)
+    axes.set(xlabel="gold", ylabel="predicted")
     return figure
 
 

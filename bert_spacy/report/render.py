@@ -1,6 +1,7 @@
 """Lay out the results of a pipeline as one HTML page."""
 
 from collections.abc import Iterator
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from .curves import Curves
 from .entities import EntityResults
 from .html import example, highlight, note, page, paragraph, table
 from .questions import QuestionGroup, QuestionResults
-from .svg import lines_svg, matrix_svg, reliability_svg
+from .svg import lines_svg, matrix_svg, reliability_svg, scatter_svg
+from .targets import TargetResults
 
 N_EXAMPLES = 10
 N_CONFUSIONS = 25
@@ -39,6 +41,8 @@ def render(analysis: Analysis) -> str:
         sections += _question_sections(analysis.questions)
     if analysis.choices:
         sections += _choice_sections(analysis.choices)
+    if analysis.targets:
+        sections += _target_sections(analysis.targets)
     if analysis.curves:
         sections.append(("curves", "Learning curves", _curves(analysis.curves)))
     return page(f"Report on {analysis.name}", sections)
@@ -154,6 +158,26 @@ def _choice_sections(results: ChoiceResults) -> Iterator[Section]:
             for m in results.mistakes[:N_EXAMPLES]
         ]
         yield "choice-examples", "Most confident wrong choices", "".join(boxes)
+
+
+def _target_sections(results: list[TargetResults]) -> Iterator[Section]:
+    rows = [
+        (r.name, r.pearson, r.spearman, f"{r.rmse:.4g}", len(r.gold), r.missing) for r in results
+    ]
+    header = ["Target", "Pearson", "Spearman", "Root mean square error", "Texts", "Missing"]
+    markup = note("Correlations in percent; the error in the unit of the target.")
+    markup += table(header, rows)
+    for r in results:
+        markup += f"<h3>{escape(r.name)}</h3>" + scatter_svg(r.gold, r.predicted, r.name)
+    yield "targets", "Targets", markup
+    boxes = [
+        example(
+            f"{r.name}: gold {m.gold:.4g}, predicted {m.predicted:.4g}", [("", paragraph(m.text))]
+        )
+        for r in results
+        for m in r.misses[:N_EXAMPLES]
+    ]
+    yield "target-examples", "Values furthest from the gold", "".join(boxes)
 
 
 def _curves(curves: Curves) -> str:

@@ -107,6 +107,31 @@ def reliability_svg(bins: Sequence[Bin]) -> str:
     return _svg(760, 300, parts, "Reliability diagram")
 
 
+def scatter_svg(gold: NDArray[np.float64], predicted: NDArray[np.float64], title: str) -> str:
+    """Draw predicted against gold values; on the dashed line they are equal.
+
+    gold (NDArray): Right values, across. Shape (N,).
+    predicted (NDArray): Predicted values, upwards. Shape (N,).
+    title (str): Name of the target.
+    RETURNS (str): An SVG element.
+    """
+    low, high = float(min(gold.min(), predicted.min())), float(max(gold.max(), predicted.max()))
+    frame = _Frame(low, high, low, high)
+    parts = frame.axes()
+    parts.append(
+        f'<line x1="{frame.x(low):.1f}" y1="{frame.y(low):.1f}" x2="{frame.x(high):.1f}" '
+        f'y2="{frame.y(high):.1f}" stroke="{INK}" stroke-dasharray="5 4"/>'
+    )
+    parts += [
+        f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3" fill="{COLORS[0]}" '
+        f'fill-opacity="0.4"><title>gold {x:.4g}, predicted {y:.4g}</title></circle>'
+        for x, y in zip(gold.tolist(), predicted.tolist())
+    ]
+    parts.append(_text((frame.left + frame.right) / 2, 292, "gold", "middle"))
+    parts.append(_text(frame.right + 14, 40, "predicted"))
+    return _svg(760, 300, parts, f"Predicted against gold: {title}")
+
+
 class _Frame:
     """A plot area with linear axes."""
 

@@ -17,6 +17,7 @@ HEADS = {
     "ner": ["bert_ner"],
     "qa": ["bert_qa"],
     "choice": ["bert_choice"],
+    "regressor": ["bert_regressor"],
     "joint": ["bert_textcat", "bert_ner", "bert_qa"],
 }
 PATHS = {"paths.train": "train.spacy", "paths.dev": "dev.spacy"}
