@@ -1,9 +1,8 @@
 """The same tasks through this package: `.spacy` files, `spacy train`, `spacy.load`, `nlp.pipe`."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import spacy
@@ -13,13 +12,22 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.util import filter_spans, load_model_from_config, registry
 from thinc.api import Config
 
+from benchmarks.choice_tasks import ChoiceItem
 from benchmarks.metrics import tune_threshold
 from benchmarks.tasks import QuestionItem, Score, TagItem, Task, TextItem, encoder_rate
-from bert_spacy.data.pairs import make_question, set_gold_answers
+from bert_spacy.data.pairs import make_choice, make_question, set_gold_answers, set_gold_choice
 
 BATCH_SIZE = 16
-COMPONENTS = {"classify": "bert_textcat", "tag": "bert_ner", "answer": "bert_qa"}
-SCORES = {"classify": "cats_score", "tag": "ents_f", "answer": "qa_f1"}
+COMPONENTS = {
+    "classify": "bert_textcat",
+    "tag": "bert_ner",
+    "answer": "bert_qa",
+    "choose": "bert_choice",
+}
+# By dotted path in the config, in which "head" stands for the task's component: a value, or
+# a function that takes the steps of the run.
+Overrides = dict[str, Any | Callable[[int], Any]]
+SCORES = {"classify": "cats_score", "tag": "ents_f", "answer": "qa_f1", "choose": "choice_acc"}
 
 CONFIG = """
 [nlp]
@@ -68,12 +76,16 @@ total_steps = 1
 """
 
 
+class UnknownSetting(KeyError):
+    """An override names what the components of a task do not have."""
+
+
 def run(
     task: Task,
     splits: dict[str, list],
     weights: str,
     seed: int,
-    overrides: Mapping[str, Any] = MappingProxyType({}),
+    overrides: Overrides | None = None,
 ) -> tuple[Score, Score]:
     """Fine-tune on train, choose the epoch on dev, and score dev and test.
 
@@ -81,8 +93,9 @@ def run(
     splits (dict[str, list]): Items for "train", "dev" and "test".
     weights (str): Alias, folder or hub name of the encoder.
     seed (int): Fixes the head's first weights, the order and the dropout.
-    overrides (Mapping[str, Any]): Other values for the training config, by dotted name.
+    overrides (Overrides): Settings that differ from the recipe.
     RETURNS (tuple[Score, Score]): Scores on dev and test at the best epoch.
+    RAISES (UnknownSetting): For an override that the config has no place for.
     """
     items = [item for item in splits["train"] if getattr(item, "is_trainable", True)]
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +104,7 @@ def run(
         for name, part in (("train", items), ("dev", splits["dev"])):
             docs = [make_gold(blank, item) for item in part]
             DocBin(docs=docs).to_disk(root / f"{name}.spacy")
-        config = override(make_config(task, weights, seed, root), overrides)
+        config = make_config(task, weights, seed, root, overrides)
         config.to_disk(root / "config.cfg")
         train(root / "config.cfg", root / "out")
         nlp = spacy.load(root / "out" / "model-best")
@@ -105,13 +118,16 @@ def language(weights: str) -> str:
     return "zh" if weights.endswith("zh") else "en"
 
 
-def make_config(task: Task, weights: str, seed: int, root: Path) -> Config:
+def make_config(
+    task: Task, weights: str, seed: int, root: Path, overrides: Overrides | None = None
+) -> Config:
     """Fill in the training config of one run.
 
     task (Task): The task.
     weights (str): Alias of the encoder.
     seed (int): Seed.
     root (Path): Folder with train.spacy and dev.spacy.
+    overrides (Overrides): Settings that differ from the recipe.
     RETURNS (Config): For `spacy train`.
     """
     config = Config().from_str(CONFIG)
@@ -128,6 +144,9 @@ def make_config(task: Task, weights: str, seed: int, root: Path) -> Config:
         config["components"][head]["max_answer_tokens"] = task.max_answer
         # A batch holds as many pieces as one of 16 full windows.
         config["training"]["batcher"]["max_pieces"] = BATCH_SIZE * task.max_pieces
+    if task.kind == "choose":
+        # A row for each choice; a batch of 16 items has more than this with long contexts alone.
+        config["training"]["batcher"]["max_pieces"] = BATCH_SIZE * 4 * task.max_pieces
     for name in ("train", "dev"):
         config["corpora"][name]["path"] = str(root / f"{name}.spacy")
     filled = load_model_from_config(config, auto_fill=True)
@@ -139,19 +158,14 @@ def make_config(task: Task, weights: str, seed: int, root: Path) -> Config:
         initial_rate=encoder_rate(weights), warmup_steps=max(1, steps // 10), total_steps=steps
     )
     config["training"]["score_weights"] = {SCORES[task.kind]: 1.0}
-    return config
-
-
-def override(config: Config, values: Mapping[str, Any]) -> Config:
-    """Set values of a complete config in place, by dotted name; a name that is not there fails."""
-    for name, value in values.items():
-        *path, last = name.split(".")
-        section: Any = config
-        for part in path:
+    for path, value in (overrides or {}).items():
+        *sections, name = path.replace("components.head.", f"components.{head}.").split(".")
+        section = config
+        for part in sections:
             section = section[part]
-        if last not in section:
-            raise KeyError(name)
-        section[last] = value
+        if name not in section:
+            raise UnknownSetting(path)
+        section[name] = value(steps) if callable(value) else value
     return config
 
 
@@ -173,6 +187,9 @@ def make_gold(nlp: Language, item: Any) -> Doc:
             filter_spans([Span(doc, a, b, label=label) for a, b, label in item.flat_spans()]),
             default="outside",
         )
+    elif isinstance(item, ChoiceItem):
+        doc = make_doc(nlp, item)
+        set_gold_choice(doc, item.gold)
     else:
         doc = make_question(nlp, item.question, item.context)
         answers = [{"text": t, "start": s, "end": s + len(t)} for t, s in item.answers]
@@ -186,6 +203,8 @@ def make_doc(nlp: Language, item: Any) -> Doc:
         return nlp.make_doc(item.text)
     if isinstance(item, QuestionItem):
         return make_question(nlp, item.question, item.context)
+    if isinstance(item, ChoiceItem):
+        return make_choice(nlp, item.context, item.question, item.choices)
     if nlp.lang == "zh":
         return Doc(nlp.vocab, words=item.words, spaces=[False] * len(item.words))
     return Doc(nlp.vocab, words=item.words)
@@ -198,6 +217,8 @@ def predict(nlp: Language, task: Task, items: list, is_dev: bool = False) -> lis
         return [max(doc.cats, key=doc.cats.__getitem__) for doc in nlp.pipe(docs)]
     if task.kind == "tag":
         return [[(e.start, e.end, e.label_) for e in doc.ents] for doc in nlp.pipe(docs)]
+    if task.kind == "choose":
+        return [str(doc._.choice) for doc in nlp.pipe(docs)]
     qa: Any = nlp.get_pipe("bert_qa")
     if task.has_null and is_dev:
         qa.cfg["null_threshold"] = float("inf")

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from benchmarks.metrics import read_bio, tune_threshold
+from benchmarks.plain_choice import Chooser
 from benchmarks.tasks import QuestionItem, Score, TagItem, Task, TextItem, encoder_rate, main_score
 from bert_spacy.sources import resolve_name
 
@@ -245,7 +246,12 @@ class Answerer:
         return base
 
 
-KINDS: dict[str, Any] = {"classify": Classifier, "tag": Tagger, "answer": Answerer}
+KINDS: dict[str, Any] = {
+    "classify": Classifier,
+    "tag": Tagger,
+    "answer": Answerer,
+    "choose": Chooser,
+}
 
 
 def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[Score, Score]:

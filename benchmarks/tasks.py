@@ -1,7 +1,7 @@
 """The tasks of the accuracy benchmark: files, readers in plain Python, metrics, recipe.
 
 All tasks of one kind read into the same items: `TextItem` for "classify",
-`TagItem` for "tag", `QuestionItem` for "answer".
+`TagItem` for "tag", `QuestionItem` for "answer", `ChoiceItem` for "choose".
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import metrics
+from benchmarks.choice_tasks import read_c3
 from benchmarks.metrics import Span
 
 SPLITS = ("train", "dev", "test")
@@ -149,7 +150,7 @@ def _lines(path: Path) -> Iterator[str]:
 class Task:
     """Describe one task.
 
-    kind (str): "classify", "tag" or "answer".
+    kind (str): "classify", "tag", "answer" or "choose".
     folder (str): Folder under the data folder.
     files (tuple[str, str, str]): Names of the train, dev and test files.
     read (Callable): Path -> list of items.
@@ -192,6 +193,8 @@ class Task:
         RETURNS (Score): Percent, or "em" and "f1" in percent.
         """
         if self.kind == "classify":
+            return metrics.accuracy([item.label for item in items], predictions)
+        if self.kind == "choose":
             return metrics.accuracy([item.label for item in items], predictions)
         if self.kind == "tag":
             return metrics.entity_f1([item.spans for item in items], predictions)
@@ -281,6 +284,16 @@ TASKS = {
             "em_f1",
             has_null=True,
             **QA,
+        ),
+        Task(
+            "c3",
+            "choose",
+            "c3",
+            ("train.json", "dev.json", "test.json"),
+            read_c3,
+            ZH,
+            "accuracy",
+            max_pieces=256,
         ),
     )
 }

@@ -4,26 +4,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data.pairs import Answer, make_pair, make_question, make_segments, set_gold_answers
+    from .data.pairs import (
+        Answer,
+        make_choice,
+        make_pair,
+        make_question,
+        make_segments,
+        set_gold_answers,
+        set_gold_choice,
+    )
 
 __version__ = "0.3.0"
 
 __all__ = [
     "Answer",
     "__version__",
+    "make_choice",
     "make_pair",
     "make_question",
     "make_segments",
     "set_gold_answers",
+    "set_gold_choice",
 ]
 
 # Where each public name lives. They load spaCy and torch, so they wait until one is asked for.
 _HOMES = {
     "Answer": ".data.pairs",
+    "make_choice": ".data.pairs",
     "make_pair": ".data.pairs",
     "make_question": ".data.pairs",
     "make_segments": ".data.pairs",
     "set_gold_answers": ".data.pairs",
+    "set_gold_choice": ".data.pairs",
 }
 
 

@@ -133,6 +133,20 @@ class Errors(metaclass=_Coded):
         "weights. Train the pipeline that it was made from, or freeze and annotate with it."
     )
 
+    B140 = "There is no loss {value!r}. Set loss to one of {allowed}."
+    B141 = "The loss cannot have {name} = {value!r}. Allowed: {allowed}."
+
+    B142 = (
+        "There is no adversarial training {kind!r} with a distance of {epsilon}. Set adversarial "
+        "to one of {allowed}, and adversarial_epsilon to a number above 0 or null."
+    )
+    B143 = (
+        "adversarial = {kind!r} has nothing to move: 'fgm' needs an encoder with word embeddings "
+        "that learn, 'awp' one with any weights that learn. Set adversarial = 'none', or check "
+        "freeze in the encoder's model."
+    )
+    B144 = "dropout_samples must be 1 or more. Got {value!r}."
+
     # 2xx layers
     B200 = (
         "The encoder has no weights yet. Call nlp.initialize() to load those that its config "
@@ -231,6 +245,18 @@ class Errors(metaclass=_Coded):
         "{name!r} has no CRF and so no transitions: {transitions!r} does not go with "
         "use_crf = false. Set transitions = 'learned', or use_crf = true."
     )
+    B350 = (
+        "{name!r} cannot choose on a Doc with one choice: {text!r}. Give two choices or more, "
+        "with bert_spacy.make_choice."
+    )
+    B351 = (
+        "{name!r} got {given} scores for the {n} choices of a Doc: {text!r}. Only a 'bert_encoder' "
+        "with a BertEncoder model reads each choice; use one as the component's encoder."
+    )
+    B352 = (
+        "{name!r} cannot learn from an Example whose predicted Doc has {n} choices and whose gold "
+        "has {wanted}. Read the corpus with bert-spacy.Corpus.v1, which keeps segments."
+    )
 
     # 4xx data
     B400 = (
@@ -295,11 +321,23 @@ class Errors(metaclass=_Coded):
         "Leave out what it does not take."
     )
     B417 = "GLUE has no task {task!r} for a classifier. Set --task to one of: {allowed}."
+    B420 = (
+        "A choice item needs two choices or more, as a list. Got {choices!r} for the question "
+        "{question!r}. Give all choices, the wrong ones too."
+    )
+    B421 = (
+        "Choice {index} (counted from 0) of {choices} is blank. Each choice must have text. "
+        "Leave the item out, or write what the choice says."
+    )
+    B422 = (
+        "There is no choice {index!r} on this Doc with {n} choices: {text!r}. Give an index from "
+        "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
+    )
 
     # 5xx scoring and training
     B520 = (
         "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
-        "betas from 0 to below 1, eps above 0."
+        "betas and average_decay from 0 to below 1, eps above 0."
     )
     B521 = "Batcher setting {name} must be 1 or more. Got {value}."
     B501 = (
@@ -328,6 +366,52 @@ class Errors(metaclass=_Coded):
         "The training data have changed since the checkpoint {path}: the first {n} batches are not "
         "those that it was trained on. Put the data back, or start anew with --no-resume."
     )
+    B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
+    B551 = (
+        "These settings of MixedCorpus do not go together: {given}. Give one corpus or more, and "
+        "mixing 'proportional', 'sqrt', or 'annealed' with epochs of 2 or more, which the others "
+        "do not take."
+    )
+    B552 = "The corpus {name!r} of MixedCorpus has no Doc. Check its path, or leave it out."
+    B553 = (
+        "training.max_epochs = {value} does not serve {mixing!r} mixing. From 0 up spaCy draws one "
+        "epoch alone, and with -1 it learns labels from 100 Docs. Set it to -2, or to 0 with "
+        "mixing 'proportional' or 'sqrt'."
+    )
+
+    B560 = (
+        "class_weights of {name!r} has {label!r}, which is none of its labels: {labels}. "
+        "Correct the name, or leave it out; a label without a weight counts 1."
+    )
+    B561 = (
+        "class_weights of {name!r} cannot be {value!r}. Give 'balanced', or a finite number above "
+        "0 for each label that should not count 1."
+    )
+    B562 = (
+        "class_weights of {name!r} is 'balanced', and the labels have not been counted. Call "
+        "nlp.initialize() with the training examples, or give a number for each label."
+    )
+
+    B563 = (
+        "With adversarial training or R-Drop the heads learn from each batch again, and {names} "
+        "cannot: only components of bert-spacy can. Switch both off in {encoder!r}, or train "
+        "these components in a pipeline of their own."
+    )
+    B564 = (
+        "{name!r} cannot be trained with R-Drop, as it does not say how two of its predictions "
+        "differ. Set r_drop_alpha = 0.0 in the encoder."
+    )
+    B565 = "r_drop_alpha of {name!r} must be a finite number, 0 or more. Got {value!r}."
+    B566 = (
+        "A stateful ELMo cannot be trained with adversarial training or R-Drop: it would read each "
+        "batch twice, and go on from the wrong place. Set stateful = false, or switch both off."
+    )
+
+    B567 = (
+        "{name!r} has a CRF, which learns whole taggings by their likelihood: it takes no other "
+        "loss, no label smoothing and no class_weights. Leave these out, or set use_crf = false in "
+        "its model."
+    )
 
     # 6xx command line
     B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."
@@ -346,7 +430,8 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts. Give a file with gold categories, entities or answers."
+        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers or "
+        "choices."
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "
@@ -498,9 +583,9 @@ class Errors(metaclass=_Coded):
 class Warnings(metaclass=_Coded):
     # 0xx text
     BW001 = (
-        "{n} of {total} Docs have earlier segments (such as a question) too long for a window of "
-        "{window} pieces. They were shortened to leave {room} pieces for the last segment; the "
-        "first such Doc has {pieces} pieces there: {text!r}."
+        "{n} of {total} Docs have texts that stand in each window (such as a question) and are "
+        "too long for a window of {window} pieces. They were shortened to leave {room} pieces for "
+        "the text that is cut into windows; the first such Doc has {pieces} pieces there: {text!r}."
     )
 
     # 1xx nn
@@ -517,6 +602,11 @@ class Warnings(metaclass=_Coded):
 
     # 3xx pipeline
     BW130 = "The encoder's settings ask for what is not there: {missing}. It predicts in {instead}."
+    BW131 = (
+        "This processor has no int8 instructions (VNNI). onnxruntime computes in int8 even so, "
+        "but products may overflow, and float32 may be faster. Measure with `bert_spacy optimize "
+        "--backend auto`, or set precision = 'fp32'."
+    )
     BW300 = (
         "{n} gold answers of {name!r} in this batch do not touch any piece of their context and "
         "teach nothing. The first: {text!r}. Check the offsets with `bert_spacy convert squad`."
@@ -529,8 +619,11 @@ class Warnings(metaclass=_Coded):
     # 4xx data
 
     # 5xx scoring and training
+    BW560 = (
+        "The encoder of {name!r} is frozen, so its settings for adversarial training and R-Drop do "
+        "nothing. Switch them off, or take the encoder out of frozen_components."
+    )
 
     # 6xx command line
 
     # 8xx weights and files
-    pass

@@ -11,6 +11,7 @@ from spacy.language import Language
 from thinc.api import Config, Model
 
 if TYPE_CHECKING:
+    from .pipeline.choice import BertChoice
     from .pipeline.encoder import BertEncoder
     from .pipeline.ner import BertEntityRecognizer
     from .pipeline.qa import BertQuestionAnswerer
@@ -21,6 +22,9 @@ DEFAULTS = Config().from_str(
     """
 [bert_encoder]
 keep_outputs = false
+adversarial = "none"
+adversarial_epsilon = null
+r_drop_alpha = 0.0
 
 [bert_encoder.model]
 @architectures = "bert-spacy.BertEncoder.v1"
@@ -35,8 +39,13 @@ freeze = "none"
 dropout = null
 layerwise_decay = 1.0
 gradient_checkpointing = false
+unfreeze_every = 0
 
 [bert_textcat]
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_textcat.scorer]
 @scorers = "bert-spacy.textcat_scorer.v1"
@@ -46,6 +55,7 @@ gradient_checkpointing = false
 pooling = "auto"
 windows = "mean"
 lr_multiplier = 1.0
+dropout_samples = 1
 
 [bert_textcat.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
@@ -53,6 +63,10 @@ upstream = "*"
 
 [bert_textcat_multilabel]
 threshold = 0.5
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 
 [bert_textcat_multilabel.scorer]
 @scorers = "bert-spacy.textcat_scorer.v1"
@@ -63,6 +77,7 @@ multi_label = true
 pooling = "auto"
 windows = "mean"
 lr_multiplier = 1.0
+dropout_samples = 1
 
 [bert_textcat_multilabel.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
@@ -72,6 +87,10 @@ upstream = "*"
 score_entities = true
 n_candidates = 0
 candidate_threshold = 0.01
+loss = "cross_entropy"
+label_smoothing = 0.0
+focal_gamma = 2.0
+class_weights = null
 keep_entities = true
 
 [bert_ner.scorer]
@@ -108,6 +127,21 @@ lr_multiplier = 1.0
 [bert_qa.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
 upstream = "*"
+
+[bert_choice]
+
+[bert_choice.scorer]
+@scorers = "bert-spacy.choice_scorer.v1"
+
+[bert_choice.model]
+@architectures = "bert-spacy.ChoiceHead.v1"
+pooling = "auto"
+windows = "mean"
+lr_multiplier = 1.0
+
+[bert_choice.model.encoder]
+@architectures = "bert-spacy.BertListener.v1"
+upstream = "*"
 """
 )
 
@@ -115,17 +149,39 @@ upstream = "*"
 @Language.factory(
     "bert_encoder", assigns=["doc._.trf_data"], default_config=DEFAULTS["bert_encoder"]
 )
-def make_bert_encoder(nlp: Language, name: str, model: Model, keep_outputs: bool) -> "BertEncoder":
+def make_bert_encoder(
+    nlp: Language,
+    name: str,
+    model: Model,
+    keep_outputs: bool,
+    adversarial: str,
+    adversarial_epsilon: float | None,
+    r_drop_alpha: float,
+) -> "BertEncoder":
     """Make the shared encoder.
 
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], EncoderBatch]): From `bert-spacy.BertEncoder.v1`.
     keep_outputs (bool): Leave `doc._.trf_data` on every Doc.
+    adversarial (str): Train each batch once more with weights moved against it: "fgm" moves the
+        word embeddings, "awp" all weight matrices; or "none".
+    adversarial_epsilon (float): How far; None for 1.0 with "fgm" and 0.01 with "awp".
+    r_drop_alpha (float): Weight of the divergence of two predictions with different dropout;
+        0 to predict once.
     """
+    from .nn.adversarial import Adversary
     from .pipeline.encoder import BertEncoder
 
-    return BertEncoder(nlp, model, name, keep_outputs=keep_outputs)
+    adversary = None if adversarial == "none" else Adversary(adversarial, adversarial_epsilon)
+    return BertEncoder(
+        nlp,
+        model,
+        name,
+        keep_outputs=keep_outputs,
+        adversary=adversary,
+        r_drop_alpha=r_drop_alpha,
+    )
 
 
 @Language.factory(
@@ -140,18 +196,39 @@ def make_bert_encoder(nlp: Language, name: str, model: Model, keep_outputs: bool
     },
 )
 def make_bert_textcat(
-    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+    nlp: Language,
+    name: str,
+    model: Model,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
+    scorer: Callable[..., Any] | None,
 ) -> "BertTextCategorizer":
     """Make a classifier of exclusive classes.
 
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
+    loss (str): "cross_entropy", "focal" or "dice".
+    label_smoothing (float): Share of the gold that is spread over all labels, 0 to below
+        1; with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy texts, 0 or more.
+    class_weights (dict[str, float] | str): How much a text of each class counts in the loss;
+        "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.textcat import BertTextCategorizer
 
-    return BertTextCategorizer(nlp.vocab, model, name, scorer=scorer)
+    return BertTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
+        scorer=scorer,
+    )
 
 
 @Language.factory(
@@ -170,6 +247,10 @@ def make_bert_textcat_multilabel(
     name: str,
     model: Model,
     threshold: float,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
     scorer: Callable[..., Any] | None,
 ) -> "BertMultilabelTextCategorizer":
     """Make a classifier of labels that do not exclude each other.
@@ -178,11 +259,26 @@ def make_bert_textcat_multilabel(
     name (str): Name in the pipeline.
     model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
     threshold (float): Probability from which a label counts as given.
+    loss (str): "cross_entropy", "focal" or "dice".
+    label_smoothing (float): Share of the gold that is spread over all labels, 0 to below
+        1; with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy texts, 0 or more.
+    class_weights (dict[str, float] | str): How much a text with each label counts in the loss;
+        "balanced" to count it in the training data; None for 1 each.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 
-    return BertMultilabelTextCategorizer(nlp.vocab, model, name, threshold=threshold, scorer=scorer)
+    return BertMultilabelTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
+        scorer=scorer,
+    )
 
 
 @Language.factory(
@@ -203,6 +299,10 @@ def make_bert_ner(
     score_entities: bool,
     n_candidates: int,
     candidate_threshold: float,
+    loss: str,
+    label_smoothing: float,
+    focal_gamma: float,
+    class_weights: dict[str, float] | str | None,
     keep_entities: bool,
     scorer: Callable[..., Any] | None,
 ) -> "BertEntityRecognizer":
@@ -215,10 +315,18 @@ def make_bert_ner(
     n_candidates (int): Most candidates beside the entities of a Doc, in
         `doc.spans["bert_ner_candidates"]`; 0 for none.
     candidate_threshold (float): Smallest probability of a candidate, above 0.
+    loss (str): "cross_entropy", "focal" or "dice" of each token. This and the next three are for
+        a model with use_crf = false.
+    label_smoothing (float): Share of the gold that is spread over all tags, 0 to below 1;
+        with cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy tokens, 0 or more.
+    class_weights (dict[str, float] | str): How much a token of each label, or "O", counts in the
+        loss; "balanced" to count it in the training data; None for 1 each.
     keep_entities (bool): Entities and blocked tokens of earlier components stay, and
         the others are found around them.
     scorer (Callable): Scores Examples.
     """
+    from .nn.losses import Loss
     from .pipeline.ner import BertEntityRecognizer
 
     return BertEntityRecognizer(
@@ -228,6 +336,8 @@ def make_bert_ner(
         score_entities=score_entities,
         n_candidates=n_candidates,
         candidate_threshold=candidate_threshold,
+        loss=Loss(loss, label_smoothing, focal_gamma),
+        class_weights=class_weights,
         keep_entities=keep_entities,
         scorer=scorer,
     )
@@ -270,3 +380,24 @@ def make_bert_qa(
         n_best=n_best,
         scorer=scorer,
     )
+
+
+@Language.factory(
+    "bert_choice",
+    assigns=["doc._.choice", "doc._.choice_scores", "doc.spans"],
+    default_config=DEFAULTS["bert_choice"],
+    default_score_weights={"choice_acc": 1.0, "choice_ece": None},
+)
+def make_bert_choice(
+    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+) -> "BertChoice":
+    """Make a component that chooses one of several answers, continuations or statements.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], ChoiceScores]): From `bert-spacy.ChoiceHead.v1`.
+    scorer (Callable): Scores Examples.
+    """
+    from .pipeline.choice import BertChoice
+
+    return BertChoice(nlp.vocab, model, name, scorer=scorer)

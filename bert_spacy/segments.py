@@ -1,10 +1,11 @@
-"""How several texts are marked on one Doc."""
+"""How several texts are marked on one Doc, and which of several choices is chosen."""
 
 from collections.abc import Sequence
 
 from spacy.tokens import Doc, Span, SpanGroup
 
-from .types import SEGMENTS
+from .errors import Errors
+from .types import CHOICE, CHOSEN, CONTEXT, QUESTION, SEGMENTS
 
 
 def write_segments(doc: Doc, lengths: Sequence[int], labels: Sequence[str]) -> None:
@@ -38,3 +39,58 @@ def read_segments(doc: Doc) -> list[Span]:
         at = spans[i - 1].end if i else 0
         spans.insert(i, Span(doc, at, at, label=label))
     return spans
+
+
+def count_choices(doc: Doc) -> int:
+    """Return how many choices a Doc has; 0 if it is no choice item.
+
+    Such a Doc has the segments "context", "question", and one "choice" or more.
+    """
+    if SEGMENTS not in doc.spans:
+        return 0
+    labels = [span.label_ for span in read_segments(doc)]
+    n = len(labels) - 2
+    return n if n > 0 and labels == [CONTEXT, QUESTION, *[CHOICE] * n] else 0
+
+
+def get_choices(doc: Doc) -> list[Span]:
+    """Return the choices of a Doc in order; none if it is no choice item."""
+    return read_segments(doc)[2:] if count_choices(doc) else []
+
+
+def set_choice(doc: Doc, index: int, scores: Sequence[float] | None = None) -> None:
+    """Write the gold or predicted choice to `doc.spans["chosen"]`.
+
+    doc (Doc): A Doc from `make_choice`.
+    index (int): Which choice, counted from 0.
+    scores (Sequence[float]): Probability of each choice; None for gold.
+    RAISES (ValueError): B422 if there is no such choice.
+    """
+    choices = get_choices(doc)
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
+        values = {"index": index, "n": len(choices), "text": doc.text[:80]}
+        raise ValueError(Errors.B422.format(**values))
+    attrs: dict[str, object] = {"index": index}
+    if scores is not None:
+        attrs["scores"] = [float(score) for score in scores]
+    spans = [choices[index]] if len(choices[index]) else []
+    doc.spans[CHOSEN] = SpanGroup(doc, name=CHOSEN, spans=spans, attrs=attrs)
+
+
+def get_choice(doc: Doc) -> int | None:
+    """Return the index of the gold or predicted choice of a Doc; None if it has none.
+
+    RAISES (ValueError): B422 if it is not one of the Doc's choices.
+    """
+    if CHOSEN not in doc.spans:
+        return None
+    index = doc.spans[CHOSEN].attrs.get("index")
+    if not isinstance(index, int) or not 0 <= index < count_choices(doc):
+        values = {"index": index, "n": count_choices(doc), "text": doc.text[:80]}
+        raise ValueError(Errors.B422.format(**values))
+    return index
+
+
+def get_choice_scores(doc: Doc) -> list[float]:
+    """Return the probability of each choice of a Doc; none if they were not predicted."""
+    return list(doc.spans[CHOSEN].attrs.get("scores", [])) if CHOSEN in doc.spans else []

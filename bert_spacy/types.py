@@ -15,11 +15,13 @@ from torch import Tensor
 # Keys and labels on a Doc.
 SEGMENTS = "segments"
 ANSWERS = "answers"
+CHOSEN = "chosen"
 SCORED = "bert_ner_scores"
 CANDIDATES = "bert_ner_candidates"
 FIXED = "bert_ner_fixed"
 QUESTION = "question"
 CONTEXT = "context"
+CHOICE = "choice"
 
 Ints = NDArray[np.int64]
 
@@ -42,6 +44,8 @@ class Layout:
     doc_tokens (Ints): The same for tokens. Shape (D + 1,).
     doc_windows (Ints): The same for windows; every doc has at least one.
         Shape (D + 1,).
+    window_choice (Ints): Which choice of its doc a window reads, in ascending
+        order; 0 where there are none. Shape (B,).
     align_starts (Ints): Token t has the pieces align_rows[align_starts[t]:
         align_starts[t + 1]], perhaps none. Shape (T + 1,).
     align_rows (Ints): Piece rows, token by token.
@@ -54,6 +58,7 @@ class Layout:
     doc_pieces: Ints
     doc_tokens: Ints
     doc_windows: Ints
+    window_choice: Ints
     align_starts: Ints
     align_rows: Ints
     piece_segment: Ints
@@ -94,6 +99,7 @@ class Layout:
             doc_pieces=doc_pieces,
             doc_tokens=doc_tokens,
             doc_windows=_offsets(np.diff(self.doc_windows)[index]),
+            window_choice=self.window_choice[windows],
             align_starts=_offsets(counts),
             align_rows=self.align_rows[links] + np.repeat(shift, counts),
             piece_segment=self.piece_segment[rows],
@@ -118,6 +124,7 @@ class Layout:
             doc_pieces=joined("doc_pieces"),
             doc_tokens=joined("doc_tokens"),
             doc_windows=joined("doc_windows"),
+            window_choice=stacked("window_choice"),
             align_starts=joined("align_starts"),
             align_rows=np.concatenate([x.align_rows + p for x, p in zip(layouts, pieces)]),
             piece_segment=stacked("piece_segment"),
@@ -223,6 +230,16 @@ class EncoderGradient:
     hidden: Tensor | None = None
     cls: Tensor | None = None
     pooled: Tensor | None = None
+
+    def parts(self) -> dict[str, Tensor]:
+        """Return the gradients that are not zero, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def add(self, other: "EncoderGradient") -> None:
+        """Add another gradient of the same batch to this one."""
+        for name, new in other.parts().items():
+            old = getattr(self, name)
+            setattr(self, name, new if old is None else old + new)
 
 
 def concat_ranges(starts: Ints, ends: Ints) -> Ints:

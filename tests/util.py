@@ -11,10 +11,13 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from bert_spacy.data.pairs import make_question, set_gold_answers
+from bert_spacy.data.pairs import make_choice, make_question, set_gold_answers, set_gold_choice
+from bert_spacy.segments import get_choice, get_choice_scores
 from bert_spacy.training.optimizer import create_adamw_v1
 
-HEADS = ("bert_textcat", "bert_ner", "bert_qa")
+# Those that go with any encoder; the choice alone needs a BERT of ours, which reads each choice.
+ANY_ENCODER = ("bert_textcat", "bert_ner", "bert_qa")
+HEADS = (*ANY_ENCODER, "bert_choice")
 
 TEXTS = ["the team won the game", "anna was in paris", "bob lives in london", "a good film"]
 CATS = ["sport", "city", "city", "film"]
@@ -24,6 +27,12 @@ QUESTIONS = [
     ("where was anna", "anna was in paris", "paris"),
     ("who lives in london", "bob lives in london", "bob"),
     ("is it good", "a good film", None),
+]
+ITEMS = [
+    ("the team won the game", "who won", ["the team", "anna"], 0),
+    ("anna was in paris", "where was anna", ["london", "berlin", "paris"], 2),
+    ("", "bob lives", ["in london", "good film"], 0),
+    ("is it good", "", ["the river", "a city", "a good film", "a team"], 2),
 ]
 
 
@@ -76,10 +85,25 @@ def qa_examples(nlp: Language) -> list[Example]:
     return [question_example(nlp, *row) for row in QUESTIONS]
 
 
+def choice_example(
+    nlp: Language, context: str, question: str, choices: Sequence[str], gold: int
+) -> Example:
+    """Return a choice item with its gold."""
+    reference = make_choice(nlp, context, question, choices)
+    set_gold_choice(reference, gold)
+    return Example(make_choice(nlp, context, question, choices), reference)
+
+
+def choice_examples(nlp: Language) -> list[Example]:
+    """Return four items of two to four choices, one without context, one without question."""
+    return [choice_example(nlp, *item) for item in ITEMS]
+
+
 EXAMPLES = {
     "bert_textcat": textcat_examples,
     "bert_ner": ner_examples,
     "bert_qa": qa_examples,
+    "bert_choice": choice_examples,
 }
 
 
@@ -159,6 +183,8 @@ def predictions(docs: Iterable[Doc]) -> list[dict[str, Any]]:
                 "cats": dict(doc.cats),
                 "ents": [(e.start, e.end, e.label_) for e in doc.ents],
                 "answers": answers,
+                "choice": get_choice(doc),
+                "choice_scores": get_choice_scores(doc),
             }
         )
     return rows
@@ -170,6 +196,8 @@ def assert_close(a: list[dict[str, Any]], b: list[dict[str, Any]], tolerance: fl
     for left, right in zip(a, b):
         assert left["ents"] == right["ents"]
         assert left["cats"].keys() == right["cats"].keys()
+        assert left["choice"] == right["choice"]
+        np.testing.assert_allclose(left["choice_scores"], right["choice_scores"], atol=tolerance)
         for label, score in left["cats"].items():
             np.testing.assert_allclose(score, right["cats"][label], atol=tolerance)
         if left["answers"] is None:

@@ -11,13 +11,15 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from ..data.convert.text import is_broken, read_lines
-from ..data.pairs import get_segments, make_pair, make_question
+from ..data.pairs import get_segments, make_choice, make_pair, make_question
 from ..errors import Errors
-from ..types import ANSWERS, CONTEXT, QUESTION, SEGMENTS
+from ..segments import get_choice, get_choice_scores
+from ..types import ANSWERS, CHOSEN, CONTEXT, QUESTION, SEGMENTS
 
 SUFFIXES = (".jsonl", ".txt", ".csv")
 TEXT = "text"
 TEXT_B = "text_b"
+CHOICES = "choices"
 CSV_FIELD_LIMIT = 2**31 - 1
 
 
@@ -26,12 +28,13 @@ class InputRow:
     """A row that can be made into a Doc.
 
     line (int): 1-based line on which it starts.
-    texts (dict[str, str]): "text"; "text" and "text_b"; or "question" and "context".
+    texts (dict[str, Any]): "text"; "text" and "text_b"; "question" and "context"; or
+        "choices", a list of texts, with one or both of these.
     extra (dict[str, Any]): All other keys, to be passed through.
     """
 
     line: int
-    texts: dict[str, str]
+    texts: dict[str, Any]
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,9 +83,12 @@ def make_doc(nlp: Language, row: InputRow) -> Doc:
     """Make the Doc of a row.
 
     nlp (Language): Its tokenizer is used.
-    row (InputRow): One text, a pair, or a question with its context.
+    row (InputRow): One text, a pair, a question with its context, or a choice item.
     RETURNS (Doc): The Doc, not yet processed.
     """
+    if CHOICES in row.texts:
+        context, question = row.texts.get(CONTEXT, ""), row.texts.get(QUESTION, "")
+        return make_choice(nlp, context, question, row.texts[CHOICES])
     if QUESTION in row.texts:
         return make_question(nlp, row.texts[QUESTION], row.texts[CONTEXT])
     if TEXT_B in row.texts:
@@ -164,19 +170,33 @@ def _parse(raw: Any, suffix: str) -> dict[str, Any]:
 
 def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -> InputRow:
     """Pick the texts out of a row and check them."""
-    if text_key in data:
+    if text_key not in data and isinstance(data.get(CHOICES), list):
+        given = [key for key in (CONTEXT, QUESTION) if data.get(key) is not None]
+        keys = {key: key for key in (*given, CHOICES)}
+    elif text_key not in data and not isinstance(data.get(CHOICES, ""), str):
+        raise _NotUsable(f"'{CHOICES}' is not a list of texts but {type(data[CHOICES]).__name__}")
+    elif text_key in data:
         keys = {TEXT: text_key, **({TEXT_B: TEXT_B} if data.get(TEXT_B) is not None else {})}
     elif QUESTION in data and CONTEXT in data:
         keys = {QUESTION: QUESTION, CONTEXT: CONTEXT}
     else:
         raise _NotUsable(f"no '{text_key}', and no '{QUESTION}' with '{CONTEXT}'")
     texts = {name: data[key] for name, key in keys.items()}
-    for name, text in texts.items():
+    choices = texts.get(CHOICES, [])
+    named = [(name, text) for name, text in texts.items() if name != CHOICES]
+    named += [(f"{CHOICES}[{i}]", text) for i, text in enumerate(choices)]
+    for name, text in named:
         if text is None:
             raise _NotUsable(f"'{name}' is missing")
         if not isinstance(text, str):
             raise _NotUsable(f"'{name}' is not a string but {type(text).__name__}")
-    length = sum(map(len, texts.values())) + len(texts) - 1
+        if name not in texts and not text.strip():
+            raise _NotUsable(f"'{name}' is blank")
+    if CHOICES in texts and len(choices) < 2:
+        raise _NotUsable(f"'{CHOICES}' has {len(choices)} texts; two or more are needed")
+    if CHOICES in texts and not any(texts.get(key, "").strip() for key in (CONTEXT, QUESTION)):
+        raise _NotUsable(f"'{CHOICES}' without '{QUESTION}' or '{CONTEXT}'")
+    length = sum(len(text) for _, text in named) + len(named) - 1
     if length > max_length:
         raise _NotUsable(f"text of {length} characters, but nlp.max_length is {max_length}")
     if is_broken(json.dumps(data, ensure_ascii=False)):
@@ -208,6 +228,9 @@ def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:
         found["answers"] = [dict(answer) for answer in attrs.get("answers", [])]
         if attrs.get("null_score") is not None:
             found["null_score"] = float(attrs["null_score"])
+    if CHOSEN in doc.spans:
+        found["choice"] = get_choice(doc)
+        found["choice_scores"] = get_choice_scores(doc)
     return found
 
 

@@ -53,9 +53,9 @@ def predict_cli(
 ) -> None:
     """Predict the rows of a file; bad rows go to OUTPUT.errors.jsonl.
 
-    A jsonl row has "text"; "text" and "text_b"; or "question" and "context".
-    Other keys are passed through. Exit status: 0 all rows predicted, 2 some
-    rows were bad, 1 failed.
+    A jsonl row has "text"; "text" and "text_b"; "question" and "context"; or
+    "choices", a list of texts, with one or both of these. Other keys are passed
+    through. Exit status: 0 all rows predicted, 2 some rows were bad, 1 failed.
     """
     import spacy
     from spacy.cli._util import setup_gpu

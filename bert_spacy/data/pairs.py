@@ -2,7 +2,8 @@
 
 `doc.spans["segments"]` holds one Span per text, in order (`get_segments` gives
 those of empty texts too); `doc.spans["answers"]`
-holds answer Spans, with the exact character offsets in its attrs. Both survive
+holds answer Spans, with the exact character offsets in its attrs;
+`doc.spans["chosen"]` the Span of one choice, with its index. All survive
 `DocBin`, `Doc.copy`, `nlp.pipe` and other processes without user data.
 """
 
@@ -14,8 +15,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors
-from ..segments import read_segments, write_segments
-from ..types import ANSWERS, CONTEXT, QUESTION
+from ..segments import read_segments, set_choice, write_segments
+from ..types import ANSWERS, CHOICE, CONTEXT, QUESTION
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,30 @@ def make_question(nlp: Language, question: str, context: str) -> Doc:
     return make_segments(nlp, [question, context], [QUESTION, CONTEXT])
 
 
+def make_choice(nlp: Language, context: str, question: str, choices: Sequence[str]) -> Doc:
+    """Make a Doc of a question with several choices.
+
+    The encoder reads the context as first text, and the question together with one
+    choice as second; without a context, the question and one choice.
+
+    nlp (Language): The pipeline whose tokenizer is used.
+    context (str): What the question is about; may be empty. For a sentence that is
+        to be continued, the text before it.
+    question (str): The question, or the beginning of the sentence; may be empty.
+    choices (Sequence[str]): Two or more texts, none of them blank.
+    RETURNS (Doc): A Doc with segments labelled "context", "question", and "choice"
+        for each choice.
+    RAISES (ValueError): B420 for fewer than two choices; B421 for a blank one.
+    """
+    if isinstance(choices, str) or len(choices) < 2:
+        raise ValueError(Errors.B420.format(choices=choices, question=question[:80]))
+    blank = [i for i, choice in enumerate(choices) if not choice.strip()]
+    if blank:
+        raise ValueError(Errors.B421.format(index=blank[0], choices=list(choices)))
+    labels = [CONTEXT, QUESTION, *[CHOICE] * len(choices)]
+    return make_segments(nlp, [context, question, *choices], labels)
+
+
 def get_segments(doc: Doc) -> list[Span]:
     """Return the segments of a Doc; the whole Doc where none are marked."""
     return read_segments(doc) or [doc[:]]
@@ -129,6 +154,16 @@ def set_gold_answers(doc: Doc, answers: Sequence[dict[str, Any]], qid: str | Non
     qid (str): The question's id in its data set.
     """
     set_answers(doc, answers, id=qid)
+
+
+def set_gold_choice(doc: Doc, index: int) -> None:
+    """Write which choice is right.
+
+    doc (Doc): A Doc from `make_choice`.
+    index (int): Which choice, counted from 0.
+    RAISES (ValueError): B422 if there is no such choice.
+    """
+    set_choice(doc, index)
 
 
 def get_answers(doc: Doc) -> list[Answer]:

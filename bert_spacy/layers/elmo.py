@@ -208,6 +208,7 @@ def prepare_words(docs: Sequence[Doc], config: ElmoConfig) -> ElmoInput:
         doc_pieces=doc_pieces,
         doc_tokens=doc_tokens,
         doc_windows=np.arange(len(docs) + 1),
+        window_choice=np.zeros(len(docs), dtype=np.int64),
         align_starts=np.concatenate(([0], np.cumsum(has_piece))),
         align_rows=np.arange(len(kept)),
         piece_segment=_number_segments(docs, doc_pieces, start),

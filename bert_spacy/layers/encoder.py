@@ -44,6 +44,7 @@ def build_bert_encoder_v1(
     dropout: float | None = None,
     layerwise_decay: float = 1.0,
     gradient_checkpointing: bool = False,
+    unfreeze_every: int = 0,
 ) -> Model[list[Doc], EncoderBatch]:
     """Build an encoder without weights; `initialize` loads those that it names.
 
@@ -71,15 +72,22 @@ def build_bert_encoder_v1(
     gradient_checkpointing (bool): While training, keep the input of each layer
         alone and compute the rest anew in the backward pass: less
         memory for long windows, at the price of a second forward pass.
+    unfreeze_every (int): Steps after which one more layer begins to learn, from the top
+        down and the embeddings last; before that, the heads learn alone. Nothing is computed
+        backward below. What `freeze` names never learns. 0 for all layers from the start.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer.
     RAISES (ValueError): B206 for a stride outside of the window; B130 for an unknown
-        backend or precision.
+        backend or precision; B550 for a number of steps under 0.
+
+    SOURCE: Gradual unfreezing: Howard & Ruder (2018), section 3.3.
     """
     if backend not in BACKENDS or precision not in PRECISIONS:
         raise ValueError(Errors.B130.format(backend=backend, precision=precision))
     if stride is not None and (stride < 1 or (window is not None and stride > window)):
         raise ValueError(Errors.B206.format(stride=stride, window=window))
-    shim = EncoderShim(freeze, dropout, layerwise_decay, gradient_checkpointing)
+    if unfreeze_every < 0:
+        raise ValueError(Errors.B550.format(value=unfreeze_every))
+    shim = EncoderShim(freeze, dropout, layerwise_decay, gradient_checkpointing, unfreeze_every)
     return Model(
         "bert_encoder",
         forward,

@@ -1,5 +1,7 @@
 """The shim that holds the shared encoder for thinc: its weights, files, steps and backend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,7 +9,7 @@ from thinc.api import get_torch_default_device
 
 from ..errors import Errors
 from ..nn.backends import Backend, Precision, Predictor, count_changes, make_predictor
-from ..nn.encoder import TransformerEncoder, layer_of, load_encoder, load_outline
+from ..nn.encoder import TransformerEncoder, load_encoder, load_outline
 from ..nn.extras import WEIGHTS_FILE, Extras, load_extras, save_extras
 from ..text.pieces import Template, read_template
 from .shims import FolderShim
@@ -22,6 +24,7 @@ class EncoderShim(FolderShim):
     dropout (float): As above.
     layerwise_decay (float): As above.
     gradient_checkpointing (bool): As above.
+    unfreeze_every (int): As above.
     """
 
     def __init__(
@@ -30,12 +33,14 @@ class EncoderShim(FolderShim):
         dropout: float | None = None,
         layerwise_decay: float = 1.0,
         gradient_checkpointing: bool = False,
+        unfreeze_every: int = 0,
     ):
         super().__init__()
         self.freeze = freeze
         self.dropout = dropout
         self.layerwise_decay = layerwise_decay
         self.gradient_checkpointing = gradient_checkpointing
+        self.unfreeze_every = unfreeze_every
         self.encoder: TransformerEncoder | None = None
         self.extras = Extras()
         self._template: Template | None = None
@@ -57,7 +62,7 @@ class EncoderShim(FolderShim):
 
     def set_encoder(self, encoder: TransformerEncoder, extras: Extras | None = None) -> None:
         """Take an encoder and move it to the device of the thinc ops in use."""
-        encoder.freeze(self.freeze)
+        self._freeze(encoder)
         if self.dropout is not None:
             encoder.set_dropout(self.dropout)
         if self.gradient_checkpointing:
@@ -88,6 +93,16 @@ class EncoderShim(FolderShim):
             self._predictor = (key, made)
         return self._predictor[1]
 
+    @contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Encode with other weights for a while; what was packed before does not serve them."""
+        own, self._predictor = self._predictor, None
+        try:
+            with super().use_params(params):
+                yield
+        finally:
+            self._predictor = own
+
     @property
     def template(self) -> Template:
         """Special pieces of the tokenizer."""
@@ -100,10 +115,19 @@ class EncoderShim(FolderShim):
         if self.layerwise_decay == 1.0 or self.encoder is None:
             return 1.0
         depth = int(getattr(self.encoder.model.config, "num_hidden_layers", 0))
-        layer = layer_of(name)
-        if layer is None:
-            layer = -1 if "embedding" in name else depth - 1
-        return self.layerwise_decay ** (depth - 1 - layer)
+        return self.layerwise_decay ** (depth - 1 - self.encoder.depth_of(name))
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step the encoder's parameters, and let one more layer learn when it is time."""
+        super().finish_update(optimizer)
+        every = self.unfreeze_every
+        if self.encoder is not None and every and self.encoder.n_steps % every == 0:
+            self._freeze(self.encoder)
+
+    def _freeze(self, encoder: TransformerEncoder) -> None:
+        # Counted from the start of the process: a run that goes on draws its steps again.
+        every = self.unfreeze_every
+        encoder.freeze(self.freeze, encoder.n_steps // every if every else None)
 
     def to_disk(self, path: Path) -> None:
         """Write an ordinary Hugging Face folder, and beside it what `optimize` has made."""
@@ -122,6 +146,6 @@ class EncoderShim(FolderShim):
     def copy(self) -> "EncoderShim":
         """Return a shim with a copy of the weights."""
         settings = (self.dropout, self.layerwise_decay, self.gradient_checkpointing)
-        other = EncoderShim(self.freeze, *settings)
+        other = EncoderShim(self.freeze, *settings, self.unfreeze_every)
         other.from_bytes(self.to_bytes())
         return other

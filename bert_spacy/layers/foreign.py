@@ -123,6 +123,7 @@ def batch_from_data(
         doc_pieces=np.concatenate(([0], np.cumsum(counts))),
         doc_tokens=np.cumsum([0] + [len(doc) for doc in docs]).astype(np.int64),
         doc_windows=np.concatenate(([0], np.cumsum(windows))).astype(np.int64),
+        window_choice=np.zeros(sum(windows), dtype=np.int64),
         align_starts=np.concatenate(([0], np.cumsum(has_row))),
         align_rows=np.arange(int(has_row.sum())),
         piece_segment=np.concatenate(segments),

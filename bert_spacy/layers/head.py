@@ -56,28 +56,45 @@ def forward(
     if module is None:
         raise ValueError(Errors.B208.format(name=model.name))
     batch, send = model.get_ref("encoder")(docs, is_train)
-    compute = model.attrs["compute"]
     if not is_train:
         module.eval()
         with torch.no_grad():
-            return compute(model, batch), _nothing_to_learn
-    module.train()
+            return model.attrs["compute"](model, batch), _nothing_to_learn
+    output, collect = run_head(model, batch)
+
+    def backprop(loss: Tensor | None) -> list[Doc]:
+        return send(collect(loss))
+
+    return output, backprop
+
+
+def run_head(
+    model: Model[list[Doc], Any], batch: EncoderBatch
+) -> tuple[Any, Callable[[Tensor | None], EncoderGradient]]:
+    """Run the head alone on an output of the encoder, to learn from it.
+
+    model (Model): A model from `build_head`.
+    batch (EncoderBatch): The output.
+    RETURNS: The head's output, and a callback that takes the loss and returns the gradient
+        of the batch.
+    """
+    model.shims[0].module.train()
     leaves = EncoderBatch(
         batch.layout,
         _leaf(batch.hidden) if isinstance(batch.hidden, Tensor) else batch.hidden,
         _leaf(batch.cls),
         None if batch.pooled is None else _leaf(batch.pooled),
     )
-    output = compute(model, leaves)
+    output = model.attrs["compute"](model, leaves)
 
-    def backprop(loss: Tensor | None) -> list[Doc]:
+    def collect(loss: Tensor | None) -> EncoderGradient:
         if loss is not None:
             loss.backward()
         hidden = leaves.hidden.grad if isinstance(leaves.hidden, Tensor) else None
         pooled = None if leaves.pooled is None else leaves.pooled.grad
-        return send(EncoderGradient(hidden, leaves.cls.grad, pooled))
+        return EncoderGradient(hidden, leaves.cls.grad, pooled)
 
-    return output, backprop
+    return output, collect
 
 
 def make_module(model: Model[list[Doc], Any], **settings: Any) -> None:

@@ -1,38 +1,54 @@
 """From Docs to the encoder's input: pieces, alignment and windows."""
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 
-from ..errors import Errors, Warnings
+from ..errors import Errors
 from ..segments import read_segments
 from ..text.align import align_tokens
-from ..text.pieces import Pieces, Template, encode_texts, shorten
+from ..text.pieces import Template, encode_texts
 from ..text.windows import WindowPlan, plan_windows
 from ..types import Ints, Layout, concat_ranges
+from .readings import Readings, fit_pieces, plan_readings
 
 
 @dataclass(frozen=True)
 class EncoderInput:
     """The windows of a batch of Docs, and where their output belongs.
 
+    Places are the pieces of all readings, one reading after the other: of a choice
+    item, the pieces of the context have a place in the reading of each choice.
+
     layout (Layout): Pieces and alignment of all Docs.
-    plan (WindowPlan): The windows, as pieces of the last segment.
-    head (Ints): Pieces before the last segment of each Doc. Shape (D,).
-    n_segments (Ints): Segments of each Doc. Shape (D,).
+    readings (Readings): What is read of each Doc.
+    plan (WindowPlan): The windows, as pieces of the body; its docs are readings.
+    first_window (Ints): First window of each reading. Shape (R,).
+    starts (Ints): Reading r has the places [starts[r], starts[r + 1]). Shape (R + 1,).
+    head (Ints): Pieces before the body of each reading. Shape (R,).
+    body (Ints): Pieces in the body. Shape (R,).
+    rows (Ints): Piece row of each place. Shape (E,).
+    texts (Ints): Text of its reading that each place belongs to. Shape (E,).
+    is_first (NDArray[bool]): Whether no earlier place has the same piece. Shape (E,).
     lengths (Ints): Pieces of each window, special ones included. Shape (B,).
-    body_at (Ints): Position in each window where the last segment begins. Shape (B,).
+    body_at (Ints): Position in each window where the body begins. Shape (B,).
     """
 
     layout: Layout
+    readings: Readings
     plan: WindowPlan
+    first_window: Ints
+    starts: Ints
     head: Ints
-    n_segments: Ints
+    body: Ints
+    rows: Ints
+    texts: Ints
+    is_first: NDArray[np.bool_]
     lengths: Ints
     body_at: Ints
 
@@ -57,7 +73,8 @@ def prepare_docs(
     last = np.cumsum(n_segments) - 1
     segment_base = np.array([a for pairs in bounds for a, _ in pairs], dtype=np.int64)
     pieces = encode_texts(tokenizer, texts)
-    pieces = _fit_heads(docs, pieces, n_segments, template, window)
+    readings = plan_readings(docs, n_segments, pieces.counts)
+    pieces = fit_pieces(docs, pieces, readings, template, window)
     counts, base = pieces.counts, np.repeat(segment_base, pieces.counts)
     piece_start, piece_end = pieces.start + base, pieces.end + base
     doc_counts = np.add.reduceat(counts, last + 1 - n_segments) if len(docs) else counts
@@ -65,16 +82,19 @@ def prepare_docs(
     doc_tokens = np.cumsum([0] + [len(doc) for doc in docs]).astype(np.int64)
     sizes = np.array([len(text) for text in whole], dtype=np.int64)
     starts, rows = _align(docs, sizes, doc_pieces, doc_tokens, piece_start, piece_end)
-    body = counts[last]
-    head = doc_counts - body
-    plan = plan_windows(head, body, template.count(n_segments), window, stride)
     segment_number = np.arange(len(counts)) - np.repeat(last + 1 - n_segments, n_segments)
+    # Pieces of each segment of each reading, of the whole, the body and what is before it.
+    parts = counts[readings.segment]
+    total, body = readings.add_up(parts), readings.add_up(parts * readings.is_body())
+    head = readings.add_up(parts * (readings.text < readings.body[readings.reading]))
+    specials = template.count(readings.n_texts)
+    plan = plan_windows(total - body, body, specials, window, stride)
+    n_windows = np.bincount(plan.doc, minlength=len(readings.doc))
     layout = Layout(
         doc_pieces=doc_pieces,
         doc_tokens=doc_tokens,
-        doc_windows=np.concatenate(
-            ([0], np.cumsum(np.bincount(plan.doc, minlength=len(docs))))
-        ).astype(np.int64),
+        doc_windows=np.searchsorted(readings.doc[plan.doc], np.arange(len(docs) + 1)),
+        window_choice=readings.choice[plan.doc],
         align_starts=starts,
         align_rows=rows,
         piece_segment=np.repeat(segment_number, counts),
@@ -82,9 +102,22 @@ def prepare_docs(
         piece_end=piece_end,
         piece_ids=pieces.ids,
     )
-    body_at = len(template.prefix) + head + len(template.infix) * (n_segments - 1)
-    lengths = (template.count(n_segments) + head)[plan.doc] + plan.end - plan.start
-    return EncoderInput(layout, plan, head, n_segments, lengths, body_at[plan.doc])
+    segment_rows = (np.cumsum(counts) - counts)[readings.segment]
+    body_at = len(template.prefix) + head + len(template.infix) * readings.body
+    return EncoderInput(
+        layout=layout,
+        readings=readings,
+        plan=plan,
+        first_window=np.cumsum(n_windows) - n_windows,
+        starts=np.concatenate(([0], np.cumsum(total))).astype(np.int64),
+        head=head,
+        body=body,
+        rows=concat_ranges(segment_rows, segment_rows + parts),
+        texts=np.repeat(readings.text, parts),
+        is_first=np.repeat(readings.is_first, parts),
+        lengths=(specials + total - body)[plan.doc] + plan.end - plan.start,
+        body_at=body_at[plan.doc],
+    )
 
 
 def pad_group(
@@ -98,30 +131,35 @@ def pad_group(
     pad_id (int): Piece id for padding.
     RETURNS (tuple[Ints, Ints, Ints]): Piece ids, mask and type ids, each (B, P).
     """
-    plan, layout = given.plan, given.layout
-    lengths, body_at, doc = given.lengths[group], given.body_at[group], plan.doc[group]
+    plan, readings = given.plan, given.readings
+    lengths, body_at, reading = given.lengths[group], given.body_at[group], plan.doc[group]
     width = int(lengths.max())
     table = np.full((len(group), width), pad_id, dtype=np.int64)
     table[:, : len(template.prefix)] = template.prefix
     ids = table.reshape(-1)
     base = np.arange(len(group)) * width
-    several = given.n_segments[doc] > 1
-    if several.any():
-        rows, at = _head_positions(given, np.flatnonzero(several), group, width, template)
-        free = np.zeros(len(ids), dtype=bool)
-        free[concat_ranges(base + len(template.prefix), base + body_at)] = True
-        free[at] = False
-        ids[at] = layout.piece_ids[rows]
-        # What earlier segments leave before the last one is for the pieces between.
-        ids[free] = np.tile(template.infix, int((given.n_segments[doc] - 1).sum()))
-    first = layout.doc_pieces[doc] + given.head[doc]
-    rows = concat_ranges(first + plan.start[group], first + plan.end[group])
     end = base + lengths - len(template.suffix)
-    ids[concat_ranges(base + body_at, end)] = layout.piece_ids[rows]
+    first = given.starts[reading] + given.head[reading]
+    places = concat_ranges(first + plan.start[group], first + plan.end[group])
+    size = plan.end[group] - plan.start[group]
+    at = concat_ranges(base + body_at, base + body_at + size)
+    n_texts = readings.n_texts[reading]
+    several = np.flatnonzero(n_texts > 1)
+    if len(several):
+        other_places, other_at = _place_others(given, several, group, width, template)
+        places, at = np.concatenate((places, other_places)), np.concatenate((at, other_at))
+        free = np.zeros(len(ids), dtype=bool)
+        free[concat_ranges(base[several] + len(template.prefix), end[several])] = True
+        free[at] = False
+        # What the texts leave is for the pieces between them.
+        ids[free] = np.tile(template.infix, int((n_texts - 1).sum()))
+    ids[at] = given.layout.piece_ids[given.rows[places]]
     ids[end[:, None] + np.arange(len(template.suffix))] = template.suffix
     position = np.arange(width)
     mask = position < lengths[:, None]
-    late = (position >= body_at[:, None]) & several[:, None]
+    has_tail = readings.body[reading] < n_texts - 1
+    last_at = np.where(has_tail, body_at + size + len(template.infix), body_at)
+    late = (position >= last_at[:, None]) & (n_texts > 1)[:, None]
     types = np.where(mask, np.where(late, template.types[1], template.types[0]), 0)
     return table, mask.astype(np.int64), types
 
@@ -138,32 +176,41 @@ def owned_positions(
     RETURNS (tuple[Ints, Ints]): Positions in the flattened (B * P) output, and
         the rows of the packed array that they give.
     """
-    plan, layout = given.plan, given.layout
-    doc = plan.doc[group]
-    first = layout.doc_pieces[doc]
-    body = first + given.head[doc]
-    rows = concat_ranges(body + plan.own_start[group], body + plan.own_end[group])
+    plan = given.plan
+    reading = plan.doc[group]
+    body = given.starts[reading] + given.head[reading]
+    places = concat_ranges(body + plan.own_start[group], body + plan.own_end[group])
     offset = np.arange(len(group)) * width + given.body_at[group] - plan.start[group]
     at = concat_ranges(offset + plan.own_start[group], offset + plan.own_end[group])
-    # Earlier segments stand in every window; the first window speaks for them.
-    heads = np.flatnonzero((given.head[doc] > 0) & (group == layout.doc_windows[doc]))
-    if len(heads):
-        head_rows, head_at = _head_positions(given, heads, group, width, template)
-        rows = np.concatenate((rows, head_rows))
-        at = np.concatenate((at, head_at))
-    return at, rows
+    several = given.readings.n_texts[reading] > 1
+    if several.any():
+        # Other texts stand in every window; the first window speaks for them, and of
+        # several readings with the same piece the first.
+        chosen = np.flatnonzero(several & (group == given.first_window[reading]))
+        other_places, other_at = _place_others(given, chosen, group, width, template)
+        places, at = np.concatenate((places, other_places)), np.concatenate((at, other_at))
+        counted = given.is_first[places]
+        places, at = places[counted], at[counted]
+    return at, given.rows[places]
 
 
-def _head_positions(
+def _place_others(
     given: EncoderInput, chosen: Ints, group: Ints, width: int, template: Template
 ) -> tuple[Ints, Ints]:
-    # Piece rows of the earlier segments of some windows of a group, and where
+    # Places of the texts beside the body of some windows of a group, and where
     # they stand in its flattened (B * P) input.
-    doc = given.plan.doc[group[chosen]]
-    first, counts = given.layout.doc_pieces[doc], given.head[doc]
-    rows = concat_ranges(first, first + counts)
-    shift = np.repeat(chosen * width + len(template.prefix) - first, counts)
-    return rows, rows + shift + len(template.infix) * given.layout.piece_segment[rows]
+    plan = given.plan
+    reading = plan.doc[group[chosen]]
+    start, head = given.starts[reading], given.head[reading]
+    places = concat_ranges(start, start + head)
+    shift = np.repeat(chosen * width + len(template.prefix) - start, head)
+    at = places + shift + len(template.infix) * given.texts[places]
+    after, end = start + head + given.body[reading], given.starts[reading + 1]
+    tail = concat_ranges(after, end)
+    size = plan.end[group[chosen]] - plan.start[group[chosen]]
+    tail_at = chosen * width + given.body_at[group[chosen]] + size + len(template.infix)
+    tail_shift = np.repeat(tail_at - after, end - after)
+    return np.concatenate((places, tail)), np.concatenate((at, tail + tail_shift))
 
 
 def segment_bounds(doc: Doc, text: str) -> list[tuple[int, int]]:
@@ -186,43 +233,6 @@ def segment_bounds(doc: Doc, text: str) -> list[tuple[int, int]]:
         else:
             bounds.append((at, at))
     return bounds
-
-
-def _fit_heads(
-    docs: Sequence[Doc], pieces: Pieces, n_segments: Ints, template: Template, window: int
-) -> Pieces:
-    """Shorten earlier segments that would fill a window, and say so."""
-    if not (n_segments > 1).any():
-        return pieces
-    counts = pieces.counts.copy()
-    ends = np.cumsum(n_segments)
-    cut = []
-    for doc in np.flatnonzero(n_segments > 1):
-        free = window - int(template.count(n_segments[doc]))
-        room = max(1, min(free // 4, int(counts[ends[doc] - 1])))
-        heads = slice(ends[doc] - n_segments[doc], ends[doc] - 1)
-        if counts[heads].sum() > free - room:
-            cut.append((doc, int(counts[heads].sum()), room))
-            counts[heads] = shorten([int(n) for n in counts[heads]], max(free - room, 0))
-    if not cut:
-        return pieces
-    doc, size, room = cut[0]
-    warnings.warn(
-        Warnings.BW001.format(
-            n=len(cut), total=len(docs), window=window, room=room, pieces=size,
-            text=docs[int(doc)].text[:60],
-        ),
-        stacklevel=2,
-    )  # fmt: skip
-    starts = np.concatenate(([0], np.cumsum(pieces.counts)))[:-1]
-    kept = concat_ranges(starts, starts + counts)
-    return replace(
-        pieces,
-        ids=pieces.ids[kept],
-        start=pieces.start[kept],
-        end=pieces.end[kept],
-        counts=counts,
-    )
 
 
 def _align(

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from spacy.tokens import Doc
@@ -14,6 +15,21 @@ from ..types import EncoderBatch, EncoderGradient
 from .foreign import batch_from_data, gradient_to_data
 
 Backprop = Callable[[EncoderGradient], list[Doc]]
+# Computes the loss of a head again, on another output of the encoder for the same Docs.
+Again = Callable[[EncoderBatch], EncoderGradient]
+
+
+@dataclass(frozen=True)
+class SecondPass:
+    """How a training batch is learnt from once more.
+
+    encode (Callable): Runs the encoder over the Docs of the batch again.
+    around (Callable): Takes the backward pass and the second pass, and calls them one after
+        the other, the second with changed weights.
+    """
+
+    encode: Callable[[], tuple[EncoderBatch, Backprop]]
+    around: Callable[[Callable[[], object], Callable[[], object]], None]
 
 
 @registry.architectures("bert-spacy.BertListener.v1")
@@ -34,11 +50,15 @@ class TrainingBatch:
     encoder's own `finish_update` asks for it: a head without gold in a batch
     reports nothing and must not hold up the others.
 
-    docs (Sequence[Doc]): The Docs of the batch; they are its identity.
+    docs (Sequence[Doc]): The Docs of the batch; they are its identity. With R-Drop all of them
+        stand there twice, one half after the other.
     batch (EncoderBatch): The output.
     backprop (Callable): Takes the gradient of the output.
     n_listeners (int): How many reports to expect.
     count (Callable[[float], None]): Told the squared norm of each gradient.
+    r_drop (float): Weight of the divergence of the two halves, 0 where there is one of each Doc.
+    second (SecondPass | None): Follows the backward pass. Every head that has learnt from the
+        batch must have offered to do so again.
     """
 
     def __init__(
@@ -48,26 +68,41 @@ class TrainingBatch:
         backprop: Backprop,
         n_listeners: int,
         count: Callable[[float], None],
+        r_drop: float = 0.0,
+        second: SecondPass | None = None,
     ):
         self.docs = tuple(docs)
         self.batch = batch
         self.gradient = EncoderGradient()
+        self.r_drop = r_drop
         self._count = count
         self._backprop: Backprop | None = backprop
+        self._second = second
+        self._offers: list[Again] = []
+        self._n_learnt = 0
         self._waiting = n_listeners
-        self._next: Callable[[], None] | None = None
+        self._next: list[Callable[[], None]] = []
+
+    @property
+    def copies(self) -> int:
+        """How often each Doc stands in the batch."""
+        return 2 if self.r_drop else 1
 
     def matches(self, docs: Sequence[Doc]) -> bool:
         """Say whether these are the very Docs of this batch, in order."""
         return len(docs) == len(self.docs) and all(a is b for a, b in zip(docs, self.docs))
 
+    def offer(self, again: Again) -> None:
+        """Be ready to learn from the batch again; called before the report, if there is gold."""
+        self._offers.append(again)
+
     def report(self, gradient: EncoderGradient) -> list[Doc]:
         """Add the gradient of one listener; the last one starts the backward pass."""
-        for name in ("hidden", "cls", "pooled"):
-            new, old = getattr(gradient, name), getattr(self.gradient, name)
-            if new is not None:
-                self._count(float((new**2).sum()))
-                setattr(self.gradient, name, new if old is None else old + new)
+        parts = gradient.parts()
+        for part in parts.values():
+            self._count(float((part**2).sum()))
+        self.gradient.add(gradient)
+        self._n_learnt += bool(parts)
         self._waiting -= 1
         if self._waiting <= 0:
             self.finish()
@@ -76,28 +111,46 @@ class TrainingBatch:
     @property
     def is_waiting(self) -> bool:
         """Whether the backward pass has yet to come, and no gradient is there for it."""
-        g = self.gradient
-        has_gradient = any(part is not None for part in (g.hidden, g.cls, g.pooled))
-        return self._backprop is not None and not has_gradient
+        return self._backprop is not None and not self.gradient.parts()
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether the heads are still to learn from the batch again, with their present weights."""
+        return self._backprop is not None and self._second is not None
 
     def then(self, action: Callable[[], None]) -> None:
-        """Do something once the backward pass has run.
+        """Do something once the backward pass has run, and what else is learnt from the batch.
 
         action (Callable[[], None]): Usually a step of the optimiser, which must
             not change weights that the backward pass still needs.
         """
-        self._next = action
+        self._next.append(action)
 
     def finish(self) -> None:
-        """Run the backward pass, once, and what is to follow it."""
+        """Run the backward pass, once, the second pass if there is one, and what is to follow.
+
+        RAISES (ValueError): B563 if a component cannot learn from the batch again.
+        """
         waiting = self.is_waiting
         backprop, self._backprop = self._backprop, None
         if backprop is not None and not waiting:
-            backprop(self.gradient)
+            if self._second is None:
+                backprop(self.gradient)
+            else:
+                self._second.around(lambda: backprop(self.gradient), self._learn_again)
         self.gradient = EncoderGradient()
-        action, self._next = self._next, None
-        if action is not None:
+        actions, self._next = self._next, []
+        for action in actions:
             action()
+
+    def _learn_again(self) -> None:
+        if self._second is None or len(self._offers) < self._n_learnt:
+            raise ValueError(Errors.B563.format(names="one of them", encoder="bert_encoder"))
+        batch, backprop = self._second.encode()
+        gradient = EncoderGradient()
+        for again in self._offers:
+            gradient.add(again(batch))
+        backprop(gradient)
 
 
 class OutputStore:
@@ -112,6 +165,8 @@ class OutputStore:
 
     def __init__(self, readers: Callable[[], set[str]]):
         self.training: TrainingBatch | None = None
+        # Whether heads are to learn from a batch in more than one way.
+        self.learns_again = False
         self._readers = readers
         self._live: weakref.WeakKeyDictionary[Doc, _Entry] = weakref.WeakKeyDictionary()
 

@@ -1,7 +1,8 @@
 """Thinc shims for torch modules: files, and no copies on a step."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,25 @@ def step_module(key: Any, module: nn.Module, optimizer: Any, scale: Callable[[st
             parameter.grad = None
 
 
+@contextmanager
+def lend_weights(key: int, module: nn.Module | None, params: dict[Any, Any]) -> Iterator[None]:
+    """Give a torch module other weights for a while; its own are untouched meanwhile.
+
+    key (int): Identifies the module in the keys of `params`.
+    module (nn.Module): The module; None does nothing.
+    params (dict): Arrays of thinc by (key, name), such as the averages of an optimizer.
+    """
+    named = module.named_parameters() if module is not None else ()
+    own = [(params[key, name], p, p.data) for name, p in named if (key, name) in params]
+    try:
+        for array, parameter, values in own:
+            parameter.data = xp2torch(array, device=values.device)
+        yield
+    finally:
+        for _, parameter, values in own:
+            parameter.data = values
+
+
 class FolderShim(Shim):
     """Holds a torch encoder whose weights are saved as a folder; `to_disk` and `from_disk` are
     for the classes below."""
@@ -55,6 +75,12 @@ class FolderShim(Shim):
         if self.encoder is not None:
             step_module(self.id, self.encoder, optimizer, self.learning_rate_scale)
             self.encoder.n_steps += 1
+
+    @contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Encode with other weights for a while, such as averages."""
+        with lend_weights(self.id, self.encoder, params):
+            yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """Move the weights to a device."""
@@ -112,6 +138,12 @@ class HeadShim(Shim):
         """Step the module's parameters."""
         if self.module is not None:
             step_module(self.id, self.module, optimizer, self.learning_rate_scale)
+
+    @contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Predict with other weights for a while, such as averages."""
+        with lend_weights(self.id, self.module, params):
+            yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """Move the weights to a device."""

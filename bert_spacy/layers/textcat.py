@@ -9,8 +9,9 @@ from spacy.util import registry
 from thinc.api import Model
 from torch import Tensor
 
+from ..errors import Errors
 from ..nn.heads import ClassifierHead
-from ..types import EncoderBatch
+from ..types import EncoderBatch, Ints
 from .head import build_head
 
 Pooling = Literal["auto", "pooler", "cls", "mean"]
@@ -22,6 +23,7 @@ def build_textcat_head_v1(
     pooling: Pooling = "auto",
     windows: Literal["mean", "max"] = "mean",
     lr_multiplier: float = 1.0,
+    dropout_samples: int = 1,
 ) -> Model[list[Doc], Tensor]:
     """Build the model of a text classifier.
 
@@ -33,22 +35,29 @@ def build_textcat_head_v1(
         "max". The mean of all pieces needs no combining.
     lr_multiplier (float): Learning rate of this head as a multiple of the
         optimiser's.
-    RETURNS (Model[list[Doc], Tensor]): Scores before the softmax, shape (D, L).
+    dropout_samples (int): While training, how often dropout is drawn for each Doc; the loss is
+        the mean over all (Inoue, 2019).
+    RETURNS (Model[list[Doc], Tensor]): Scores before the softmax, shape (D, L); while training
+        those of each drawing, one after the other, shape (dropout_samples * D, L).
+    RAISES (ValueError): B144 for less than one drawing.
     """
+    if dropout_samples < 1:
+        raise ValueError(Errors.B144.format(value=dropout_samples))
     return build_head(
         "bert_textcat",
         encoder,
         ClassifierHead,
         compute,
         {"": lr_multiplier},
-        {"pooling": pooling, "windows": windows},
+        {"pooling": pooling, "windows": windows, "dropout_samples": dropout_samples},
     )
 
 
 def compute(model: Model, batch: EncoderBatch) -> Tensor:
-    """Pool each Doc and score its classes. Shape (D, L)."""
-    module = model.shims[0].module
-    return module(pool_docs(batch, model.attrs["pooling"], model.attrs["windows"]))
+    """Pool each Doc and score its classes. Shape (D, L), or as many for each drawing."""
+    module, samples = model.shims[0].module, model.attrs["dropout_samples"]
+    vectors = pool_docs(batch, model.attrs["pooling"], model.attrs["windows"])
+    return module(vectors.repeat(samples, 1) if module.training and samples > 1 else vectors)
 
 
 def pool_docs(batch: EncoderBatch, pooling: Pooling, windows: Literal["mean", "max"]) -> Tensor:
@@ -56,11 +65,21 @@ def pool_docs(batch: EncoderBatch, pooling: Pooling, windows: Literal["mean", "m
     if pooling == "mean" or (pooling == "auto" and batch.pooled is None):
         return _mean_of_pieces(batch)
     vectors = batch.cls if pooling == "cls" or batch.pooled is None else batch.pooled
-    counts = np.diff(batch.layout.doc_windows)
+    return combine_windows(vectors, np.diff(batch.layout.doc_windows), windows)
+
+
+def combine_windows(vectors: Tensor, counts: Ints, how: Literal["mean", "max"]) -> Tensor:
+    """Combine the vectors of windows that belong together.
+
+    vectors (Tensor): One per window. Shape (B, H).
+    counts (Ints): How many each group has, one or more. Shape (N,).
+    how (str): "mean" or "max".
+    RETURNS (Tensor): Shape (N, H).
+    """
     if (counts == 1).all():
         return vectors
     lengths = torch.from_numpy(counts).to(vectors.device)
-    return torch.segment_reduce(vectors, windows, lengths=lengths, unsafe=True)
+    return torch.segment_reduce(vectors, how, lengths=lengths, unsafe=True)
 
 
 def _mean_of_pieces(batch: EncoderBatch) -> Tensor:

@@ -13,7 +13,7 @@ from ..errors import Errors, Warnings
 from .blocks import read_stack
 from .encoder import TransformerEncoder, autocast, has_bfloat16, warn_no_bfloat16
 from .extras import Extras
-from .fused import FusedEncoder, is_available, is_int8_available
+from .fused import FusedEncoder, has_vnni, is_available, is_int8_available
 from .onnx import OnnxRunner, has_onnxruntime
 
 Backend = Literal["auto", "torch", "onnx"]
@@ -59,6 +59,8 @@ def make_predictor(
     must = backend == "onnx" or not encoder.has_weights
     on_cpu = encoder.device.type in ("cpu", "meta")
     if path is not None and on_cpu and backend != "torch" and (must or has_onnxruntime()):
+        if precision == "int8" and not has_vnni():
+            _warn_slow_int8()
         return Predictor(OnnxRunner(path).run, 1024, f"onnx {precision}")
     if not encoder.has_weights:
         raise ValueError(Errors.B131.format(backend=backend, precision=precision))
@@ -116,3 +118,8 @@ def _why_no_int8(on_cpu: bool, stack: Any, extras: Extras) -> str:
 @cache
 def _warn(missing: str, instead: str) -> None:
     warnings.warn(Warnings.BW130.format(missing=missing, instead=instead), stacklevel=3)
+
+
+@cache
+def _warn_slow_int8() -> None:
+    warnings.warn(Warnings.BW131, stacklevel=3)

@@ -57,6 +57,11 @@ class TransformerEncoder(nn.Module):
         return int(self.model.config.hidden_size)
 
     @property
+    def word_embeddings(self) -> nn.Parameter:
+        """Table of the embeddings of all pieces. Shape (V, H), or narrower with ALBERT."""
+        return self.model.get_input_embeddings().weight
+
+    @property
     def max_positions(self) -> int:
         """Most pieces, special ones included, that one window may hold."""
         limit = getattr(self.model.config, "max_position_embeddings", None) or 512
@@ -103,11 +108,26 @@ class TransformerEncoder(nn.Module):
             {"use_reentrant": False, "context_fn": recompute_contexts}
         )
 
-    def freeze(self, what: str | int) -> None:
+    def depth_of(self, name: str) -> int:
+        """Return the number of the layer that a parameter learns with.
+
+        name (str): Name of the parameter.
+        RETURNS (int): -1 for embeddings; what stands above the layers, or is shared by
+            all of them, goes with the top one.
+        """
+        layer = layer_of(name)
+        if layer is not None:
+            return layer
+        top = int(getattr(self.model.config, "num_hidden_layers", 0)) - 1
+        return -1 if "embedding" in name else top
+
+    def freeze(self, what: str | int, n_awake: int | None = None) -> None:
         """Stop gradients of a part of the model.
 
         what (str | int): "none", "embeddings", "all", or a number of layers to
             freeze, counted from the embeddings up and with them.
+        n_awake (int): Let only so many layers learn, from the top down, embeddings last;
+            None for all. Layers that share their weights are one.
         RAISES (ValueError): B102 for another value, or more layers than there are.
         """
         names = [name for name, _ in self.model.named_parameters()]
@@ -117,6 +137,8 @@ class TransformerEncoder(nn.Module):
             isinstance(what, int) and 0 <= what <= n_layers
         ):
             raise ValueError(Errors.B102.format(value=what, n_layers=n_layers))
+        depths = sorted({self.depth_of(name) for name in names}, reverse=True)
+        awake = set(depths[:n_awake])
         for (name, parameter), layer in zip(self.model.named_parameters(), layers):
             is_embedding = layer is None and "embedding" in name
             frozen = (
@@ -124,7 +146,7 @@ class TransformerEncoder(nn.Module):
                 or (what != "none" and is_embedding)
                 or (isinstance(what, int) and layer is not None and layer < what)
             )
-            parameter.requires_grad_(not frozen)
+            parameter.requires_grad_(not frozen and self.depth_of(name) in awake)
 
     def save(self, path: Path) -> None:
         """Write an ordinary Hugging Face folder: config, tokenizer, safetensors if any."""

@@ -1,8 +1,10 @@
 """What all heads share: batches that follow the encoder's, updates, files."""
 
+import warnings
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 from torch import Tensor
 
-from ..errors import Errors
-from ..layers.head import make_module
-from ..layers.listener import BertListener, listener_of
+from ..errors import Errors, Warnings
+from ..layers.head import make_module, run_head
+from ..layers.listener import BertListener, TrainingBatch, listener_of
 from ..layers.shims import HeadShim, set_dropout
+from ..types import EncoderBatch, EncoderGradient
 from ..util import atomic_file
 
 # The pipelines, by their vocabulary: a Doc knows that alone.
@@ -55,6 +58,16 @@ class BertHead(TrainablePipe):
     @abstractmethod
     def compute_loss(self, examples: Sequence[Example], output: Any) -> Tensor | None:
         """Return the mean loss over Examples with gold, None if none has any."""
+
+    def compute_divergence(self, examples: Sequence[Example], output: Any) -> Tensor:
+        """Return how two predictions for the same Examples differ, for R-Drop.
+
+        examples (Sequence[Example]): At least one has gold; what has none does not count.
+        output (Any): Output for the Examples, and then for all of them once more.
+        RETURNS (Tensor): The symmetric Kullback-Leibler divergence, a scalar.
+        RAISES (NotImplementedError): B564 if the component does not say.
+        """
+        raise NotImplementedError(Errors.B564.format(name=self.name))
 
     @abstractmethod
     def learn_labels(self, examples: Iterable[Example]) -> None:
@@ -207,14 +220,64 @@ class BertHead(TrainablePipe):
             return losses
         if self.shim.module is not None:
             set_dropout(self.shim.module, drop)
+        training = self._find_training(examples)
+        if training is not None:
+            examples = examples * training.copies
         output, backprop = self.model.begin_update([eg.predicted for eg in examples])
-        loss = self.compute_loss(examples, output)
+        loss = self._find_loss(examples, output, training)
+        if loss is not None and training is not None:
+            training.offer(partial(self._learn_again, examples, training))
         backprop(loss)
         if loss is not None:
             losses[self.name] += float(loss.detach())
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step, or do so once the batch has been learnt from again.
+
+        sgd (Optimizer): The optimiser.
+        """
+        store = None if self.listener is None else self.listener.store
+        training = None if store is None else store.training
+        if training is not None and training.comes_again:
+            training.then(lambda: self.model.finish_update(sgd))
+        else:
+            self.model.finish_update(sgd)
+
+    def _find_training(self, examples: list[Example]) -> TrainingBatch | None:
+        """Return the encoder's batch of these Examples, None if it does not learn from them."""
+        store = None if self.listener is None else self.listener.store
+        if store is None:
+            return None
+        training = store.training
+        if training is not None:
+            if training.matches([eg.predicted for eg in examples] * training.copies):
+                return training
+        elif store.learns_again:
+            warnings.warn(Warnings.BW560.format(name=self.name), stacklevel=3)
+        return None
+
+    def _find_loss(
+        self, examples: list[Example], output: Any, training: TrainingBatch | None
+    ) -> Tensor | None:
+        """Return the loss, with R-Drop that of both halves and of how they differ.
+
+        SOURCE: Liang et al. (2021), halved: the loss is a mean over the halves, not a sum.
+        """
+        loss = self.compute_loss(examples, output)
+        if loss is not None and training is not None and training.r_drop:
+            apart = self.compute_divergence(examples[: len(examples) // 2], output)
+            loss = loss + training.r_drop / 2 * apart
+        return loss
+
+    def _learn_again(
+        self, examples: list[Example], training: TrainingBatch, batch: EncoderBatch
+    ) -> EncoderGradient:
+        """Add the gradients of the head on another output of the encoder; return its own."""
+        output, collect = run_head(self.model, batch)
+        return collect(self._find_loss(examples, output, training))
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
         """Return the loss of predictions; the gradient lives in torch."""

@@ -1,7 +1,9 @@
 """`bert_encoder`: one encoder for every head of the pipeline."""
 
+import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from thinc.api import Model, Optimizer
 
 from ..errors import Errors
 from ..layers.foreign import data_from_batch, gradient_from_data
-from ..layers.listener import BertListener, OutputStore, TrainingBatch
+from ..layers.listener import BertListener, OutputStore, SecondPass, TrainingBatch
+from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
@@ -38,13 +41,32 @@ class BertEncoder(Transformer):
     model (Model[list[Doc], EncoderBatch]): From `bert-spacy.BertEncoder.v1`.
     name (str): Name in the pipeline.
     keep_outputs (bool): Leave `doc._.trf_data` on every Doc.
+    adversary (Adversary | None): Trains each batch a second time, with moved weights.
+    r_drop_alpha (float): Weight of the divergence of two predictions with different dropout.
+    RAISES (ValueError): B565 for a weight out of range.
     """
 
-    def __init__(self, nlp: Language, model: Model, name: str, *, keep_outputs: bool = False):
+    adversary: Adversary | None = None
+    r_drop_alpha = 0.0
+
+    def __init__(
+        self,
+        nlp: Language,
+        model: Model,
+        name: str,
+        *,
+        keep_outputs: bool = False,
+        adversary: Adversary | None = None,
+        r_drop_alpha: float = 0.0,
+    ):
         super().__init__(nlp.vocab, model, name=name)
+        if not 0 <= r_drop_alpha < math.inf:
+            raise ValueError(Errors.B565.format(name=name, value=r_drop_alpha))
         self.cfg = {"keep_outputs": keep_outputs}
+        self.adversary, self.r_drop_alpha = adversary, r_drop_alpha
         self._nlp: Callable[[], Language | None] = weakref.ref(nlp)
         self.store = OutputStore(self._find_readers)
+        self.store.learns_again = adversary is not None or r_drop_alpha > 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         # For `nlp.pipe(n_process=...)` where processes are spawned: the pipeline
@@ -177,6 +199,8 @@ class BertEncoder(Transformer):
         losses (dict[str, float]): Gets the squared norm of the gradient, as the
             stock component does.
         RETURNS (dict[str, float]): The losses.
+        RAISES (ValueError): B563 if a stock component listens and cannot learn again; B566, B143
+            if the encoder cannot.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -187,12 +211,21 @@ class BertEncoder(Transformer):
         docs = [eg.predicted for eg in examples]
         if not docs:
             return losses
+        self._check_passes()
+        if self.r_drop_alpha:
+            docs = docs * 2
         batch, backprop = self.model.begin_update(docs)
 
         def count(norm: float) -> None:
             losses[self.name] += norm
 
-        training = TrainingBatch(docs, batch, backprop, len(self.listeners), count)
+        second = None
+        if self.adversary is not None:
+            around = partial(self.adversary.learn, self.model.shims[0].encoder)
+            second = SecondPass(partial(self.model.begin_update, docs), around)
+        training = TrainingBatch(
+            docs, batch, backprop, len(self.listeners), count, self.r_drop_alpha, second
+        )
         self.store.training = training
         if self.stock_listeners:
             data = data_from_batch(docs, batch, self.model.shims[0].encoder.tokenizer)
@@ -224,6 +257,22 @@ class BertEncoder(Transformer):
         if training is not None:
             training.finish()
 
+    def _check_passes(self) -> None:
+        """Look whether all that listen, and the encoder itself, can learn from a batch again."""
+        if not self.store.learns_again:
+            return
+        stock = [
+            name
+            for name, listeners in self.listener_map.items()
+            if not all(isinstance(x, BertListener) for x in listeners)
+        ]
+        if stock:
+            raise ValueError(Errors.B563.format(names=", ".join(stock), encoder=self.name))
+        if self.model.attrs.get("stateful"):
+            raise ValueError(Errors.B566)
+        if self.adversary is not None:
+            self.adversary.find_targets(self.model.shims[0].encoder)
+
     def rehearse(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, float]:
         """Refuse to rehearse.
 
@@ -238,6 +287,7 @@ class BertEncoder(Transformer):
 
         get_examples (Callable): Not used.
         nlp (Language): The pipeline.
+        RAISES (ValueError): B563, B566, B143 as in `update`.
         """
         self.model.initialize()
         if nlp is not None:
@@ -245,6 +295,7 @@ class BertEncoder(Transformer):
             names = [name for name, _ in nlp.pipeline]
             for _, component in nlp.pipeline[names.index(self.name) :]:
                 self.find_listeners(component)
+        self._check_passes()
         self._tell_width()
 
     def _tell_width(self) -> None:

@@ -69,6 +69,23 @@ def count_gold_steps(
     return count_steps(tags, known, n_tags, offsets)
 
 
+def count_tokens(examples: Iterable[Example], labels: Sequence[str]) -> list[int]:
+    """Count the tokens of each label in the gold.
+
+    examples (Iterable[Example]): Gold.
+    labels (Sequence[str]): Labels of entities, and at the end "O" for tokens outside of them.
+    RETURNS (list[int]): One count a label.
+    """
+    counts = dict.fromkeys(labels, 0)
+    for example in examples:
+        doc = example.reference
+        for ent in doc.ents:
+            if ent.label_ in counts:
+                counts[ent.label_] += len(ent)
+        counts["O"] += int((doc.to_array("ENT_IOB") == 2).sum())
+    return list(counts.values())
+
+
 def _biluo_spans(tags: Sequence[str | None]) -> Iterator[tuple[int, int, str]]:
     # Entities that align lie whole in the tags; a rest without its begin or end
     # has lost a part to misalignment, which is missing already.

@@ -14,26 +14,31 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..layers.ner import TagScores
+from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scored import install_extension
 from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
-from .base import PIPELINES, BertHead
+from .base import PIPELINES
 from .entities import cut_candidates, split_rows, write_candidates, write_entities
 from .given import Preset, bind_tags, find_presets, read_presets
-from .gold import Gold, count_gold_steps, read_gold
+from .gold import Gold, count_gold_steps, count_tokens, read_gold
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
+from .weighted import ClassWeights, WeightedHead
 
 # First token, end (exclusive), label.
 Entity = tuple[int, int, str]
 
 
-class BertEntityRecognizer(BertHead):
+class BertEntityRecognizer(WeightedHead):
     """Finds named entities that do not overlap, and says how probable each is.
 
     score_entities (bool): Give each entity its probability, `span._.score`.
     n_candidates (int): Most candidates beside the entities of a Doc; 0 for none but the
         entities that a threshold has turned down.
     candidate_threshold (float): Smallest probability of a candidate, above 0.
+    loss (Loss): What is learnt from, of each token by itself; without a CRF alone.
+    class_weights (ClassWeights): How much a token of each label, or "O", counts; see
+        `WeightedHead`. Without a CRF alone.
     keep_entities (bool): Entities and blocked tokens of earlier components stay, and all others
         are found, and their probabilities given, on condition that these hold. Otherwise an entity
         of an earlier component stays where it is free of ours.
@@ -50,10 +55,15 @@ class BertEntityRecognizer(BertHead):
         score_entities: bool = True,
         n_candidates: int = 0,
         candidate_threshold: float = 0.01,
+        loss: Loss = PLAIN,
+        class_weights: ClassWeights = None,
         keep_entities: bool = True,
         scorer: Callable | None = None,
     ):
-        super().__init__(vocab, model, name, scorer=scorer)
+        super().__init__(vocab, model, name, class_weights=class_weights, scorer=scorer)
+        if model.attrs["use_crf"] and (loss != PLAIN or class_weights is not None):
+            raise ValueError(Errors.B567.format(name=name))
+        self.loss = loss
         for what, value, allowed, is_good in (
             ("n_candidates", n_candidates, "0 or more", n_candidates >= 0),
             ("candidate_threshold", candidate_threshold, "in 0..1", 0 < candidate_threshold <= 1),
@@ -300,10 +310,8 @@ class BertEntityRecognizer(BertHead):
                 raise ValueError(message)
             if not 0 <= value <= 1:
                 what = f"The threshold of {label!r}"
-                message = Errors.B307.format(
-                    what=what, allowed="in 0..1", value=value, name=self.name
-                )
-                raise ValueError(message)
+                values = {"what": what, "allowed": "in 0..1", "value": value}
+                raise ValueError(Errors.B307.format(name=self.name, **values))
         self.cfg["thresholds"] = {label: float(value) for label, value in thresholds.items()}
 
     def _check_labels(self) -> None:
@@ -352,7 +360,7 @@ class BertEntityRecognizer(BertHead):
         crf = self.shim.module.crf
         kinds = packed.new_zeros(len(packed)) if output.kinds is None else output.kinds[index]
         if crf is None:
-            loss = torch.nn.functional.cross_entropy(packed[known], tags[known])
+            loss = self.loss.exclusive(packed[known], tags[known], self._read_tag_weights(packed))
             return loss - kinds[known].mean()
         mask = make_mask(lengths, device)
         padded = pad(packed, mask)
@@ -362,6 +370,31 @@ class BertEntityRecognizer(BertHead):
         allowed = torch.nn.functional.one_hot(tags, packed.shape[1]).bool() | ~known[:, None]
         likelihood, possible = crf.log_likelihood_partial(padded, pad(allowed, mask), mask)
         return kind_loss - likelihood.sum() / possible.sum().clamp(min=1)
+
+    @property
+    def weighted_labels(self) -> tuple[str, ...]:
+        """What may have a weight: all labels, and what is outside of entities."""
+        return (*self.labels, "O")
+
+    def count_weights(self, examples: Iterable[Example]) -> Tensor:
+        """Return weights that make all labels, and "O", count the same. Shape (L + 1,)."""
+        counts = count_tokens(examples, self.weighted_labels)
+        return balance(torch.tensor(counts, dtype=torch.double))
+
+    def _read_tag_weights(self, like: Tensor) -> Tensor | None:
+        weights = self.read_weights(like)
+        if weights is None:
+            return None
+        number = {label: i for i, label in enumerate(self.weighted_labels)}
+        tags = tag_names(self.labels, self.model.attrs["scheme"])
+        return weights[[number[tag.partition("-")[2] or "O"] for tag in tags]]
+
+    def compute_divergence(self, examples: Sequence[Example], output: TagScores) -> Tensor:
+        """Return how two predictions for each token, each by itself, differ; see `BertHead`."""
+        has_gold = [eg.reference.has_annotation("ENT_IOB") for eg in examples]
+        at = torch.from_numpy(np.repeat(has_gold, output.lengths[: len(examples)]))
+        first, second = torch.log_softmax(output.emissions, 1).unflatten(0, (2, -1))
+        return divergence(first[at], second[at])
 
 
 def _as_entity(span: Entity | Span) -> Entity:

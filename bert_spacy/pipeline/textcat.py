@@ -11,14 +11,29 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
-from .base import BertHead
+from ..nn.losses import PLAIN, Loss, balance, divergence
+from .weighted import ClassWeights, WeightedHead
 
 
-class BertTextCategorizer(BertHead):
-    """Gives each Doc one probability per class, which sum to 1, in `doc.cats`."""
+class BertTextCategorizer(WeightedHead):
+    """Gives each Doc one probability per class, which sum to 1, in `doc.cats`.
 
-    def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None = None):
-        super().__init__(vocab, model, name, scorer=scorer)
+    loss (Loss): What is learnt from.
+    class_weights (ClassWeights): How much a text of each class counts, see `WeightedHead`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str,
+        *,
+        loss: Loss = PLAIN,
+        class_weights: ClassWeights = None,
+        scorer: Callable | None = None,
+    ):
+        super().__init__(vocab, model, name, class_weights=class_weights, scorer=scorer)
+        self.loss = loss
         # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this.
         self.cfg = {"labels": [], "temperature": 1.0}
 
@@ -45,12 +60,34 @@ class BertTextCategorizer(BertHead):
             doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
 
     def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:
-        """Return the mean cross-entropy over Examples whose gold is one of our labels.
+        """Return the mean loss over Examples whose gold is one of our labels.
 
         examples (Sequence[Example]): The batch.
-        output (Tensor): Scores before the softmax. Shape (D, L).
+        output (Tensor): Scores before the softmax, perhaps of several drawings of dropout.
+            Shape (K * D, L).
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
+        examples = list(examples) * (len(output) // max(len(examples), 1))
+        rows, gold = self._find_gold(examples)
+        if not rows:
+            return None
+        target = torch.tensor(gold, device=output.device)
+        return self.loss.exclusive(output[rows], target, self.read_weights(output))
+
+    def compute_divergence(self, examples: Sequence[Example], output: Tensor) -> Tensor:
+        """Return how two predictions for each Example with gold differ; see `BertHead`."""
+        rows, _ = self._find_gold(examples)
+        # Each drawing of dropout holds the Examples twice.
+        pairs = torch.log_softmax(output, 1).unflatten(0, (-1, 2, len(examples)))[:, :, rows]
+        return divergence(pairs[:, 0].flatten(0, 1), pairs[:, 1].flatten(0, 1))
+
+    def count_weights(self, examples: Iterable[Example]) -> Tensor:
+        """Return weights that make all classes count the same. Shape (L,)."""
+        _, gold = self._find_gold(examples)
+        return balance(torch.bincount(torch.tensor(gold), minlength=len(self.labels)).double())
+
+    def _find_gold(self, examples: Iterable[Example]) -> tuple[list[int], list[int]]:
+        """Return the numbers of the Examples with gold, and the class of each."""
         number = {label: i for i, label in enumerate(self.labels)}
         rows, gold = [], []
         for row, example in enumerate(examples):
@@ -58,7 +95,4 @@ class BertTextCategorizer(BertHead):
             if cats and max(cats.values()) > 0:
                 rows.append(row)
                 gold.append(number[max(cats, key=cats.__getitem__)])
-        if not rows:
-            return None
-        target = torch.tensor(gold, device=output.device)
-        return torch.nn.functional.cross_entropy(output[rows], target)
+        return rows, gold

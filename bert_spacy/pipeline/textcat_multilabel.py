@@ -10,16 +10,21 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Model
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ..errors import Errors
-from .base import BertHead
+from ..nn.losses import PLAIN, Loss, divergence
+from .weighted import ClassWeights, WeightedHead
 
 
-class BertMultilabelTextCategorizer(BertHead):
+class BertMultilabelTextCategorizer(WeightedHead):
     """Gives each Doc one probability per label, each by itself, in `doc.cats`.
 
     threshold (float): Probability from which a label counts as given, 0..1; `tune_thresholds`
         finds one for each label.
+    loss (Loss): What is learnt from.
+    class_weights (ClassWeights): How much it counts that a text has each label, see
+        `WeightedHead`.
     RAISES (ValueError): B307 if it is out of range.
     """
 
@@ -30,9 +35,12 @@ class BertMultilabelTextCategorizer(BertHead):
         name: str,
         *,
         threshold: float = 0.5,
+        loss: Loss = PLAIN,
+        class_weights: ClassWeights = None,
         scorer: Any = None,
     ):
-        super().__init__(vocab, model, name, scorer=scorer)
+        super().__init__(vocab, model, name, class_weights=class_weights, scorer=scorer)
+        self.loss = loss
         self._check_threshold("threshold", threshold)
         self.cfg = {"labels": [], "threshold": threshold, "thresholds": {}}
 
@@ -57,21 +65,42 @@ class BertMultilabelTextCategorizer(BertHead):
             doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
 
     def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:
-        """Return the mean binary cross-entropy over the labels that the gold speaks of.
+        """Return the mean loss over the labels that the gold speaks of.
 
         examples (Sequence[Example]): The batch; a label that the gold leaves out is missing
             gold, not a no.
-        output (Tensor): Scores before the sigmoid. Shape (D, L).
+        output (Tensor): Scores before the sigmoid, perhaps of several drawings of dropout.
+            Shape (K * D, L).
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
-        gold = [[eg.reference.cats.get(label, np.nan) for label in self.labels] for eg in examples]
-        target = torch.tensor(gold, dtype=output.dtype, device=output.device)
-        target = target.reshape(output.shape)
+        target = self._find_gold(examples).to(output)
+        target = target.repeat(len(output) // max(len(target), 1), 1)
         known = ~target.isnan()
         if not bool(known.any()):
             return None
-        loss = torch.nn.functional.binary_cross_entropy_with_logits
-        return loss(output[known], target[known])
+        weights = self.read_weights(output)
+        if weights is not None:
+            weights = weights.expand_as(output)[known]
+        return self.loss.independent(output[known], target[known], weights)
+
+    def compute_divergence(self, examples: Sequence[Example], output: Tensor) -> Tensor:
+        """Return how two predictions for each label with gold differ; see `BertHead`."""
+        known = ~self._find_gold(examples).isnan().to(output.device)
+        # Each drawing of dropout holds the Examples twice.
+        pairs = output.unflatten(0, (-1, 2, len(examples)))[:, :, known]
+        logs = torch.stack([logsigmoid(pairs), logsigmoid(-pairs)], dim=-1)
+        return divergence(logs[:, 0].flatten(0, 1), logs[:, 1].flatten(0, 1))
+
+    def count_weights(self, examples: Iterable[Example]) -> Tensor:
+        """Return for each label how many texts lack it for one that has it. Shape (L,)."""
+        gold = self._find_gold(examples)
+        has, lacks = gold.nansum(0), (1 - gold).nansum(0)
+        return torch.where((has > 0) & (lacks > 0), lacks / has, torch.ones_like(has))
+
+    def _find_gold(self, examples: Iterable[Example]) -> Tensor:
+        """Return the gold of all labels, NaN where it is missing. Shape (D, L)."""
+        gold = [[eg.reference.cats.get(label, np.nan) for label in self.labels] for eg in examples]
+        return torch.tensor(gold, dtype=torch.double).reshape(-1, len(self.labels))
 
     def given_labels(self, doc: Doc) -> list[str]:
         """Return the labels of a Doc that reach their thresholds, in the order of the labels.

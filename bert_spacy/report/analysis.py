@@ -9,10 +9,12 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..data.pairs import get_segments, make_segments
+from ..scoring.choice import CHOICE_SCORES, score_choice
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
 from ..scoring.textcat import score_textcat
 from ..types import SEGMENTS
+from .choices import ChoiceResults, choice_results
 from .classes import ClassResults, class_results
 from .curves import Curves
 from .entities import EntityResults, entity_results
@@ -39,12 +41,13 @@ class Analysis:
     classes: ClassResults | None
     entities: EntityResults | None
     questions: QuestionResults | None
+    choices: ChoiceResults | None
     curves: Curves | None
 
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to compare."""
-        return not (self.classes or self.entities or self.questions)
+        return not (self.classes or self.entities or self.questions or self.choices)
 
 
 def analyse(
@@ -69,6 +72,7 @@ def analyse(
     classes = class_results(examples)
     entities = entity_results(examples)
     questions = question_results(examples)
+    choices = choice_results(examples)
     summary: dict[str, float] = {}
     if classes:
         labels = [row.label for row in classes.rows]
@@ -78,9 +82,13 @@ def analyse(
         summary.update(_pick(score_ner(examples), ENTS_SUMMARY))
     if questions:
         summary.update(_pick(score_qa(examples), QA_SCORES))
+    if choices:
+        summary.update(_pick(score_choice(examples), CHOICE_SCORES))
     name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
     pipes = list(nlp.pipe_names)
-    return Analysis(name, pipes, len(references), summary, classes, entities, questions, curves)
+    return Analysis(
+        name, pipes, len(references), summary, classes, entities, questions, choices, curves
+    )
 
 
 def make_input(nlp: Language, reference: Doc) -> Doc:

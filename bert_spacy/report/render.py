@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .analysis import Analysis
+from .choices import ChoiceResults
 from .classes import ClassResults, ClassRow
 from .curves import Curves
 from .entities import EntityResults
@@ -36,6 +37,8 @@ def render(analysis: Analysis) -> str:
         sections += _entity_sections(analysis.entities)
     if analysis.questions:
         sections += _question_sections(analysis.questions)
+    if analysis.choices:
+        sections += _choice_sections(analysis.choices)
     if analysis.curves:
         sections.append(("curves", "Learning curves", _curves(analysis.curves)))
     return page(f"Report on {analysis.name}", sections)
@@ -126,6 +129,31 @@ def _question_sections(results: QuestionResults) -> Iterator[Section]:
         ]
         boxes.append(example(f"{doc.question} (F1 {100 * doc.f1:.1f})", blocks))
     yield "question-examples", "Worst answers", "".join(boxes)
+
+
+def _choice_sections(results: ChoiceResults) -> Iterator[Section]:
+    rows = [(str(g.n_choices), g.accuracy, 1 / g.n_choices, g.count) for g in results.groups]
+    total = ("all", results.accuracy, None, results.count)
+    yield "choices", "Choices", table(["Choices", "Accuracy", "By chance", "Items"], [*rows, total])
+    markup = ""
+    for group in results.groups:
+        if group.n_choices <= MAX_MATRIX:
+            labels = [str(k + 1) for k in range(group.n_choices)]
+            markup += f'<h3>{group.n_choices} choices</h3><div class="wide">'
+            markup += matrix_svg(labels, group.matrix) + "</div>"
+    yield "choice-confusion", "Places of the right choice and of the one taken", markup
+    if results.mistakes:
+        boxes = [
+            example(
+                f"{m.question or m.context} ({100 * m.probability:.1f} %)",
+                [
+                    (f"gold: {m.gold}", ""),
+                    (f"predicted: {m.predicted}", paragraph(m.context if m.question else "")),
+                ],
+            )
+            for m in results.mistakes[:N_EXAMPLES]
+        ]
+        yield "choice-examples", "Most confident wrong choices", "".join(boxes)
 
 
 def _curves(curves: Curves) -> str:

@@ -9,6 +9,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from ..errors import Errors
+from ..segments import count_choices, read_segments
 
 # Pieces per token outside of Chinese; batching needs no better estimate.
 PIECES_PER_TOKEN = 1.3
@@ -50,9 +51,16 @@ def create_batch_by_pieces_v1(
 
 
 def estimate_pieces(doc: Doc) -> int:
-    """Estimate the pieces of a Doc without a tokenizer: a Han character is one."""
-    letters = len(doc.text)
-    return min(letters, int(len(doc) * PIECES_PER_TOKEN)) + 2
+    """Estimate the pieces of a Doc without a tokenizer: a Han character is one.
+
+    The context and the question of several choices count once for each choice.
+    """
+    n_letters, n_tokens = len(doc.text), len(doc)
+    more = count_choices(doc) - 1
+    for span in read_segments(doc)[:2] if more > 0 else []:
+        n_letters += more * len(span.text)
+        n_tokens += more * len(span)
+    return min(n_letters, int(n_tokens * PIECES_PER_TOKEN)) + 2
 
 
 def _cut(chunk: list[Example], size: int, max_pieces: int | None) -> Iterator[list[Example]]:

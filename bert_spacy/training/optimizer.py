@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from spacy.util import registry
-from thinc.api import Optimizer
+from thinc.api import Optimizer, torch2xp, xp2torch
 from thinc.optimizers import FloatOrSeq
 from torch import nn
 
@@ -16,6 +16,9 @@ Moments = dict[str, dict[str, torch.Tensor]]
 # Parameters that weight decay must leave alone: biases, normalisation, shares of layers.
 _NO_DECAY = ("bias", "LayerNorm", "layer_norm", "norm.weight", "crf.", "mix.")
 
+# Stands for a parameter where the steps of a whole module are counted.
+_MODULE = "module"
+
 
 @registry.optimizers("bert-spacy.AdamW.v1")
 def create_adamw_v1(
@@ -25,6 +28,7 @@ def create_adamw_v1(
     beta2: float = 0.999,
     eps: float = 1e-8,
     grad_clip: float = 1.0,
+    average_decay: float = 0.0,
 ) -> "AdamW":
     """Create AdamW with decoupled decay, none on biases and LayerNorm.
 
@@ -36,6 +40,8 @@ def create_adamw_v1(
     eps (float): Added to the denominator.
     grad_clip (float): Largest norm of the gradient of one component, all its
         parameters together; 0 for no clipping.
+    average_decay (float): Decay of a moving average of the weights, which are those that are
+        evaluated and saved; such as 0.99 or 0.999. 0 for no averages.
     RETURNS (AdamW): The optimiser.
     RAISES (ValueError): B520 for a value out of range.
     """
@@ -45,6 +51,7 @@ def create_adamw_v1(
         ("beta1", beta1, 0 <= beta1 < 1),
         ("beta2", beta2, 0 <= beta2 < 1),
         ("eps", eps, eps > 0),
+        ("average_decay", average_decay, 0 <= average_decay < 1),
     ):
         if not fine:
             raise ValueError(Errors.B520.format(name=name, value=value))
@@ -56,24 +63,45 @@ def create_adamw_v1(
         eps=eps,
         grad_clip=grad_clip,
         L2_is_weight_decay=True,
-        use_averages=False,
+        average_decay=average_decay,
     )
 
 
 class AdamW(Optimizer):
     """A thinc optimiser whose torch modules are stepped by fused torch AdamW.
 
-    Parameters of stock spaCy components go through thinc's own Adam, as ever.
+    Parameters of stock spaCy components go through thinc's own Adam, as ever. Averages of
+    both stand in `averages`, where spaCy's training loop and `nlp.use_params` look for them.
 
-    SOURCE: Loshchilov & Hutter (2019), algorithm 2.
+    SOURCE: Loshchilov & Hutter (2019), algorithm 2. Averages: Polyak & Juditsky (1992), decayed as
+    in TensorFlow's `ExponentialMovingAverage` with `num_updates`, which thinc follows as well.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    averages: dict[Any, Any] | None
+
+    def __init__(self, *args: Any, average_decay: float = 0.0, **kwargs: Any):
+        super().__init__(*args, use_averages=average_decay > 0, **kwargs)
+        self.average_decay = average_decay
         self._settings = kwargs
         self._torch: dict[Any, torch.optim.AdamW] = {}
         # Moments read from a checkpoint, until their module is first stepped.
         self._waiting: dict[Any, Moments] = {}
+
+    def __call__(
+        self, key: Any, weights: Any, gradient: Any, *, lr_scale: float = 1.0
+    ) -> tuple[Any, Any]:
+        """Step one parameter of a stock component, by thinc's Adam."""
+        # Thinc's own averages have a fixed decay and begin at zero.
+        averages = self.averages
+        self.averages = None
+        if averages is not None and key not in averages:
+            averages[key] = weights.copy()
+        weights, gradient = super().__call__(key, weights, gradient, lr_scale=lr_scale)
+        self.averages = averages
+        if averages is not None:
+            share = 1 - self._decay(self.nr_update[key])
+            averages[key] += share * (weights - averages[key])
+        return weights, gradient
 
     def step_module(self, key: Any, module: nn.Module, scale: Callable[[str], float]) -> None:
         """Clip the gradients of a module, step its parameters and clear them.
@@ -91,16 +119,38 @@ class AdamW(Optimizer):
         if inner is None or {id(p) for g in inner.param_groups for p in g["params"]} != {
             id(p) for p in learning
         }:
+            known = inner.state if inner is not None else {}
             inner = self._torch[key] = self._make(module, scale)
             for name, parameter in module.named_parameters():
-                if name in self._waiting.get(key, {}):
+                if parameter.requires_grad and parameter in known:
+                    inner.state[parameter] = known[parameter]
+                elif name in self._waiting.get(key, {}):
                     inner.state[parameter] = dict(self._waiting[key][name])
             self._waiting.pop(key, None)
         rate = float(self.learn_rate)  # type: ignore[arg-type]
         for group in inner.param_groups:
             group["lr"] = rate * group["scale"]
+        averages = self._begin_averages(key, module)
         inner.step()
         inner.zero_grad(set_to_none=True)
+        if averages:
+            self.nr_update[key, _MODULE] += 1
+            share = 1 - self._decay(self.nr_update[key, _MODULE])
+            torch._foreach_lerp_(averages, [p.data for p in learning], share)
+
+    def _begin_averages(self, key: Any, module: nn.Module) -> list[torch.Tensor]:
+        """Return the averages of what learns; an average begins at the weights of before."""
+        if self.averages is None:
+            return []
+        learning = [(name, p.data) for name, p in module.named_parameters() if p.requires_grad]
+        for name, values in learning:
+            if (key, name) not in self.averages:
+                self.averages[key, name] = torch2xp(values.clone())
+        return [xp2torch(self.averages[key, name], device=p.device) for name, p in learning]
+
+    def _decay(self, n_updates: int) -> float:
+        # Short at first, so that the weights of before the training are soon forgotten.
+        return min(self.average_decay, (1 + n_updates) / (10 + n_updates))
 
     def get_moments(self) -> dict[Any, Moments]:
         """Return the moments and step count of every parameter of every module.

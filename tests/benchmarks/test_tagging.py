@@ -84,10 +84,3 @@ def test_other_items_or_weights_are_other_runs(runs, monkeypatch, tmp_path):
         (None, "x")
     ] * 2
     assert set(tagging.find_bars(rows)) == {"cluener, m3e-small-zh, 1 items", "cluener, x"}
-
-
-def test_overrides_must_name_what_is_there():
-    config = {"a": {"b": {"c": 1}}}
-    assert ours.override(config, {"a.b.c": 2}) == {"a": {"b": {"c": 2}}}
-    with pytest.raises(KeyError, match=r"a\.b\.d"):
-        ours.override(config, {"a.b.d": 2})

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from bert_spacy.data.pairs import make_segments
+from bert_spacy.data.pairs import make_choice, make_segments
 from bert_spacy.layers.inputs import owned_positions, pad_group, prepare_docs
 from bert_spacy.nn.encoder import clean_tokenizer
 from bert_spacy.text.pieces import Template, read_template
@@ -20,14 +20,24 @@ WINDOW, PAD = 24, 7
 ODD = Template(np.array([90, 91]), np.array([92, 93, 94]), np.array([95, 96]), (3, 5), 0)
 
 
-def window_by_hand(given_, window, template):
-    """Join the parts of one window: ids, and the piece row of each, -1 for special ones."""
-    layout, plan = given_.layout, given_.plan
-    doc = int(plan.doc[window])
-    n = int(given_.n_segments[doc])
+def read_by_hand(layout, window, n_segments):
+    """List the piece rows of the texts of a window's reading, and which text is cut."""
+    doc = int(np.searchsorted(layout.doc_windows, window, side="right")) - 1
+    n, is_choice = n_segments[doc]
     every = range(*layout.doc_pieces[doc : doc + 2])
     parts = [[r for r in every if layout.piece_segment[r] == i] for i in range(n)]
-    parts[-1] = parts[-1][plan.start[window] : plan.end[window]]
+    if not is_choice:
+        return parts, n - 1
+    context, question, chosen = parts[0], parts[1], parts[2 + layout.window_choice[window]]
+    return ([context, [*question, *chosen]] if context else [question, chosen]), 0
+
+
+def window_by_hand(given_, n_segments, window, template):
+    """Join the parts of one window: ids, and the piece row of each, -1 for special ones."""
+    layout, plan = given_.layout, given_.plan
+    parts, body = read_by_hand(layout, window, n_segments)
+    parts[body] = parts[body][plan.start[window] : plan.end[window]]
+    n = len(parts)
     ids, rows, types = list(template.prefix), [-1] * len(template.prefix), []
     for i, part in enumerate(parts):
         closing = template.suffix if i == n - 1 else template.infix
@@ -42,24 +52,36 @@ def tokenizer(bert):
     return clean_tokenizer(AutoTokenizer.from_pretrained(bert))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(TEXT, min_size=1, max_size=3), min_size=1, max_size=6), st.data())
+LISTS = st.lists(TEXT, min_size=1, max_size=3).map(lambda texts: (False, texts))
+ITEMS = st.tuples(TEXT, TEXT, st.lists(TEXT.filter(bool), min_size=2, max_size=4)).map(
+    lambda item: (True, item)
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(LISTS | ITEMS, min_size=1, max_size=6), st.data())
 @pytest.mark.filterwarnings("ignore:.*BW001")
 @pytest.mark.parametrize("template", [ODD, None], ids=["odd", "own"])
 def test_padded_groups_equal_windows_joined_by_hand(tokenizer, template, texts, data):
     template = template or read_template(tokenizer)
-    docs = [
-        make_segments(NLP, part, ["a"] * len(part)) if len(part) > 1 else NLP.make_doc(part[0])
-        for part in texts
-    ]
+    docs, n_segments = [], []
+    for is_choice, part in texts:
+        n_segments.append((2 + len(part[2]) if is_choice else len(part), is_choice))
+        if is_choice:
+            docs.append(make_choice(NLP, *part))
+        elif len(part) > 1:
+            docs.append(make_segments(NLP, part, ["a"] * len(part)))
+        else:
+            docs.append(NLP.make_doc(part[0]))
     prepared = prepare_docs(docs, tokenizer, template, WINDOW, 5)
     order = data.draw(st.permutations(range(len(prepared.lengths))))
     size = data.draw(st.integers(1, len(order)))
+    given_rows = []
     for at in range(0, len(order), size):
         group = np.array(order[at : at + size])
         ids, mask, types = pad_group(prepared, group, template, PAD)
         assert ids.dtype == mask.dtype == types.dtype == np.int64
-        hands = [window_by_hand(prepared, window, template) for window in group]
+        hands = [window_by_hand(prepared, n_segments, window, template) for window in group]
         width = max(len(hand[0]) for hand in hands)
         assert ids.shape == mask.shape == types.shape == (len(group), width)
         for row, (want, _, kinds) in enumerate(hands):
@@ -70,3 +92,6 @@ def test_padded_groups_equal_windows_joined_by_hand(tokenizer, template, texts, 
         places, rows = owned_positions(prepared, group, width, template)
         held = np.concatenate([[*r, *[-1] * (width - len(r))] for _, r, _ in hands])
         np.testing.assert_array_equal(held[places], rows)
+        given_rows += rows.tolist()
+    # Each piece is given once.
+    assert sorted(given_rows) == list(range(prepared.layout.doc_pieces[-1]))

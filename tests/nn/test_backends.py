@@ -89,6 +89,22 @@ def test_an_onnx_model_that_is_not_there_falls_back(encoder):
         assert make_predictor(encoder, "onnx", "fp32", Extras()).name == "torch fp32"
 
 
+def test_onnx_in_int8_without_vnni_is_said_once(encoder, monkeypatch):
+    class Runner:
+        def __init__(self, path):
+            self.run = path
+
+    monkeypatch.setattr(backends, "OnnxRunner", Runner)
+    monkeypatch.setattr(backends, "has_vnni", lambda: False)
+    backends._warn_slow_int8.cache_clear()
+    extras = Extras(onnx={"int8": "model_int8.onnx"})
+    with pytest.warns(UserWarning, match=r"\[BW131\].*VNNI"):
+        assert make_predictor(encoder, "onnx", "int8", extras).name == "onnx int8"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_predictor(encoder, "onnx", "int8", extras)
+
+
 @pytest.mark.parametrize("backend, precision", [("tpu", "fp32"), ("torch", "int4")])
 def test_unknown_settings_are_refused(encoder, backend, precision):
     with pytest.raises(ValueError, match=r"\[B130\]"):

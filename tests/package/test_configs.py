@@ -16,6 +16,7 @@ HEADS = {
     "textcat": ["bert_textcat"],
     "ner": ["bert_ner"],
     "qa": ["bert_qa"],
+    "choice": ["bert_choice"],
     "joint": ["bert_textcat", "bert_ner", "bert_qa"],
 }
 PATHS = {"paths.train": "train.spacy", "paths.dev": "dev.spacy"}

@@ -48,10 +48,10 @@ def test_messages_carry_their_code():
 def test_raises_and_warnings_use_the_table(path):
     tree = ast.parse(TEXT[path])
     local = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     scopes = {
-        id(inner): ast.unparse(outer)
-        for outer in ast.walk(tree)
-        if isinstance(outer, ast.FunctionDef)
+        id(inner): source
+        for outer, source in zip(functions, map(ast.unparse, functions))
         for inner in ast.walk(outer)
     }
     for node in ast.walk(tree):

@@ -9,7 +9,15 @@ import pytest
 import bert_spacy
 from bert_spacy.data import pairs
 
-NAMES = ("Answer", "make_pair", "make_question", "make_segments", "set_gold_answers")
+NAMES = (
+    "Answer",
+    "make_choice",
+    "make_pair",
+    "make_question",
+    "make_segments",
+    "set_gold_answers",
+    "set_gold_choice",
+)
 
 
 def run_python(code: str) -> str:
@@ -54,6 +62,9 @@ def test_public_names_work_in_a_new_process():
         "pair = make_pair(nlp, 'One text.', 'Another.')\n"
         "doc = make_question(nlp, 'Who?', 'Ann sings.')\n"
         "set_gold_answers(doc, [{'text': 'Ann', 'start': 0, 'end': 3}], 'q1')\n"
-        "print([s.text for s in pair.spans['segments']], [s.text for s in doc.spans['answers']])"
+        "item = make_choice(nlp, '', 'Who?', ['Ann', 'Bob'])\n"
+        "set_gold_choice(item, 1)\n"
+        "print([s.text for s in pair.spans['segments']], [s.text for s in doc.spans['answers']])\n"
+        "print([s.text for s in item.spans['chosen']])"
     )
-    assert run_python(code) == "['One text.', 'Another.'] ['Ann']"
+    assert run_python(code) == "['One text.', 'Another.'] ['Ann']\n['Bob']"

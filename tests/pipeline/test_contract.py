@@ -8,7 +8,7 @@ import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from bert_spacy.data.pairs import make_question
+from bert_spacy.data.pairs import get_segments, make_choice, make_question
 
 from ..util import (
     EXAMPLES,
@@ -28,7 +28,7 @@ each_head = pytest.mark.parametrize("head", HEADS)
 
 
 def some_docs(nlp):
-    """Return Docs of all kinds: plain, empty, blank, long, and questions."""
+    """Return Docs of all kinds: plain, empty, blank, long, questions, and choices."""
     long = "anna lives in paris and bob won the game in london " * 12
     texts = ["anna was in paris", "", "  \n", long, "a good film", "北京 is the city"]
     questions = [
@@ -36,7 +36,11 @@ def some_docs(nlp):
         make_question(nlp, "who", ""),
         make_question(nlp, "", "the team"),
     ]
-    return [*map(nlp.make_doc, texts), *questions]
+    choices = [
+        make_choice(nlp, long, "where was anna", ["paris", "the good team in london", "\u0301"]),
+        make_choice(nlp, "", "", ["bob", "anna"]),
+    ]
+    return [*map(nlp.make_doc, texts), *questions, *choices]
 
 
 @each_head
@@ -63,6 +67,8 @@ def is_learned(nlp, head, examples):
             good = max(doc.cats, key=doc.cats.get) == max(gold.cats, key=gold.cats.get)
         elif head == "bert_ner":
             good = [str(e) + e.label_ for e in doc.ents] == [str(e) + e.label_ for e in gold.ents]
+        elif head == "bert_choice":
+            good = doc._.choice == gold._.choice
         else:
             wanted = [a["text"] for a in gold.spans["answers"].attrs["answers"]]
             good = [a.text for a in doc._.answers[:1]] == wanted
@@ -89,7 +95,11 @@ def test_hard_docs_pass_in_order_at_any_batch_size(joint):
     for doc in alone:
         assert set(doc.cats) == {"sport", "city", "film"}
         assert sum(doc.cats.values()) == pytest.approx(1)
-        assert ("answers" in doc.spans) == ("segments" in doc.spans)
+        n_segments = len(get_segments(doc))
+        assert ("answers" in doc.spans) == (n_segments == 2)
+        assert ("chosen" in doc.spans) == (n_segments > 2)
+        assert len(doc._.choice_scores) == max(n_segments - 2, 0)
+        assert not doc._.choice_scores or sum(doc._.choice_scores) == pytest.approx(1)
         assert doc.has_annotation("ENT_IOB") or not len(doc)
         assert doc._.trf_data is None
 
@@ -97,7 +107,7 @@ def test_hard_docs_pass_in_order_at_any_batch_size(joint):
 def test_encoder_and_heads_take_batches_of_their_own(joint):
     docs = some_docs(joint)
     wanted = predictions([joint(doc.copy()) for doc in docs])
-    sizes = {"bert_encoder": 4, "bert_textcat": 3, "bert_ner": 50, "bert_qa": 1}
+    sizes = {"bert_encoder": 4, "bert_textcat": 3, "bert_ner": 50, "bert_qa": 1, "bert_choice": 2}
     component_cfg = {name: {"batch_size": size} for name, size in sizes.items()}
     found = list(joint.pipe([d.copy() for d in docs], component_cfg=component_cfg, batch_size=5))
     assert_close(predictions(found), wanted, 1e-4)

@@ -15,7 +15,7 @@ from bert_spacy.weights.optimize import optimize
 
 from ..elmo import make_elmo
 from ..util import (
-    HEADS,
+    ANY_ENCODER,
     TEXTS,
     all_examples,
     assert_close,
@@ -44,8 +44,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def joint(folder):
-    """Return one pipeline of all heads, a little trained; tests leave it as it is."""
-    return trained(folder, HEADS, steps=20, freeze="none", **ELMO)
+    """Return one pipeline of heads, a little trained; tests leave it as it is."""
+    return trained(folder, ANY_ENCODER, steps=20, freeze="none", **ELMO)
 
 
 def some_docs(nlp):
@@ -90,15 +90,15 @@ def test_the_factory_takes_an_elmo_and_a_crf_learns_on_it(folder):
     ],
 )
 def test_frozen_parts_do_not_learn_and_others_do(folder, what, still):
-    nlp = make_nlp(folder, HEADS, freeze=what, **ELMO)
-    examples = all_examples(nlp)
+    nlp = make_nlp(folder, ANY_ENCODER, freeze=what, **ELMO)
+    examples = all_examples(nlp, ANY_ENCODER)
     nlp.initialize(lambda: examples)
     before = weights(encoder_of(nlp))
     history = train_steps(nlp, examples, 15)
     after = weights(encoder_of(nlp))
     for name in before:
         assert torch.equal(before[name], after[name]) is name.startswith(still or "-"), name
-    for head in HEADS:
+    for head in ANY_ENCODER:
         assert history[-1][head] < history[0][head]
 
 
@@ -124,7 +124,7 @@ def test_loaded_pipelines_predict_the_same(joint, tmp_path):
         copies = [Doc(nlp.vocab).from_bytes(doc.to_bytes()) for doc in docs]
         assert_close(predictions(nlp.pipe(copies)), wanted, 1e-6)
         assert same_weights(weights(encoder_of(nlp)), weights(encoder_of(joint)))
-    train_steps(loaded, all_examples(loaded), 1)
+    train_steps(loaded, all_examples(loaded, ANY_ENCODER), 1)
     assert not same_weights(weights(encoder_of(loaded)), weights(encoder_of(joint)))
 
 
@@ -143,10 +143,10 @@ def test_two_processes_predict_the_same(joint):
 
 
 def test_sourced_and_replaced_listeners_predict_the_same(folder):
-    source = trained(folder, HEADS, **ELMO)
+    source = trained(folder, ANY_ENCODER, **ELMO)
     wanted = predictions(source.pipe(TEXTS))
     nlp = spacy.blank("en")
-    for name in ("bert_encoder", *HEADS):
+    for name in ("bert_encoder", *ANY_ENCODER):
         nlp.add_pipe(name, source=source)
     nlp.replace_listeners("bert_encoder", "bert_ner", ["model.encoder"])
     assert nlp.get_pipe("bert_ner").listener is None
@@ -158,14 +158,14 @@ def test_sourced_and_replaced_listeners_predict_the_same(folder):
 
 
 def test_frozen_component_keeps_its_weights_while_heads_learn(folder):
-    nlp = make_nlp(folder, HEADS, freeze="none", **ELMO)
-    examples = all_examples(nlp)
+    nlp = make_nlp(folder, ANY_ENCODER, freeze="none", **ELMO)
+    examples = all_examples(nlp, ANY_ENCODER)
     nlp.initialize(lambda: examples)
     before = weights(encoder_of(nlp))
     freeze = {"exclude": ["bert_encoder"], "annotates": ["bert_encoder"]}
     history = train_steps(nlp, examples, 15, **freeze)
     assert same_weights(before, weights(encoder_of(nlp)))
-    assert all(history[-1][head] < history[0][head] for head in HEADS)
+    assert all(history[-1][head] < history[0][head] for head in ANY_ENCODER)
 
 
 def test_stock_components_learn_on_an_elmo_and_see_its_words(folder, tmp_path):

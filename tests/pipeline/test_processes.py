@@ -9,7 +9,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 
-from tests.util import HEADS, TEXTS, make_nlp, ner_examples, qa_examples, textcat_examples
+from tests.util import HEADS, TEXTS, all_examples, make_nlp
 
 CARRY = """
 import multiprocessing.reduction, io, sys, spacy
@@ -40,7 +40,7 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def saved(bert, tmp_path_factory):
     nlp = make_nlp(bert, HEADS)
-    examples = [*textcat_examples(nlp), *ner_examples(nlp), *qa_examples(nlp)]
+    examples = all_examples(nlp)
     nlp.initialize(lambda: examples)
     folder = tmp_path_factory.mktemp("pipeline")
     nlp.to_disk(folder)

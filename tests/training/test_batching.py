@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.training import Example
 
+from bert_spacy.data.pairs import make_choice
 from bert_spacy.training.batching import create_batch_by_pieces_v1, estimate_pieces
 
 NLP = spacy.blank("en")
@@ -53,3 +54,10 @@ def test_values_below_one_are_refused(setting):
 def test_estimate_is_never_less_than_two():
     assert estimate_pieces(NLP.make_doc("")) == 2
     assert estimate_pieces(spacy.blank("zh").make_doc("北京")) == 4
+
+
+def test_a_context_counts_once_for_each_choice():
+    one = estimate_pieces(NLP.make_doc("word " * 100))
+    for n in (2, 4):
+        item = make_choice(NLP, "word " * 90, "word " * 9, ["word"] * n)
+        assert abs(estimate_pieces(item) - n * one) <= 2 * n

@@ -8,7 +8,7 @@ from torch import nn
 from bert_spacy.layers.shims import step_module
 from bert_spacy.training.optimizer import create_adamw_v1
 
-from ..util import encoder_of, make_nlp, textcat_examples, train_steps
+from ..util import EXAMPLES, encoder_of, make_nlp, textcat_examples, train_steps, weights
 
 
 class Net(nn.Module):
@@ -109,6 +109,26 @@ def test_frozen_parameters_stay_and_thawed_ones_move():
     assert not torch.equal(before, net.output.weight)
 
 
+def test_moments_stay_when_more_begins_to_learn():
+    ours, theirs = make_pair_of_nets()
+    optimizer = create_adamw_v1(0.01, weight_decay=0.0, grad_clip=0.0)
+    # Each parameter has an optimiser of its own, so nothing can be lost.
+    plain = {
+        n: torch.optim.AdamW([p], 0.01, weight_decay=0.0) for n, p in theirs.named_parameters()
+    }
+    for step in range(6):
+        ours.output.requires_grad_(step >= 3)
+        theirs.output.requires_grad_(step >= 3)
+        give_gradients(step, ours, theirs)
+        for name, parameter in theirs.named_parameters():
+            if parameter.requires_grad:
+                plain[name].step()
+        optimizer.step_module(1, ours, lambda name: 1.0)
+        ours.zero_grad()
+    for a, b in zip(ours.parameters(), theirs.parameters()):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "setting",
     [{"weight_decay": -1}, {"grad_clip": -1}, {"beta1": 1.0}, {"beta2": -0.1}, {"eps": 0}],
@@ -177,3 +197,30 @@ def test_it_is_found_by_its_name_and_trains(bert):
     nlp.initialize(lambda: examples)
     history = train_steps(nlp, examples, 20, sgd=create(learn_rate=0.01))
     assert history[-1]["bert_textcat"] < history[0]["bert_textcat"]
+
+
+@pytest.mark.parametrize(
+    ("head", "settings", "multiples"),
+    [
+        ("bert_textcat", {"lr_multiplier": 3.0}, {"": 3.0}),
+        ("bert_qa", {"lr_multiplier": 4.0}, {"": 4.0}),
+        ("bert_ner", {"lr_multiplier": 5.0, "crf_lr_multiplier": 50.0}, {"": 5.0, "crf.": 50.0}),
+    ],
+)
+def test_heads_learn_at_a_multiple_of_the_rate(bert, head, settings, multiples):
+    nlp = make_nlp(bert, [head], configs={head: {"model": settings}})
+    examples = EXAMPLES[head](nlp)
+    nlp.initialize(lambda: examples)
+    modules = [(encoder_of(nlp), {"": 1.0}), (nlp.get_pipe(head).shim.module, multiples)]
+    before = [weights(module) for module, _ in modules]
+    # The first step of Adam is the rate itself, wherever there is a gradient.
+    sgd = create_adamw_v1(1e-3, weight_decay=0.0, grad_clip=0.0, eps=1e-20)
+    train_steps(nlp, examples, 1, sgd=sgd)
+    for old, (module, by) in zip(before, modules):
+        for prefix, multiple in by.items():
+            longest = max(
+                float((p.detach() - old[name]).abs().max())
+                for name, p in module.named_parameters()
+                if name.startswith(prefix) and ("crf." in name) == (prefix == "crf.")
+            )
+            assert longest == pytest.approx(1e-3 * multiple, rel=1e-3)

@@ -1,5 +1,6 @@
 """A run that is stopped at any step goes on to the weights of one that was not."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -94,6 +95,23 @@ def test_kills_change_nothing(config, tmp_path, optimizer):
         assert other == row
 
 
+@pytest.mark.parametrize("kind", ["fgm", "awp"])
+def test_kills_change_nothing_in_a_run_with_extra_passes(config, tmp_path, kind):
+    components = config["components"]
+    config["nlp"]["pipeline"].remove("bert_qa")
+    components.pop("bert_qa")
+    components["bert_encoder"].update(adversarial=kind, r_drop_alpha=0.5)
+    components["bert_textcat"].update(loss="focal", class_weights="balanced")
+    components["bert_textcat"]["model"]["dropout_samples"] = 2
+    config["training"].update(score_weights={"cats_score": 0.5, "ents_f": 0.5})
+    config["training"].update(accumulate_gradient=2)
+    run(config, tmp_path / "whole", [], checkpoint_every=3)
+    run(config, tmp_path / "killed", [5, 8], checkpoint_every=3)
+    wanted = weights_of(tmp_path / "whole" / "model-last")
+    assert len(wanted) == 3
+    assert weights_of(tmp_path / "killed" / "model-last") == wanted
+
+
 def test_the_run_learns_and_kills_come_before_the_end(config, tmp_path):
     run(config, tmp_path / "out", [])
     first, last = (
@@ -169,3 +187,67 @@ def test_other_data_are_refused(config, tmp_path):
     DocBin(docs=docs).to_disk(path)
     with pytest.raises(ValueError, match="B542.*first 5 batches"):
         train(config, tmp_path / "out", resume=True)
+
+
+@pytest.mark.parametrize("mixing", ["sqrt", "annealed"])
+def test_kills_change_nothing_where_corpora_are_mixed(config, tmp_path, mixing):
+    docs = list(DocBin().from_disk(tmp_path / "train.spacy").get_docs(spacy.blank("en").vocab))
+    corpora = {}
+    for name, part in (("few", docs[::6]), ("many", docs)):
+        DocBin(docs=part).to_disk(tmp_path / f"{name}.spacy")
+        path = str(tmp_path / f"{name}.spacy")
+        corpora[name] = {"@readers": "bert-spacy.Corpus.v1", "path": path}
+    config["corpora"]["train"] = {
+        "@readers": "bert-spacy.MixedCorpus.v1",
+        "mixing": mixing,
+        "corpora": corpora,
+        "epochs": 3 if mixing == "annealed" else 0,
+    }
+    training = config["training"]
+    training["max_epochs"] = -2 if mixing == "annealed" else 0
+    training["batcher"]["size"] = 12
+    run(config, tmp_path / "whole", [], checkpoint_every=3)
+    epochs = [row["epoch"] for row in map(json.loads, (tmp_path / "log.jsonl").open())]
+    # 36 + 15 Docs are five steps; 36 + 6, and then 36 + 12, are four.
+    assert epochs == ([0, 1, 2] if mixing == "annealed" else [0, 0, 1])
+    run(config, tmp_path / "killed", [2, 7, 10], checkpoint_every=3)
+    wanted = weights_of(tmp_path / "whole" / "model-last")
+    assert weights_of(tmp_path / "killed" / "model-last") == wanted
+
+
+def test_patience_stops_a_run_that_grows_no_better(config, tmp_path):
+    config["training"]["optimizer"]["learn_rate"] = 0.0
+    config["training"].update(max_steps=100, eval_frequency=2, patience=5)
+    run(config, tmp_path / "out", [3], checkpoint_every=2)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
+    # The first evaluation is the best, and after step 5 its score is five steps old.
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    assert read_progress(find_checkpoint(tmp_path / "out" / CHECKPOINTS)).step == 6
+
+
+class Terminal(io.StringIO):
+    """Bars of progress are for terminals alone."""
+
+    def isatty(self):
+        return True
+
+
+CONSOLE = {"@loggers": "spacy.ConsoleLogger.v1", "progress_bar": True}
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_loggers_of_spacy_and_of_spacy_loggers_are_named_in_the_config(config, tmp_path, chained):
+    logger = CONSOLE
+    if chained:
+        name = "spacy.ChainLogger.v1"
+        if not registry.has("loggers", name):
+            pytest.skip("spacy-loggers is not installed")
+        lookup = {"@loggers": "spacy.LookupLogger.v1", "patterns": ["score"]}
+        logger = {"@loggers": name, "logger1": CONSOLE, "logger2": lookup}
+    config["training"]["logger"] = logger
+    out, err = io.StringIO(), Terminal()
+    train(config, tmp_path / "out", stdout=out, stderr=err)
+    rows = [line.split()[:2] for line in out.getvalue().splitlines() if line[:3] == "  0"]
+    assert rows == [["0", "0"], ["0", "4"]]
+    assert ("score -> " in out.getvalue()) == chained
+    assert "Epoch 1" in err.getvalue()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Errors
+from .choices import read_arc, read_c3, read_swag
 from .conll import ConllOptions, read_conll
 from .jsonl import JsonlOptions, read_cluener, read_jsonl
 from .labels import Options
@@ -42,6 +43,9 @@ FORMATS = {
     "glue": Format(read_glue, GlueOptions, (".tsv",)),
     "pairs": Format(read_pairs, PairOptions, (".tsv", ".txt", ".csv", ".jsonl")),
     "squad": Format(read_squad, SquadOptions, (".json",)),
+    "swag": Format(read_swag, Options, (".csv",)),
+    "c3": Format(read_c3, Options, (".json",)),
+    "arc": Format(read_arc, Options, (".jsonl",)),
 }
 
 

@@ -12,7 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.util import filter_spans
 
-from ..pairs import make_pair, make_question, set_gold_answers
+from ..pairs import make_choice, make_pair, make_question, set_gold_answers, set_gold_choice
 
 # Groups of gold entities on a Doc where some overlap: all of them; those left out of doc.ents that
 # lie within an entity there; those that cross one.
@@ -219,4 +219,37 @@ class QuestionRow:
         return doc, []
 
 
-Row = TextRow | PairRow | WordsRow | QuestionRow
+@dataclass(frozen=True)
+class ChoiceRow:
+    """A question with several choices.
+
+    path (str): The file.
+    line (int | str): Where the item stands in it.
+    context (str): The context, or nothing.
+    question (str): The question, or nothing.
+    choices (list[str]): Two or more, none blank.
+    gold (int): Which is right, from 0; None if gold is missing.
+    """
+
+    path: str
+    line: int | str
+    context: str
+    question: str
+    choices: list[str]
+    gold: int | None = None
+    cats: None = None
+
+    def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
+        """Make a Doc of all texts and write which choice is right.
+
+        nlp (Language): Its tokenizer is used.
+        labels (Sequence[str]): Not used; there are no categories.
+        RETURNS (tuple[Doc, list[RowError]]): The Doc and an empty list.
+        """
+        doc = make_choice(nlp, self.context, self.question, self.choices)
+        if self.gold is not None:
+            set_gold_choice(doc, self.gold)
+        return doc, []
+
+
+Row = TextRow | PairRow | WordsRow | QuestionRow | ChoiceRow

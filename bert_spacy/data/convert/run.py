@@ -10,7 +10,8 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ...errors import Errors
-from ...types import ANSWERS
+from ...segments import count_choices
+from ...types import ANSWERS, CHOSEN
 from ..docbin import check_output, write_docbin
 from .formats import find_files, get_format
 from .labels import Options
@@ -133,4 +134,6 @@ def _count(docs: Iterable[Doc], summary: Summary) -> Iterator[Doc]:
         if ANSWERS in doc.spans:
             answers = doc.spans[ANSWERS].attrs["answers"]
             summary.labels["answer" if answers else "no answer"] += 1
+        if CHOSEN in doc.spans:
+            summary.labels[f"one of {count_choices(doc)} choices"] += 1
         yield doc

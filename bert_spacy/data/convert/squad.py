@@ -1,6 +1,5 @@
 """Read questions and answers from SQuAD's JSON layout, which CMRC and DRCD share."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from .labels import Options
 from .rows import QuestionRow, RowError, RowNote
-from .text import CleanText, clean_text, is_broken
+from .text import CleanText, clean_text, is_broken, read_json
 
 REPAIR_DISTANCE = 50
 
@@ -35,18 +34,9 @@ def read_squad(path: Path, options: SquadOptions) -> Iterator[QuestionRow | RowE
     options (SquadOptions): See there.
     YIELDS (QuestionRow | RowError): Rows, repairs, and what is wrong with the others.
     """
-    try:
-        # The standard UTF-8 decoder refuses bad bytes; a whole JSON file cannot do without them.
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as err:
-        line = err.object[: err.start].count(b"\n") + 1
-        yield RowError(str(path), line, f"not valid UTF-8 (byte 0x{err.object[err.start]:02x})")
-        return
-    except json.JSONDecodeError as err:
-        yield RowError(str(path), err.lineno, f"not JSON: {err.msg} at column {err.colno}")
-        return
-    except RecursionError:
-        yield RowError(str(path), 1, "not usable JSON: nested too deeply")
+    content = read_json(path)
+    if isinstance(content, RowError):
+        yield content
         return
     articles = content.get("data") if isinstance(content, dict) else content
     for place, paragraph in _walk(articles, "data", "paragraphs"):

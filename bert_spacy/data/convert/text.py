@@ -68,6 +68,24 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.removesuffix("\n").removesuffix("\r")
 
 
+def read_json(path: Path) -> Any:
+    """Read a file that is one JSON value.
+
+    path (Path): The file; a byte-order mark is taken off.
+    RETURNS (Any): The value, or a RowError that says what is wrong.
+    """
+    try:
+        # The standard UTF-8 decoder refuses bad bytes; a whole JSON file cannot do without them.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as err:
+        line = err.object[: err.start].count(b"\n") + 1
+        return RowError(str(path), line, f"not valid UTF-8 (byte 0x{err.object[err.start]:02x})")
+    except json.JSONDecodeError as err:
+        return RowError(str(path), err.lineno, f"not JSON: {err.msg} at column {err.colno}")
+    except RecursionError:
+        return RowError(str(path), 1, "not usable JSON: nested too deeply")
+
+
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]] | RowError]:
     """Read a file of one JSON object per line; blank lines are passed over.
 

@@ -1,0 +1,88 @@
+"""The model of multiple choice: one score per choice."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model
+from torch import Tensor
+
+from ..nn.heads import ClassifierHead
+from ..types import EncoderBatch, Ints, Layout
+from .head import build_head
+from .textcat import combine_windows
+
+Pooling = Literal["auto", "pooler", "cls"]
+
+
+@dataclass(frozen=True)
+class ChoiceScores:
+    """Scores of the choices of all Docs.
+
+    scores (Tensor): Before the softmax. Shape (C,).
+    offsets (Ints): Choices of Doc d are [offsets[d], offsets[d + 1]). A Doc that
+        is no choice item has one, which means nothing. Shape (D + 1,).
+    """
+
+    scores: Tensor
+    offsets: Ints
+
+    def table(self, docs: Ints) -> Tensor:
+        """Return the scores of some Docs, one row each, filled up with -inf. Shape (N, C)."""
+        counts = torch.from_numpy(np.diff(self.offsets)[docs])
+        column = torch.arange(int(counts.max()) if len(counts) else 0)
+        index = torch.from_numpy(self.offsets[:-1][docs])[:, None] + column
+        mask = (column < counts[:, None]).to(self.scores.device)
+        taken = self.scores[index.clamp(max=len(self.scores) - 1).to(self.scores.device)]
+        return taken.masked_fill(~mask, -torch.inf)
+
+
+@registry.architectures("bert-spacy.ChoiceHead.v1")
+def build_choice_head_v1(
+    encoder: Model[list[Doc], EncoderBatch],
+    pooling: Pooling = "auto",
+    windows: Literal["mean", "max"] = "mean",
+    lr_multiplier: float = 1.0,
+) -> Model[list[Doc], ChoiceScores]:
+    """Build the model of multiple choice.
+
+    encoder (Model[list[Doc], EncoderBatch]): A listener, or an encoder of its own.
+    pooling (str): "pooler" for the pretrained pooler over [CLS], "cls" for its
+        hidden state, "auto" for the pooler where the model has one.
+    windows (str): How the vectors of several windows of one choice are combined,
+        "mean" or "max".
+    lr_multiplier (float): Learning rate of this head as a multiple of the
+        optimiser's.
+    RETURNS (Model[list[Doc], ChoiceScores]): The model.
+    """
+    return build_head(
+        "bert_choice",
+        encoder,
+        ClassifierHead,
+        compute,
+        {"": lr_multiplier},
+        {"pooling": pooling, "windows": windows},
+    )
+
+
+def compute(model: Model, batch: EncoderBatch) -> ChoiceScores:
+    """Combine the windows of each choice and score it."""
+    module: ClassifierHead = model.shims[0].module
+    vectors = batch.cls
+    if batch.pooled is not None and model.attrs["pooling"] != "cls":
+        vectors = batch.pooled
+    n_windows, offsets = _count_windows(batch.layout)
+    combined = combine_windows(vectors, n_windows, model.attrs["windows"])
+    return ChoiceScores(module(combined).float().squeeze(1), offsets)
+
+
+def _count_windows(layout: Layout) -> tuple[Ints, Ints]:
+    """Return the windows of each choice, shape (C,), and the offsets of the Docs' choices."""
+    doc = np.repeat(np.arange(layout.n_docs), np.diff(layout.doc_windows))
+    is_new = (np.diff(doc, prepend=-1) != 0) | (np.diff(layout.window_choice, prepend=-1) != 0)
+    starts = np.flatnonzero(is_new)
+    n_choices = np.bincount(doc[starts], minlength=layout.n_docs)
+    return np.diff(starts, append=len(doc)), np.concatenate(([0], np.cumsum(n_choices)))

@@ -1,0 +1,140 @@
+"""Losses of classifiers: cross-entropy, focal and dice, with weights and label smoothing."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import Errors
+
+LOSSES = ("cross_entropy", "focal", "dice")
+# Exponent of the decay (1 - p) of a probability in the dice loss. With 1 a sure and wrong
+# answer would cost what a sure and right one costs, so nothing could be learnt.
+DICE_DECAY = 0.01
+# Added to both sides of the dice coefficient, so that negatives count.
+DICE_SMOOTH = 1.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a classifier measures its error.
+
+    kind (str): "cross_entropy", "focal" or "dice".
+    label_smoothing (float): Share of the gold that is spread over all labels, 0 to below 1;
+        of cross-entropy alone.
+    focal_gamma (float): How far the focal loss turns away from easy texts, 0 or more; with 0
+        it is cross-entropy.
+    RAISES (ValueError): B140 for an unknown loss; B141 for a setting out of range.
+    """
+
+    kind: str = "cross_entropy"
+    label_smoothing: float = 0.0
+    focal_gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in LOSSES:
+            raise ValueError(Errors.B140.format(value=self.kind, allowed=list(LOSSES)))
+        for name, value, allowed, is_good in (
+            (
+                "label_smoothing",
+                self.label_smoothing,
+                "0 to below 1, and 0 unless loss = 'cross_entropy'",
+                self.label_smoothing == 0
+                or (0 < self.label_smoothing < 1 and self.kind == "cross_entropy"),
+            ),
+            (
+                "focal_gamma",
+                self.focal_gamma,
+                "a finite number, 0 or more",
+                self.focal_gamma >= 0 and math.isfinite(self.focal_gamma),
+            ),
+        ):
+            if not is_good:
+                raise ValueError(Errors.B141.format(name=name, value=value, allowed=allowed))
+
+    def exclusive(self, scores: Tensor, gold: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the mean loss of rows that have one class each.
+
+        scores (Tensor): Before the softmax. Shape (N, L).
+        gold (Tensor): Numbers of the classes, int64. Shape (N,).
+        weights (Tensor | None): How much a row of each class counts; the mean is over rows,
+            not over weights, so that what a row counts is the same in any batch. Shape (L,).
+        RETURNS (Tensor): A scalar.
+        SOURCE: focal: Lin et al. (2017), eq. 5; dice: Li et al. (2020), section 3.4, each class
+            against the others.
+        """
+        if self.kind == "cross_entropy":
+            if weights is None:
+                return functional.cross_entropy(scores, gold, label_smoothing=self.label_smoothing)
+            total = functional.cross_entropy(
+                scores, gold, weights, reduction="sum", label_smoothing=self.label_smoothing
+            )
+            return total / len(gold)
+        logs = torch.log_softmax(scores, 1)
+        if self.kind == "focal":
+            of_gold = logs.gather(1, gold[:, None])[:, 0]
+            losses = -self._focus(of_gold) * of_gold
+        else:
+            hits = functional.one_hot(gold, scores.shape[1]).to(scores)
+            losses = _dice(logs.exp(), hits).sum(1)
+        return losses.mean() if weights is None else (losses * weights[gold]).mean()
+
+    def independent(self, scores: Tensor, gold: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the mean loss of labels that do not exclude each other.
+
+        scores (Tensor): Before the sigmoid. Shape (N,).
+        gold (Tensor): Probability of each being true, 0..1. Shape (N,).
+        weights (Tensor | None): How much it counts that each is true; that it is not
+            counts 1. Shape (N,).
+        RETURNS (Tensor): A scalar.
+        """
+        if self.label_smoothing:
+            gold = gold * (1 - self.label_smoothing) + self.label_smoothing / 2
+        if self.kind == "cross_entropy":
+            return functional.binary_cross_entropy_with_logits(scores, gold, pos_weight=weights)
+        yes, no = functional.logsigmoid(scores), functional.logsigmoid(-scores)
+        if self.kind == "focal":
+            true = 1.0 if weights is None else weights
+            losses = true * gold * self._focus(yes) * yes + (1 - gold) * self._focus(no) * no
+            return -losses.mean()
+        losses = _dice(yes.exp(), gold)
+        if weights is not None:
+            losses = losses * (1 + gold * (weights - 1))
+        return losses.mean()
+
+    def _focus(self, logs: Tensor) -> Tensor:
+        # (1 - p) ** gamma. Below an exponent of 1 its slope is infinite at p = 1.
+        rest = -torch.expm1(logs)
+        return rest.clamp(min=torch.finfo(rest.dtype).tiny) ** self.focal_gamma
+
+
+PLAIN = Loss()
+
+
+def _dice(shares: Tensor, gold: Tensor) -> Tensor:
+    """Return 1 - the self-adjusting dice coefficient of each probability."""
+    decayed = (1 - shares).clamp(min=torch.finfo(shares.dtype).tiny) ** DICE_DECAY * shares
+    return 1 - (2 * decayed * gold + DICE_SMOOTH) / (decayed + gold + DICE_SMOOTH)
+
+
+def balance(counts: Tensor) -> Tensor:
+    """Return weights of classes that make all of them count the same in total.
+
+    counts (Tensor): Rows of each class. Shape (L,).
+    RETURNS (Tensor): Their mean over the rows is 1; a class without rows gets 1. Shape (L,).
+    """
+    there = counts > 0
+    weights = counts.sum() / (there.sum() * counts)
+    return torch.where(there, weights, torch.ones_like(weights))
+
+
+def divergence(first: Tensor, second: Tensor) -> Tensor:
+    """Return the symmetric Kullback-Leibler divergence of two predictions, mean over rows.
+
+    first (Tensor): Logarithms of probabilities, each row adds up to 1. Shape (N, L).
+    second (Tensor): The same. Shape (N, L).
+    RETURNS (Tensor): Half of KL(first, second) + KL(second, first), a scalar.
+    """
+    return ((first.exp() - second.exp()) * (first - second)).sum(1).mean() / 2

@@ -1,0 +1,42 @@
+"""The other examples run as they stand, on a tiny model."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+from spacy.tokens import DocBin
+
+from bert_spacy import make_pair
+
+from ..util import make_nlp, textcat_examples
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+pytestmark = pytest.mark.skipif(
+    not EXAMPLES.exists(), reason="the examples are not installed with the package"
+)
+
+
+def test_pairs_are_learnt(bert, capsys):
+    module = runpy.run_path(str(EXAMPLES / "pair.py"))
+    nlp = module["main"](str(bert), 3)
+    assert "step 3: loss" in capsys.readouterr().out
+    doc = nlp(make_pair(nlp, "One sentence.", "Another."))
+    assert set(doc.cats) == {"follows", "contradicts"}
+    assert sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_killed_run_goes_on(bert, tmp_path, capfd):
+    nlp = make_nlp(bert, ["bert_textcat"])
+    config = nlp.config
+    config["paths"] = {"train": "", "dev": "", "vectors": None, "init_tok2vec": None}
+    for part in ("train", "dev"):
+        config["corpora"][part] = {"@readers": "bert-spacy.Corpus.v1", "path": f"${{paths.{part}}}"}
+    config["training"].update(max_steps=12, eval_frequency=6)
+    config.to_disk(tmp_path / "config.cfg")
+    data = tmp_path / "data.spacy"
+    DocBin(docs=[eg.reference for eg in textcat_examples(nlp)]).to_disk(data)
+    module = runpy.run_path(str(EXAMPLES / "resume.py"))
+    module["main"](str(data), str(data), str(tmp_path / "config.cfg"))
+    out = capfd.readouterr().out
+    assert "Killed. Checkpoints: ['step-" in out
+    assert "Done: True" in out
