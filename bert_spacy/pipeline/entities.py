@@ -6,7 +6,7 @@ from spacy.tokens import Doc, Span
 
 from ..scored import read_scored, write_scored
 from ..types import CANDIDATES, FIXED, SCORED
-from .given import find_blocked
+from .given import Preset
 from .lattice import Floats
 
 
@@ -14,21 +14,20 @@ def write_entities(
     doc: Doc,
     ents: Sequence[Span],
     scores: Sequence[float] | None = None,
-    *,
-    keep_entities: bool = False,
+    presets: Sequence[Preset] | None = None,
 ) -> None:
     """Write `doc.ents` and the probabilities of entities.
 
     doc (Doc): Its entities that are free of the new ones stay, with their probabilities.
     ents (Sequence[Span]): Entities that do not overlap.
     scores (Sequence[float]): One for each; None if they are not known.
-    keep_entities (bool): The new ones are free of those of the Doc and of its blocked tokens, which
-        stay blocked. What has stayed stands in `doc.spans["bert_ner_fixed"]` then.
+    presets (Sequence[Preset]): What `find_presets` has found on the Doc, if the new ones are free
+        of it: blocked tokens stay so, and the entities stand in `doc.spans["bert_ner_fixed"]` too.
     """
     old, blocked = list(doc.ents), []
     doc.spans.pop(FIXED, None)
-    if keep_entities:
-        blocked = [doc[i : i + 1] for i in find_blocked(doc)]
+    if presets is not None:
+        blocked = [doc[start:end] for start, end, label in presets if not label]
         if old:
             doc.spans[FIXED] = old
     elif old and ents:

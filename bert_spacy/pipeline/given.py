@@ -41,12 +41,15 @@ def find_blocked(doc: Doc) -> list[int]:
 
 
 def bind_tags(
-    presets: Sequence[Sequence[Preset]], scores: TagScores, labels: Sequence[str], scheme: str
+    presets: Sequence[Sequence[Preset] | None],
+    scores: TagScores,
+    labels: Sequence[str],
+    scheme: str,
 ) -> Given | None:
     """Turn presets of some Docs into the tags that their tokens may have.
 
-    presets (Sequence[Sequence[Preset]]): For each Doc. A label that is not among the labels keeps
-        its tokens out of all other entities.
+    presets (Sequence[Sequence[Preset] | None]): For each Doc. A label that is not among the labels
+        keeps its tokens out of all other entities.
     scores (TagScores): Of the same Docs.
     labels (Sequence[str]): Labels in the order of the tags.
     scheme (str): Tag scheme.
@@ -61,7 +64,7 @@ def bind_tags(
     for rows, length in zip(presets, scores.lengths.tolist()):
         tokens = scores.tokens[low : low + length]
         spans = []
-        for start, end, label in rows:
+        for start, end, label in rows or ():
             a, b = np.searchsorted(tokens, (start, end)).tolist()
             spans.append((a, b, number.get(label, -1)))
             is_fixed[low + a : low + b] = True

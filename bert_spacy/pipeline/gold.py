@@ -38,8 +38,8 @@ def read_gold(
     for start, end, label in _biluo_spans(biluo):
         a, b = int(place[start]), int(place[end])
         if label not in number:
-            message = Warnings.BW301.format(label=label, name=name, labels=list(labels))
-            warnings.warn(message, stacklevel=2)
+            values = {"label": label, "name": name, "labels": list(labels)}
+            warnings.warn(Warnings.BW301.format(**values), stacklevel=2)
             known[a:b] = False
         elif b > a:
             spans.append((a, b, number[label]))

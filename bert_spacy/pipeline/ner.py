@@ -142,27 +142,28 @@ class BertEntityRecognizer(WeightedHead):
         scores (TagScores): From `predict`.
         """
         docs = list(docs)
+        presets = [find_presets(doc) if self.keep_entities else None for doc in docs]
         thresholds = self.cfg["thresholds"]
         lowest = np.array([thresholds.get(label, 0.0) for label in self.labels])
-        for doc, length in zip(docs, scores.lengths):
+        for doc, known, length in zip(docs, presets, scores.lengths):
             if length == 0:
-                write_entities(doc, [], keep_entities=self.keep_entities)
+                write_entities(doc, [], presets=known)
                 write_candidates(doc, [], [])
         for index, part in split_scores(scores):
             group = [docs[i] for i in index]
-            presets = [find_presets(doc) for doc in group] if self.keep_entities else []
-            lattice = self.make_lattice(part, presets)
+            given = [presets[i] for i in index]
+            lattice = self.make_lattice(part, given)
             spans = lattice.read_spans(lattice.decode())
             if not (self.score_entities or self.n_candidates or thresholds):
-                for doc, found in zip(group, self._on_docs(group, lattice, spans)):
-                    write_entities(doc, found, keep_entities=self.keep_entities)
+                for doc, found, known in zip(group, self._on_docs(group, lattice, spans), given):
+                    write_entities(doc, found, presets=known)
                 continue
             values = lattice.score(spans)
             keep = values >= lowest[spans.label]
             kept, weak = spans.select(keep), spans.select(~keep)
             ents = self._on_docs(group, lattice, kept)
-            for doc, new, row in zip(group, ents, split_rows(values[keep], ents)):
-                write_entities(doc, new, row, keep_entities=self.keep_entities)
+            for doc, new, row, known in zip(group, ents, split_rows(values[keep], ents), given):
+                write_entities(doc, new, row, presets=known)
             others = self._on_docs(group, lattice, weak)
             rows = split_rows(values[~keep], others)
             if self.n_candidates:
@@ -181,7 +182,7 @@ class BertEntityRecognizer(WeightedHead):
 
         scores (TagScores): From `predict`, of Docs that have tokens.
         presets (Sequence[Sequence[Preset]]): For each Doc the entities that are given, and spans
-            without a label where none may be; empty if there are none at all.
+            without a label where none may be; or None.
         RETURNS (Lattice): The distribution, on condition that the presets hold.
         """
         scheme, crf = self.model.attrs["scheme"], self.shim.module.crf
