@@ -453,6 +453,30 @@ class Errors(metaclass=_Coded):
     )
     B692 = "There is something at {path} already. Give a new folder; nothing was written."
 
+    B700 = (
+        "Pretraining needs {package}, which is not installed. Run: "
+        "pip install 'bert-spacy[pretrain]'"
+    )
+    B701 = (
+        "The config of a pretraining has a wrong {name}: {value!r}. Allowed: {allowed}. Correct it "
+        "in the file or by an option such as --masking.rate 0.15."
+    )
+    B702 = (
+        "Cannot pretrain {name!r}: {reason}. Give a folder of BERT or ALBERT with a fast tokenizer."
+    )
+    B703 = (
+        "{name!r} cannot fill masks: {reason}. Give a folder with a masked-word head, such as one "
+        "that python -m bert_spacy pretrain wrote."
+    )
+    B704 = (
+        "Cannot fill text {number}: {reason}. Write {mask} where a piece is to be found, in a text "
+        "that fits the model."
+    )
+    B710 = (
+        "The segmenter {segmenter!r} is not installed. Run: pip install {package}, or set "
+        "segmenter = 'char'."
+    )
+
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (
         "The weights '{alias}' are not fetched yet: {folder} is not there or not complete. "

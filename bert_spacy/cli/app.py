@@ -20,6 +20,7 @@ from . import (  # noqa: E402
     convert,  # noqa: F401
     evaluate,  # noqa: F401
     export_tf,  # noqa: F401
+    fill_mask,  # noqa: F401
     import_tf,  # noqa: F401
     optimize,  # noqa: F401
     predict,  # noqa: F401
