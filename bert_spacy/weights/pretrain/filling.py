@@ -98,12 +98,14 @@ def fill_masks(
     found: list[list[list[Fill]]] = []
     for start in range(0, len(texts), batch_size):
         part = list(texts[start : start + batch_size])
-        rows = tokenizer(part)["input_ids"]
-        for number, ids in enumerate(rows, start=start):
-            _check(filler, number, ids)
-        batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(model.device)
+        batch = tokenizer(part, padding=True, return_tensors="pt")
+        hits = batch["input_ids"] == tokenizer.mask_token_id
+        for number, (length, masks) in enumerate(
+            zip(batch["attention_mask"].sum(1).tolist(), hits.sum(1).tolist()), start=start + 1
+        ):
+            _check(filler, number, length, masks)
+        batch, hits = batch.to(model.device), hits.to(model.device)
         with torch.inference_mode():
-            hits = batch["input_ids"] == tokenizer.mask_token_id
             # Rows of an embedding may outnumber the pieces.
             logits = model(**batch).logits[hits][:, : len(tokenizer)].float()
             best = logits.softmax(-1).topk(top_k)
@@ -123,12 +125,12 @@ def fill_masks(
     return found
 
 
-def _check(filler: Filler, number: int, ids: list[int]) -> None:
+def _check(filler: Filler, number: int, length: int, n_masks: int) -> None:
     mask = filler.tokenizer.mask_token
     reason = ""
-    if filler.tokenizer.mask_token_id not in ids:
+    if not n_masks:
         reason = f"it holds no {mask}"
-    elif len(ids) > filler.max_pieces:
-        reason = f"it has {len(ids)} pieces, and the model takes {filler.max_pieces}"
+    elif length > filler.max_pieces:
+        reason = f"it has {length} pieces, and the model takes {filler.max_pieces}"
     if reason:
-        raise ValueError(Errors.B704.format(number=number + 1, reason=reason, mask=mask))
+        raise ValueError(Errors.B704.format(number=number, reason=reason, mask=mask))

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ...errors import Errors
 from ...nn.encoder import TransformerEncoder, load_encoder
-from .analyze import in_batches
 from ..corpus import OnProblem, TextCorpus
 from ..folders import check_output
+from .analyze import in_batches
 from .folder import (
     WEIGHTS_FILE,
     Source,
