@@ -472,6 +472,26 @@ class Errors(metaclass=_Coded):
         "Cannot fill text {number}: {reason}. Write {mask} where a piece is to be found, in a text "
         "that fits the model."
     )
+    B705 = (
+        "The corpus is too small: {part} has {n} documents, and sentence task {task!r} needs {need} "
+        "or more. What was read: {facts}. Give more text, or held-out text of its own as corpus.dev."
+    )
+    B706 = (
+        "There is a stopped run in {work}. Give --resume to go on with it, or delete the folder to "
+        "start again."
+    )
+    B707 = (
+        "The stopped run in {work} has another config. Set its config back to that of {path}, or "
+        "delete the folder to start again."
+    )
+    B709 = (
+        "One process sees {n_gpu} GPUs. Start one for each: torchrun --nproc_per_node {n_gpu} -m "
+        "bert_spacy pretrain ..., or let it see one alone by CUDA_VISIBLE_DEVICES=0."
+    )
+    B711 = (
+        "After {steps} steps the weights are no longer finite, and nothing was written. Set a "
+        "lower learning_rate in [trainer]."
+    )
     B710 = (
         "The segmenter {segmenter!r} is not installed. Run: pip install {package}, or set "
         "segmenter = 'char'."

@@ -24,8 +24,10 @@ from . import (  # noqa: E402
     import_tf,  # noqa: F401
     optimize,  # noqa: F401
     predict,  # noqa: F401
+    pretrain,  # noqa: F401
     report,  # noqa: F401
     train,  # noqa: F401
+    train_tokenizer,  # noqa: F401
     vocab,  # noqa: F401
     weights,  # noqa: F401
 )

@@ -72,7 +72,7 @@ def pack_sentences(
     within = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
     units = np.append(np.repeat(sentences[:-1], parts) + within * most, sentences[-1:])
     first: list[int] = []
-    start, size, target = 0, 0, 0
+    size = target = 0
     sizes = np.diff(units).tolist()
     new_document = np.append(True, owners[1:] != owners[:-1])[: len(owners)].tolist()
     for unit, (length, is_new) in enumerate(zip(sizes, new_document)):

@@ -84,7 +84,9 @@ def prepare(
         writers = {name: _Writer(new / name) for name in ("train", "dev")}
         number = 0
         for name, corpus in parts.items():
-            for texts in _in_batches(tqdm(corpus, desc=f"Reading {name}", unit=" texts")):
+            for texts in _in_batches(
+                tqdm(corpus, desc=f"Reading {name}", unit=" texts", disable=None)
+            ):
                 for document in _cut(tokenizer, texts, nlp):
                     held_out = every and number % every == every - 1
                     writers["dev" if held_out else name].write(document)

@@ -54,21 +54,35 @@ class PretrainTask(nn.Module):
         RETURNS (tuple[Tensor, Tensor, Tensor]): Sum of the losses of the hidden pieces;
             of the sentence task; and how many pieces and pairs were right, shape (2,).
         """
+        words, logits = self.predict(ids, mask, types, places)
+        word_loss = cross_entropy(words, labels, reduction="sum")
+        right = torch.stack([(words.argmax(-1) == labels).sum(), labels.new_zeros(())])
+        pair_loss = word_loss.new_zeros(())
+        if logits is not None:
+            pair_loss = cross_entropy(logits, pairs, ignore_index=NO_PAIR, reduction="sum")
+            right[1] = (logits.argmax(-1) == pairs).sum()
+        return word_loss, pair_loss, right
+
+    def predict(
+        self, ids: Tensor, mask: Tensor, types: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return logits of hidden pieces, and those of the sentence task if there is one.
+
+        ids, mask, types (Tensor): Windows. Shape (B, P).
+        places (Tensor): Hidden pieces, by their place in (B * P). Shape (N,).
+        RETURNS (tuple[Tensor, Tensor | None]): Over the vocabulary V, shape (N, V); and
+            shape (B, 2). Both float32.
+        """
         model = self.model
         with fast_dropout(ids.device) if self.training else nullcontext():
             output = model.base_model(ids, attention_mask=mask, token_type_ids=types)
         rows = output.last_hidden_state.flatten(0, 1)[places]
         is_bert = model.config.model_type == "bert"
         words = (model.cls.predictions if is_bert else model.predictions)(rows).float()
-        word_loss = cross_entropy(words, labels, reduction="sum")
-        right = torch.stack([(words.argmax(-1) == labels).sum(), labels.new_zeros(())])
-        pair_loss = word_loss.new_zeros(())
-        if self.has_pairs:
-            head = model.cls.seq_relationship if is_bert else model.sop_classifier
-            logits = head(output.pooler_output).float()
-            pair_loss = cross_entropy(logits, pairs, ignore_index=NO_PAIR, reduction="sum")
-            right[1] = (logits.argmax(-1) == pairs).sum()
-        return word_loss, pair_loss, right
+        if not self.has_pairs:
+            return words, None
+        head = model.cls.seq_relationship if is_bert else model.sop_classifier
+        return words, head(output.pooler_output).float()
 
     def set_trained(self, heads_alone: bool) -> None:
         """Choose what is trained: all that the task uses, or the heads without the encoder.
