@@ -473,8 +473,8 @@ class Errors(metaclass=_Coded):
         "that fits the model."
     )
     B705 = (
-        "The corpus is too small: {part} has {n} documents, and sentence task {task!r} needs {need} "
-        "or more. What was read: {facts}. Give more text, or held-out text of its own as corpus.dev."
+        "The corpus is too small: {part} has {n} documents, and sentence task {task!r} needs "
+        "{need} or more. What was read: {facts}. Give more text, or a held-out corpus.dev."
     )
     B706 = (
         "There is a stopped run in {work}. Give --resume to go on with it, or delete the folder to "

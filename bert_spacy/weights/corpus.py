@@ -112,8 +112,9 @@ def make_nlp(lang: str, segmenter: str, pkuseg_model: str | None = None) -> Lang
         return spacy.blank(lang)
     try:
         nlp = spacy.blank(lang, config={"nlp": {"tokenizer": {"segmenter": segmenter}}})
+        tokenizer: Any = nlp.tokenizer
         if segmenter == "pkuseg":
-            nlp.tokenizer.initialize(pkuseg_model=pkuseg_model)
+            tokenizer.initialize(pkuseg_model=pkuseg_model)
     except ImportError as err:
         raise ImportError(
             Errors.B710.format(

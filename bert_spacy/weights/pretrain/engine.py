@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
-from transformers import Trainer, TrainingArguments
+from transformers.trainer import Trainer
+from transformers.training_args import TrainingArguments
 
 from ...errors import Errors
 from .examples import Examples, Share, collate
@@ -103,11 +104,13 @@ class PretrainTrainer(Trainer):
         dev_windows: int,
         frequent_id: int,
     ):
+        self.task, self.train_examples, self.dev_examples = task, train, dev
         self.collate = partial(collate, pad_id=pad_id)
         self.frequent_id = frequent_id
         n_dev = min(dev.n_windows, dev_windows or dev.n_windows)
         share = Share(args.process_index, args.world_size, n_dev)
-        super().__init__(task, args, train_dataset=train, eval_dataset=Subset(dev, list(share)))
+        self.dev_share = Subset(dev, list(share))
+        super().__init__(task, args, train_dataset=train, eval_dataset=self.dev_share)
         # `compute_loss` has divided by all pieces of a step already.
         self.model_accepts_loss_kwargs = True
 
@@ -117,7 +120,7 @@ class PretrainTrainer(Trainer):
         total = args.max_steps * args.gradient_accumulation_steps * args.world_size
         share = Share(args.process_index, args.world_size, total * args.per_device_train_batch_size)
         return DataLoader(
-            self.train_dataset,
+            self.train_examples,
             batch_size=args.per_device_train_batch_size,
             sampler=share,
             collate_fn=self.collate,
@@ -150,17 +153,17 @@ class PretrainTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Measure on the held-out text, each process on its share."""
-        model = self.model.eval()
+        task = self.task.eval()
         sums = torch.zeros(7, dtype=torch.float64)
         loader = DataLoader(
-            self.eval_dataset,
+            self.dev_share,
             batch_size=self.args.per_device_train_batch_size,
             collate_fn=self.collate,
         )
         for batch in loader:
             labels, pairs = batch["labels"], batch["pairs"]
             with torch.inference_mode(), self.compute_loss_context_manager():
-                words, sentences, right = model(**self._prepare_inputs(batch))
+                words, sentences, right = task(**self._prepare_inputs(batch))
             sums += torch.tensor(
                 [
                     words.item(),
@@ -178,19 +181,19 @@ class PretrainTrainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.model.model.save_pretrained(output_dir, safe_serialization=True)
+        self.task.model.save_pretrained(output_dir, safe_serialization=True)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         path = Path(resume_from_checkpoint) / "model.safetensors"
         # Tied weights are there once.
-        self.model.model.load_state_dict(load_file(path), strict=False)
-        self.model.model.tie_weights()
+        self.task.model.load_state_dict(load_file(path), strict=False)
+        self.task.model.tie_weights()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            folder = Path(self.args.output_dir or "") / f"checkpoint-{self.state.global_step}"
             (folder / COMPLETE).touch()
 
 

@@ -213,8 +213,8 @@ def _measure_before(trainer: PretrainTrainer, tokenizer: Any, work: Path) -> dic
     path = work / "before.json"
     if not path.is_file():
         metrics = trainer.evaluate()
-        dev = trainer.eval_dataset.dataset
-        found = {"metrics": metrics, "fills": show_fills(trainer.model, dev, tokenizer)}
+        fills = show_fills(trainer.task, trainer.dev_examples, tokenizer)
+        found = {"metrics": metrics, "fills": fills}
         if trainer.args.process_index == 0:
             with atomic_file(path) as file_:
                 file_.write(json.dumps(found))
