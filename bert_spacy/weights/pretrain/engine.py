@@ -180,6 +180,13 @@ class PretrainTrainer(Trainer):
         self.log({f"eval_{name}": value for name, value in metrics.items()})
         return metrics
 
+    def log(self, logs: dict[str, float], *rest: Any) -> None:
+        """Log, with the number of times that the corpus was seen as "epoch"."""
+        args = self.args
+        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self.state.epoch = self.state.global_step * per_step / self.train_examples.n_windows
+        super().log(logs, *rest)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         self.task.model.save_pretrained(output_dir, safe_serialization=True)
 
@@ -188,6 +195,10 @@ class PretrainTrainer(Trainer):
         # Tied weights are there once.
         self.task.model.load_state_dict(load_file(path), strict=False)
         self.task.model.tie_weights()
+
+    def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: Any = None) -> None:
+        # Their numbers tell the order; times may be the same.
+        super()._rotate_checkpoints(use_mtime=False, output_dir=output_dir)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

@@ -83,9 +83,7 @@ def test_windows_of_sentences_stay_in_documents_and_lose_nothing():
 
 def pairs_of(documents, task, room=20):
     pieces = make_pieces(documents)
-    chunks = pack_sentences(
-        pieces.sentences, pieces.documents, room, 0.0, np.random.default_rng(0)
-    )
+    chunks = pack_sentences(pieces.sentences, pieces.documents, room, 0.0, np.random.default_rng(0))
     bounds = np.searchsorted(chunks.owners, np.arange(len(documents) + 1))
     for seed in range(400):
         for number in range(len(chunks.first)):
