@@ -107,6 +107,7 @@ class PretrainTrainer(Trainer):
         self.task, self.train_examples, self.dev_examples = task, train, dev
         self.collate = partial(collate, pad_id=pad_id)
         self.frequent_id = frequent_id
+        self.measured: tuple[int, dict[str, float]] = (-1, {})
         n_dev = min(dev.n_windows, dev_windows or dev.n_windows)
         share = Share(args.process_index, args.world_size, n_dev)
         self.dev_share = Subset(dev, list(share))
@@ -152,7 +153,9 @@ class PretrainTrainer(Trainer):
         return loss * self.args.world_size
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Measure on the held-out text, each process on its share."""
+        """Measure on the held-out text, each process on its share, once for each step."""
+        if self.measured[0] == self.state.global_step:
+            return self.measured[1]
         task = self.task.eval()
         sums = torch.zeros(7, dtype=torch.float64)
         loader = DataLoader(
@@ -178,6 +181,7 @@ class PretrainTrainer(Trainer):
             )
         metrics = summarize(self.accelerator.reduce(sums.to(self.args.device), "sum").tolist())
         self.log({f"eval_{name}": value for name, value in metrics.items()})
+        self.measured = (self.state.global_step, metrics)
         return metrics
 
     def log(self, logs: dict[str, float], *rest: Any) -> None:

@@ -95,8 +95,8 @@ def pretrain(
     checkpoint = find_checkpoint(work) if resume else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     run = Run(settings, config, name, folder, facts, train.n_windows, new)
-    history = [dict(row) for row in trainer.state.log_history]
     after = {"metrics": trainer.evaluate(), "fills": show_fills(task, dev, tokenizer)}
+    history = trainer.state.log_history
     result = None
     if args.process_index == 0:
         if not all(bool(torch.isfinite(p).all()) for p in task.parameters()):

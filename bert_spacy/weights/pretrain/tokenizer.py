@@ -1,6 +1,7 @@
 """Learn a WordPiece vocabulary from plain text."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,11 +60,15 @@ def train_tokenizer(
     backend = Tokenizer(WordPiece(unk_token="[UNK]"))
     backend.normalizer = BertNormalizer(lowercase=lowercase)
     backend.pre_tokenizer = BertPreTokenizer()
+    first, later = _find_alphabet(backend, corpus, max_characters)
     trainer = WordPieceTrainer(
         vocab_size=size,
         min_frequency=min_count,
-        limit_alphabet=max_characters,
-        special_tokens=SPECIAL,
+        initial_alphabet=first,
+        limit_alphabet=len(first),
+        # The library numbers what it meets within words in a random order, and its choices
+        # follow the numbers; given from the start, they are the same each time.
+        special_tokens=[*SPECIAL, *(f"##{character}" for character in later)],
         show_progress=False,
     )
     backend.train_from_iterator(corpus, trainer)
@@ -90,3 +95,21 @@ def train_tokenizer(
         )
         (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     return report
+
+
+def _find_alphabet(
+    backend: Tokenizer, corpus: TextCorpus, limit: int
+) -> tuple[list[str], list[str]]:
+    """List the most frequent characters, and those of them that stand within words."""
+    words: Counter[str] = Counter()
+    for text in corpus:
+        normal = backend.normalizer.normalize_str(text)
+        words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
+    counts: Counter[str] = Counter()
+    within: set[str] = set()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+        within.update(word[1:])
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))[:limit]
+    return sorted(ranked), sorted(within.intersection(ranked))
