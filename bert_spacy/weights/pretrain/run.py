@@ -93,6 +93,7 @@ def pretrain(
     )
     before = _measure_before(trainer, tokenizer, work)
     checkpoint = find_checkpoint(work) if resume else None
+    set_seed(settings.main.seed)  # whether the measuring was done now or by a stopped run
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     run = Run(settings, config, name, folder, facts, train.n_windows, new)
     after = {"metrics": trainer.evaluate(), "fills": show_fills(task, dev, tokenizer)}
