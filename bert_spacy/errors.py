@@ -585,6 +585,50 @@ class Errors(metaclass=_Coded):
     )
     B692 = "There is something at {path} already. Give a new folder; nothing was written."
 
+    B700 = (
+        "Pretraining needs {package}, which is not installed. Run: "
+        "pip install 'bert-spacy[pretrain]'"
+    )
+    B701 = (
+        "The config of a pretraining has a wrong {name}: {value!r}. Allowed: {allowed}. Correct it "
+        "in the file or by an option such as --masking.rate 0.15."
+    )
+    B702 = (
+        "Cannot pretrain {name!r}: {reason}. Give a folder of BERT or ALBERT with a fast tokenizer."
+    )
+    B703 = (
+        "{name!r} cannot fill masks: {reason}. Give a folder with a masked-word head, such as one "
+        "that python -m bert_spacy pretrain wrote."
+    )
+    B704 = (
+        "Cannot fill text {number}: {reason}. Write {mask} where a piece is to be found, in a text "
+        "that fits the model."
+    )
+    B705 = (
+        "The corpus is too small: {part} has {n} documents, and sentence task {task!r} needs "
+        "{need} or more. What was read: {facts}. Give more text, or a held-out corpus.dev."
+    )
+    B706 = (
+        "There is a stopped run in {work}. Give --resume to go on with it, or delete the folder to "
+        "start again."
+    )
+    B707 = (
+        "The stopped run in {work} has another config. Set its config back to that of {path}, or "
+        "delete the folder to start again."
+    )
+    B709 = (
+        "One process sees {n_gpu} GPUs. Start one for each: torchrun --nproc_per_node {n_gpu} -m "
+        "bert_spacy pretrain ..., or let it see one alone by CUDA_VISIBLE_DEVICES=0."
+    )
+    B711 = (
+        "After {steps} steps the weights are no longer finite, and nothing was written. Set a "
+        "lower learning_rate in [trainer]."
+    )
+    B710 = (
+        "The segmenter {segmenter!r} is not installed. Run: pip install {package}, or set "
+        "segmenter = 'char'."
+    )
+
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (
         "The weights '{alias}' are not fetched yet: {folder} is not there or not complete. "

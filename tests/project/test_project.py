@@ -41,7 +41,7 @@ def test_every_command_has_help_dependencies_and_outputs(commands):
         assert command.get("no_skip", False) == (name in ALWAYS)
 
 
-@pytest.mark.parametrize("workflow", ["all", "textcat", "ner", "qa"])
+@pytest.mark.parametrize("workflow", ["all", "textcat", "ner", "qa", "pretrain"])
 def test_dependencies_exist_or_are_made_before(config, commands, workflow):
     made: set[str] = set()
     for name in config["workflows"][workflow]:
@@ -237,3 +237,12 @@ def test_own_files_run(project, task):
     scores = json.loads((project / "metrics" / f"{task}.json").read_text("utf-8"))
     assert scores
     assert run(project, task, *steps).count("Skipping") == 3
+
+
+@pytest.mark.slow
+def test_pretraining_runs_once(project):
+    steps = ("--vars.pretrain.max_steps", "2")
+    run(project, "pretrain", *steps)
+    card = (project / "training" / "pretrained" / "README.md").read_text("utf-8")
+    assert "Perplexity" in card
+    assert run(project, "pretrain", *steps).count("Skipping") == 2
