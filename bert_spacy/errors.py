@@ -222,6 +222,10 @@ class Errors(metaclass=_Coded):
         "vocabulary. Make the Docs with the pipeline that the component is in."
     )
     B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
+    B370 = (
+        "{name!r} has no temperature: it gives no probabilities that one could change. Set it for "
+        "a component whose cfg has one."
+    )
 
     # 4xx data
     B400 = (

@@ -15,6 +15,9 @@ from torch import Tensor
 # Keys and labels on a Doc.
 SEGMENTS = "segments"
 ANSWERS = "answers"
+# Attrs of the answers: how probable it is that there is none, and that of the best one.
+NULL_PROBABILITY = "null_probability"
+BEST_PROBABILITY = "best_probability"
 SCORED = "bert_ner_scores"
 CANDIDATES = "bert_ner_candidates"
 QUESTION = "question"

@@ -181,6 +181,40 @@ class BertHead(TrainablePipe):
         """Run the model over Docs without changing them."""
         return self.model.predict(list(docs))
 
+    def read_outputs(self, docs: Sequence[Doc]) -> Iterator[tuple[list[Doc], Any]]:
+        """Run the encoder and the model over Docs once more, without changing them.
+
+        docs (Sequence[Doc]): Docs of the pipeline's vocabulary.
+        YIELDS (tuple[list[Doc], Any]): Copies of some Docs, in order, and the model's output.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        copies: Iterable[Doc] = [doc.copy() for doc in docs]
+        if self.listener is not None:
+            nlp = PIPELINES.get(id(self.vocab))
+            encoders: list[Any] = [
+                pipe
+                for _, pipe in (nlp.pipeline if nlp is not None else ())
+                if self.listener in getattr(pipe, "listener_map", {}).get(self.name, ())
+            ]
+            if not encoders or any(doc.vocab is not self.vocab for doc in docs):
+                raise ValueError(Errors.B332.format(name=self.name))
+            copies = encoders[0].pipe(copies)
+        for batch in self._follow_encoder(copies, 128):
+            yield batch, self.predict(batch)
+
+    def set_temperature(self, temperature: float) -> None:
+        """Set what scores are divided by before they become probabilities.
+
+        temperature (float): Above 0. What is predicted stays the same.
+        RAISES (ValueError): B370 for a component without one; B307 for a value out of range.
+        """
+        if "temperature" not in self.cfg:
+            raise ValueError(Errors.B370.format(name=self.name))
+        if not 0 < temperature < float("inf"):
+            values = {"what": "The temperature", "allowed": "above 0", "value": temperature}
+            raise ValueError(Errors.B307.format(name=self.name, **values))
+        self.cfg["temperature"] = float(temperature)
+
     # Training.
 
     def update(

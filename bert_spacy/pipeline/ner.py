@@ -17,7 +17,7 @@ from ..layers.ner import TagScores
 from ..scored import install_extension
 from ..text.tags import spans_to_tags, tag_names
 from ..types import Ints
-from .base import PIPELINES, BertHead
+from .base import BertHead
 from .entities import cut_candidates, split_rows, write_candidates, write_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 
@@ -215,20 +215,9 @@ class BertEntityRecognizer(BertHead):
             token to tag are left out.
         RAISES (ValueError): B332 without the pipeline.
         """
-        copies: Iterable[Doc] = [doc.copy() for doc in docs]
-        if self.listener is not None:
-            nlp = PIPELINES.get(id(self.vocab))
-            encoders: list[Any] = [
-                pipe
-                for _, pipe in (nlp.pipeline if nlp is not None else ())
-                if self.listener in getattr(pipe, "listener_map", {}).get(self.name, ())
-            ]
-            if not encoders or any(doc.vocab is not self.vocab for doc in docs):
-                raise ValueError(Errors.B332.format(name=self.name))
-            copies = encoders[0].pipe(copies)
         at = 0
-        for batch in self._follow_encoder(copies, 128):
-            for index, part in split_scores(self.predict(batch)):
+        for batch, scores in self.read_outputs(docs):
+            for index, part in split_scores(scores):
                 yield index + at, self.make_lattice(part)
             at += len(batch)
 
