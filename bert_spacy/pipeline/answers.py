@@ -1,5 +1,6 @@
 """From start and end scores to answers and how probable each is, for many Docs at once."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,13 +90,25 @@ class SpanTable:
         """Log of the sum over first pieces times that over last pieces. Shape (G,)."""
         return torch.logsumexp(torch.cat([self.null[:, None], self.edges], 1), 1).sum(1)
 
-    def sum_block(self, row: int, first: range, last: range) -> float:
-        """Return the probability of all spans of a Doc with these first and last pieces."""
-        starts, ends = np.meshgrid(first, last, indexing="ij")
-        size = ends - starts
+    def sum_blocks(self, rows: Ints, first: Ints, last: Ints) -> Floats:
+        """Return the probability of all spans between ranges of first and of last pieces.
+
+        rows (Ints): A Doc for each block. Shape (B,).
+        first, last (Ints): First and end (exclusive) of its ranges. Shape (B, 2).
+        RETURNS (Floats): Shape (B,).
+        """
+        width = np.maximum(last[:, 1] - last[:, 0], 0)
+        cells = np.maximum(first[:, 1] - first[:, 0], 0) * width
+        block = np.repeat(np.arange(len(rows)), cells)
+        at = concat_ranges(np.zeros_like(cells), cells)
+        start = first[block, 0] + at // width[block]
+        size = last[block, 0] + at % width[block] - start
         good = (size >= 0) & (size < self.total.shape[2])
-        scores = self.total[row, starts[good], size[good]].double()
-        return float(torch.exp(scores / self.temperature - self.log_mass[row]).sum())
+        index = (torch.from_numpy(part[good]) for part in (rows[block], start, size))
+        scores = self.total[tuple(index)].double() / self.temperature
+        mass = self.log_mass[torch.from_numpy(rows[block][good])]
+        shares = torch.exp(scores - mass).numpy()
+        return np.bincount(block[good], weights=shares, minlength=len(rows))
 
 
 def find_answers(
@@ -127,11 +140,12 @@ def find_answers(
     for docs, table in _make_tables(scores, asked, most_tokens, knows_null, temperature):
         readers = [_Reader(*context, scores, i) for i in docs if (context := contexts[i])]
         _choose(table, readers, n_best)
+        answers = _describe(table, readers)
         gaps = (table.null.sum(1) - table.best).tolist()
-        for row, (i, reader) in enumerate(zip(docs, readers)):
-            if np.isfinite(float(table.best[row])):
-                answers = [reader.describe(table, row, *item) for item in reader.chosen]
-                found[i] = Found(answers, gaps[row], float(table.null_probability[row]))
+        null, best = table.null_probability.tolist(), table.best.tolist()
+        for row, i in enumerate(docs):
+            if best[row] > -np.inf:
+                found[i] = Found(answers[row], gaps[row], null[row])
     return found
 
 
@@ -187,6 +201,33 @@ def _choose(table: SpanTable, readers: Sequence["_Reader"], n_best: int) -> None
         k *= 8
 
 
+def _describe(table: SpanTable, readers: Sequence["_Reader"]) -> list[list[dict[str, Any]]]:
+    """Return what each reader chose, with its probability."""
+    chosen = [(row, *item) for row, reader in enumerate(readers) for item in reader.chosen]
+    blocks, owner = [], []
+    for at, (row, a, b, _) in enumerate(chosen):
+        found = readers[row].find(readers[row].text[a:b])
+        blocks += [(row, *block) for block in found]
+        owner += [at] * len(found)
+    rows, *bounds = np.array(blocks, dtype=np.int64).reshape(-1, 5).T
+    sums = table.sum_blocks(rows, np.stack(bounds[:2], 1), np.stack(bounds[2:], 1))
+    shares = np.bincount(np.array(owner, dtype=np.int64), sums, len(chosen)).clip(max=1.0)
+    norm = table.edge_mass.tolist()
+    answers: list[list[dict[str, Any]]] = [[] for _ in readers]
+    for (row, a, b, score), probability in zip(chosen, shares.tolist()):
+        reader = readers[row]
+        answers[row].append(
+            {
+                "text": reader.text[a:b],
+                "start": a - reader.base,
+                "end": b - reader.base,
+                "score": math.exp(score - norm[row]),
+                "probability": probability,
+            }
+        )
+    return answers
+
+
 class _Reader:
     """Reads spans of pieces as answers of one Doc."""
 
@@ -212,21 +253,15 @@ class _Reader:
                     return True
         return False
 
-    def describe(self, table: SpanTable, row: int, a: int, b: int, score: float) -> dict[str, Any]:
-        """Return an answer with its probability."""
-        text, total, at = self.text[a:b], 0.0, self.base - 1
+    def find(self, text: str) -> list[tuple[int, int, int, int]]:
+        """Return the ranges of first and last pieces of all answers with a text."""
+        found, at = [], self.base - 1
         while (at := self.text.find(text, at + 1)) >= 0:
-            first = np.searchsorted(self.start, (at, at + 1)).tolist()
-            last = np.searchsorted(self.end, (at + b - a, at + b - a + 1)).tolist()
-            if first[0] < first[1] and last[0] < last[1]:
-                total += table.sum_block(row, range(*first), range(*last))
-        return {
-            "text": text,
-            "start": a - self.base,
-            "end": b - self.base,
-            "score": float(np.exp(score - float(table.edge_mass[row]))),
-            "probability": min(total, 1.0),
-        }
+            a, b = self.start.searchsorted((at, at + 1)).tolist()
+            c, d = self.end.searchsorted((at + len(text), at + len(text) + 1)).tolist()
+            if a < b and c < d:
+                found.append((a, b, c, d))
+        return found
 
     def _is_same(self, a: int, b: int, c: int, d: int) -> bool:
         common = min(b, d) - max(a, c)

@@ -1,5 +1,7 @@
 """Where words end, in scripts that put spaces between them."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +55,7 @@ def _next_true(mask: NDArray[np.bool_], at: Ints) -> Ints:
     return np.minimum.accumulate(np.where(mask, at, len(at))[::-1])[::-1]
 
 
+@lru_cache(maxsize=4096)
 def _joins(character: str) -> bool:
     code = ord(character)
     if code >= _LATE_UNSPACED or any(low <= code <= high for low, high in _UNSPACED):
