@@ -108,7 +108,7 @@ class SpanTable:
         scores = self.total[tuple(index)].double() / self.temperature
         mass = self.log_mass[torch.from_numpy(rows[block][good])]
         shares = torch.exp(scores - mass).numpy()
-        return np.bincount(block[good], weights=shares, minlength=len(rows))
+        return np.bincount(block[good], weights=shares, minlength=len(rows)).astype(np.float64)
 
 
 def find_answers(
@@ -138,7 +138,8 @@ def find_answers(
     found: list[Found | None] = [None] * len(contexts)
     asked = np.array([context is not None for context in contexts], dtype=bool)
     for docs, table in _make_tables(scores, asked, most_tokens, knows_null, temperature):
-        readers = [_Reader(*context, scores, i) for i in docs if (context := contexts[i])]
+        given = ((i, contexts[i]) for i in docs)
+        readers = [_Reader(context, scores, i) for i, context in given if context is not None]
         _choose(table, readers, n_best)
         answers = _describe(table, readers)
         gaps = (table.null.sum(1) - table.best).tolist()
@@ -195,7 +196,7 @@ def _choose(table: SpanTable, readers: Sequence["_Reader"], n_best: int) -> None
         first = torch.div(index, wide, rounding_mode="floor")
         last = first + index % wide
         spans = zip(values.numpy(), first.numpy(), last.numpy())
-        enough = [readers[at].take(*row, n_best) for at, row in zip(pending, spans)]
+        enough = [readers[int(at)].take(*row, n_best) for at, row in zip(pending, spans)]
         # Rarely are so many of the best spans the same answer.
         pending = pending[~(np.array(enough) | is_last.numpy())]
         k *= 8
@@ -231,11 +232,10 @@ def _describe(table: SpanTable, readers: Sequence["_Reader"]) -> list[list[dict[
 class _Reader:
     """Reads spans of pieces as answers of one Doc."""
 
-    def __init__(self, text: str, base: int, scores: SpanScores, i: int):
+    def __init__(self, context: tuple[str, int], scores: SpanScores, i: int):
         low, high = scores.offsets[i], scores.offsets[i + 1]
-        start, end = whole_words(text)
-        self.text = text
-        self.base = base
+        self.text, self.base = context
+        start, end = whole_words(self.text)
         # Where an answer begins whose first piece is this one; where one ends.
         self.start = start[scores.piece_start[low:high]]
         self.end = end[np.maximum(scores.piece_end[low:high] - 1, 0)]

@@ -15,10 +15,12 @@ from torch import Tensor
 from ..errors import Errors, Warnings
 from ..layers.ner import TagScores
 from ..scored import install_extension
+from ..scoring.calibration import Outcomes
 from ..text.tags import spans_to_tags, tag_names
 from ..types import Ints
 from .base import BertHead
 from .entities import cut_candidates, split_rows, write_candidates, write_entities
+from .judging import judge_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 
 Gold = tuple[Ints, "np.ndarray[Any, np.dtype[np.bool_]]"]
@@ -220,6 +222,15 @@ class BertEntityRecognizer(BertHead):
             for index, part in split_scores(scores):
                 yield index + at, self.make_lattice(part)
             at += len(batch)
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): Each entity of the best taggings, before any threshold.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_entities(self, examples)
 
     def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
         """Turn down entities whose probability is below that of their label.

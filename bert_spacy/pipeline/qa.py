@@ -22,9 +22,11 @@ from ..data.pairs import (
 )
 from ..errors import Errors, Warnings
 from ..layers.qa import SpanScores, has_question
+from ..scoring.calibration import Outcomes
 from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY
 from .answers import Found, find_answers
 from .base import PIPELINES, BertHead
+from .judging import judge_answers
 
 
 class BertQuestionAnswerer(BertHead):
@@ -101,11 +103,14 @@ class BertQuestionAnswerer(BertHead):
                 answers, attrs = self._decide(found)
                 set_answers(doc, answers, **attrs)
 
-    def find_answers(self, docs: Sequence[Doc], scores: SpanScores) -> list[Found | None]:
+    def find_answers(
+        self, docs: Sequence[Doc], scores: SpanScores, temperature: float | None = None
+    ) -> list[Found | None]:
         """Find the best answers of a batch, whether or not "no answer" is better.
 
         docs (Sequence[Doc]): The Docs.
         scores (SpanScores): From `predict`.
+        temperature (float): The component's own if None.
         RETURNS (list[Found | None]): For each Doc; None without a text to find an answer in.
         """
         pairs = [get_question(doc) for doc in docs]
@@ -115,8 +120,17 @@ class BertQuestionAnswerer(BertHead):
             most_tokens=self.cfg["max_answer_tokens"],
             n_best=self.cfg["n_best"],
             knows_null=self.cfg["knows_null"],
-            temperature=self.cfg["temperature"],
+            temperature=temperature or self.cfg["temperature"],
         )
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): What is given to each question, an answer or none.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_answers(self, examples)
 
     def _decide(self, found: Found | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return the answers to give, and what else is known."""

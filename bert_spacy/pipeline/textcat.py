@@ -11,7 +11,9 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
+from ..scoring.calibration import Outcomes
 from .base import BertHead
+from .judging import judge_classes
 
 
 class BertTextCategorizer(BertHead):
@@ -43,6 +45,15 @@ class BertTextCategorizer(BertHead):
         """
         for doc, row in zip(docs, torch.softmax(scores / self.cfg["temperature"], dim=1).tolist()):
             doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): The most probable class of each text.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_classes(self, examples)
 
     def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:
         """Return the mean cross-entropy over Examples whose gold is one of our labels.

@@ -12,7 +12,9 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
+from ..scoring.calibration import Outcomes
 from .base import BertHead
+from .judging import judge_labels
 
 
 class BertMultilabelTextCategorizer(BertHead):
@@ -55,6 +57,15 @@ class BertMultilabelTextCategorizer(BertHead):
         """
         for doc, row in zip(docs, torch.sigmoid(scores).tolist()):
             doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): Each label of each text, likely or not.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_labels(self, examples)
 
     def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:
         """Return the mean binary cross-entropy over the labels that the gold speaks of.
