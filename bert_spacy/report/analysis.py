@@ -1,7 +1,7 @@
 """Run a pipeline on gold Docs and collect its results."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spacy.language import Language
@@ -17,6 +17,7 @@ from .classes import ClassResults, class_results
 from .curves import Curves
 from .entities import EntityResults, entity_results
 from .questions import QuestionResults, question_results
+from .trust import TrustResults, trust_results
 
 CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
 ENTS_SUMMARY = ("ents_p", "ents_r", "ents_f")
@@ -40,6 +41,7 @@ class Analysis:
     entities: EntityResults | None
     questions: QuestionResults | None
     curves: Curves | None
+    trust: list[TrustResults] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -80,7 +82,9 @@ def analyse(
         summary.update(_pick(score_qa(examples), QA_SCORES))
     name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
     pipes = list(nlp.pipe_names)
-    return Analysis(name, pipes, len(references), summary, classes, entities, questions, curves)
+    trust = trust_results(nlp, [Example(make_input(nlp, doc), doc) for doc in references])
+    n = len(references)
+    return Analysis(name, pipes, n, summary, classes, entities, questions, curves, trust)
 
 
 def make_input(nlp: Language, reference: Doc) -> Doc:
