@@ -141,7 +141,8 @@ def _tune(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:
 def _fit_thresholds(pipe: Any, outcomes: Outcomes, min_precision: float) -> dict[str, Any]:
     p, hit, label = outcomes.at(pipe.cfg["temperature"]), outcomes.hit, outcomes.label
     found = find_thresholds(p, hit, label, len(outcomes.labels), min_precision)
-    values = [1.0 if value is None else value for value in found]
+    # A little lower, so that what stands just at it stays there in a file and in another batch.
+    values = [1.0 if x is None else float(np.floor(1e6 * x) / 1e6) for x in found]
     pipe.set_thresholds(dict(zip(outcomes.labels, values)))
     kept = p >= np.array(values)[label]
     n_gold = max(int(outcomes.n_gold.sum()), 1)
