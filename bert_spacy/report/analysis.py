@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..data.pairs import get_segments, make_segments
+from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
 from ..scoring.textcat import score_textcat
@@ -68,13 +69,20 @@ def analyse(
     inputs = (make_input(nlp, doc) for doc in references)
     predicted = nlp.pipe(inputs, batch_size=batch_size)
     examples = [Example(*docs) for docs in zip(predicted, references)]
-    classes = class_results(examples)
+    thresholds = {
+        label: pipe.cfg["thresholds"].get(label, pipe.cfg["threshold"])
+        for _, pipe in nlp.pipeline
+        if isinstance(pipe, BertMultilabelTextCategorizer)
+        for label in pipe.labels
+    }
+    classes = class_results(examples, thresholds)
     entities = entity_results(examples)
     questions = question_results(examples)
     summary: dict[str, float] = {}
     if classes:
         labels = [row.label for row in classes.rows]
-        scores = score_textcat(examples, labels=labels, multi_label=not classes.is_exclusive)
+        many = not classes.is_exclusive
+        scores = score_textcat(examples, labels=labels, multi_label=many, thresholds=thresholds)
         summary.update(_pick(scores, CATS_SUMMARY))
     if entities:
         summary.update(_pick(score_ner(examples), ENTS_SUMMARY))

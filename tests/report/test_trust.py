@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from spacy.tokens import DocBin
+from spacy.training import Example
 
 from bert_spacy.report.analysis import analyse
 from bert_spacy.report.png import write_pngs
@@ -12,7 +13,7 @@ from bert_spacy.report.render import render
 from bert_spacy.scored import read_scored
 from bert_spacy.types import SCORED
 
-from ..util import TEXTS, all_examples, trained
+from ..util import TEXTS, all_examples, make_nlp, trained
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,27 @@ def test_answers_are_judged_by_exact_match(pipeline):
     assert analysis.summary["qa_brier"] == pytest.approx(trust.now.brier, abs=1e-5)
     assert analysis.summary["qa_ece"] == pytest.approx(trust.now.error, abs=1e-5)
     assert len(rows_of(render(analysis), "trust-bert_qa")) > 1
+
+
+def test_tuned_thresholds_count_for_labels(bert):
+    name = "bert_textcat_multilabel"
+    nlp = make_nlp(bert, [name])
+    rows = [(text, {"a": float(i < 2), "b": float(i % 2)}) for i, text in enumerate(TEXTS)]
+    examples = [Example.from_dict(nlp.make_doc(text), {"cats": cats}) for text, cats in rows]
+    nlp.initialize(lambda: examples)
+    probabilities = {text: nlp(text).cats for text in TEXTS}
+    head = nlp.get_pipe(name)
+    cut = sorted(cats["a"] for cats in probabilities.values())[1]  # three reach it
+    head.set_thresholds({"a": cut - 1e-6, "b": 1e-6})
+    analysis = analyse(nlp, [eg.reference for eg in examples])
+    right = sum(probabilities[text]["a"] >= cut for text in TEXTS[:2])
+    row = next(row for row in analysis.classes.rows if row.label == "a")
+    assert (row.precision, row.recall) == (right / 3, right / 2)
+    [trust] = analysis.trust
+    curves = {curve.label: curve for curve in trust.curves}
+    assert curves["a"].point == (right / 2, pytest.approx(right / 3))
+    assert curves["b"].point == (1.0, 0.5)
+    assert trust.n == 8
+    squares = [(probabilities[t][k] - y) ** 2 for t, cats in rows for k, y in cats.items()]
+    assert trust.now.brier == pytest.approx(np.mean(squares), abs=1e-5)
+    assert analysis.summary["cats_macro_p"] == pytest.approx((right / 3 + 0.5) / 2)
