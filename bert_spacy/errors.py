@@ -262,6 +262,10 @@ class Errors(metaclass=_Coded):
         "{name!r} has no usable mean and scale for its target {label!r}: {mean!r} and {scale!r}. "
         "A scale is above 0 and both are finite. Restore the cfg that was saved with the weights."
     )
+    B370 = (
+        "{name!r} has no temperature: it gives no probabilities that one could change. Set it for "
+        "a component whose cfg has one."
+    )
 
     # 4xx data
     B400 = (

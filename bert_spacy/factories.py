@@ -387,7 +387,7 @@ def make_bert_ner(
 
 @Language.factory(
     "bert_qa",
-    assigns=["doc._.answers", "doc.spans"],
+    assigns=["doc._.answers", "doc._.no_answer", "doc.spans"],
     default_config=DEFAULTS["bert_qa"],
     default_score_weights={"qa_f1": 1.0, "qa_em": None, "qa_no_answer_acc": None},
 )

@@ -229,8 +229,8 @@ def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:
     if ANSWERS in doc.spans:
         attrs = doc.spans[ANSWERS].attrs
         found["answers"] = [dict(answer) for answer in attrs.get("answers", [])]
-        if attrs.get("null_score") is not None:
-            found["null_score"] = float(attrs["null_score"])
+        known = {key: attrs.get(key) for key in ("null_score", "null_probability")}
+        found.update({key: float(value) for key, value in known.items() if value is not None})
     if CHOSEN in doc.spans:
         found["choice"] = get_choice(doc)
         found["choice_scores"] = get_choice_scores(doc)

@@ -1,7 +1,7 @@
 """Run a pipeline on gold Docs and collect its results."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spacy.language import Language
@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..data.pairs import get_segments, make_segments
+from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 from ..scoring.choice import CHOICE_SCORES, score_choice
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
@@ -21,6 +22,7 @@ from .curves import Curves
 from .entities import EntityResults, entity_results
 from .questions import QuestionResults, question_results
 from .targets import TargetResults, target_results
+from .trust import TrustResults, trust_results
 
 CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
 REGRESSION_SUMMARY = ("regression_pearson", "regression_spearman")
@@ -47,6 +49,7 @@ class Analysis:
     choices: ChoiceResults | None
     targets: list[TargetResults]
     curves: Curves | None
+    trust: list[TrustResults] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -74,7 +77,13 @@ def analyse(
     inputs = (make_input(nlp, doc) for doc in references)
     predicted = nlp.pipe(inputs, batch_size=batch_size)
     examples = [Example(*docs) for docs in zip(predicted, references)]
-    classes = class_results(examples)
+    thresholds = {
+        label: pipe.cfg["thresholds"].get(label, pipe.cfg["threshold"])
+        for _, pipe in nlp.pipeline
+        if isinstance(pipe, BertMultilabelTextCategorizer)
+        for label in pipe.labels
+    }
+    classes = class_results(examples, thresholds)
     entities = entity_results(examples)
     questions = question_results(examples)
     choices = choice_results(examples)
@@ -82,7 +91,8 @@ def analyse(
     summary: dict[str, float] = {}
     if classes:
         labels = [row.label for row in classes.rows]
-        scores = score_textcat(examples, labels=labels, multi_label=not classes.is_exclusive)
+        many = not classes.is_exclusive
+        scores = score_textcat(examples, labels=labels, multi_label=many, thresholds=thresholds)
         summary.update(_pick(scores, CATS_SUMMARY))
     if entities:
         summary.update(_pick(score_ner(examples), ENTS_SUMMARY))
@@ -94,8 +104,9 @@ def analyse(
         summary.update(_pick(score_regression(examples), REGRESSION_SUMMARY))
     name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
     pipes = list(nlp.pipe_names)
+    trust = trust_results(nlp, [Example(make_input(nlp, doc), doc) for doc in references])
     results = (classes, entities, questions, choices, targets)
-    return Analysis(name, pipes, len(references), summary, *results, curves)
+    return Analysis(name, pipes, len(references), summary, *results, curves, trust)
 
 
 def make_input(nlp: Language, reference: Doc) -> Doc:
