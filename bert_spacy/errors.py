@@ -329,7 +329,6 @@ class Errors(metaclass=_Coded):
         "Format {name!r} does not take {options}. It takes {allowed}. "
         "Leave out what it does not take."
     )
-    B417 = "GLUE has no task {task!r} for a classifier. Set --task to one of: {allowed}."
     B420 = (
         "A choice item needs two choices or more, as a list. Got {choices!r} for the question "
         "{question!r}. Give all choices, the wrong ones too."

@@ -27,6 +27,7 @@ FLOORS = {
     "scoring": 2,
     "training": 2,
     "pipeline": 3,
+    "defaults": 0,
     "factories": 4,
     "weights": 5,
     "report": 5,

@@ -120,6 +120,18 @@ class Settings:
         return self.masking.unit != "piece" or self.sentences.task != "none"
 
 
+class SettingError(ValueError):
+    """A setting that is unknown, missing or out of range.
+
+    name (str): Its section and name.
+    value (Any): What was given.
+    allowed (str): What is allowed.
+    """
+
+    def __init__(self, name: str, value: Any, allowed: str):
+        super().__init__(Errors.B701.format(name=name, value=value, allowed=allowed))
+
+
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """Read and check a config.
 
@@ -130,7 +142,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     known = ("paths", "pretrain", "corpus", "masking", "sentences", "model", "trainer")
     for name in config:
         if name not in known:
-            raise _error("section", name, ", ".join(known))
+            raise SettingError("section", name, ", ".join(known))
     sections = {name: dict(config.get(name, {})) for name in known}
     settings = Settings(
         main=_read(Main, "pretrain", sections["pretrain"]),
@@ -149,17 +161,17 @@ def _read(kind: type[T], section: str, values: dict[str, Any]) -> T:
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in known:
-            raise _error(f"{section}.{name}", value, ", ".join(known))
+            raise SettingError(f"{section}.{name}", value, ", ".join(known))
         wanted = known[name].type
         allowed = get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
         if type(value) is int and float in allowed:
             values[name] = float(value)
         elif type(value) not in allowed:
             names = ", ".join(getattr(t, "__name__", str(t)) for t in allowed)
-            raise _error(f"{section}.{name}", value, names.replace("NoneType", "null"))
+            raise SettingError(f"{section}.{name}", value, names.replace("NoneType", "null"))
     for name, f in known.items():
         if f.default is MISSING and name not in values:
-            raise _error(f"{section}.{name}", None, "a value, as it has no default")
+            raise SettingError(f"{section}.{name}", None, "a value, as it has no default")
     return kind(**values)
 
 
@@ -200,11 +212,7 @@ def _check(settings: Settings) -> None:
     ]
     for name, value, allowed, fine in rules:
         if not fine:
-            raise _error(name, value, allowed)
+            raise SettingError(name, value, allowed)
     for name, value in settings.trainer.items():
         if name not in TRAINER:
-            raise _error(f"trainer.{name}", value, ", ".join(sorted(TRAINER)))
-
-
-def _error(name: str, value: Any, allowed: str) -> ValueError:
-    return ValueError(Errors.B701.format(name=name, value=value, allowed=allowed))
+            raise SettingError(f"trainer.{name}", value, ", ".join(sorted(TRAINER)))
