@@ -37,6 +37,7 @@ SCRATCH = {
     "num_attention_heads": 2,
     "intermediate_size": 512,
     "max_position_embeddings": 128,
+    "initializer_range": 0.05,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
