@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def run(
                 "logging_steps": 20,
             },
         }
-        pretrain(Config(config), output, resume=True)
+        with redirect_stdout(sys.stderr):  # the Trainer's log
+            pretrain(Config(config), output, resume=True)
     report = json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))
     return {**report, "cpu_seconds": round(time.process_time() - seconds)}
 
