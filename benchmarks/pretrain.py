@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ SCRATCH = {
     "num_attention_heads": 2,
     "intermediate_size": 512,
     "max_position_embeddings": 128,
+    "initializer_range": 0.05,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
@@ -70,7 +72,8 @@ def run(
                 "logging_steps": 20,
             },
         }
-        pretrain(Config(config), output, resume=True)
+        with redirect_stdout(sys.stderr):  # the Trainer's log
+            pretrain(Config(config), output, resume=True)
     report = json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))
     return {**report, "cpu_seconds": round(time.process_time() - seconds)}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,7 +94,11 @@ def test_a_killed_process_goes_on(bert, tmp_path):
 @pytest.mark.parametrize("task", ["none", "order"])
 def test_two_processes_draw_the_curve_of_one(tiny_folder, tmp_path, task):
     corpus = make_corpus(tmp_path / "corpus.txt", 100)
-    folder = tiny_folder("albert")  # without dropout
+    folder = tmp_path / "albert"
+    shutil.copytree(tiny_folder("albert"), folder)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings["classifier_dropout_prob"] = 0.0  # the only dropout that an ALBERT has
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     config = make_config(
         corpus,
         folder,
