@@ -91,7 +91,8 @@ def _calibration(bins: Sequence[Bin], before: Sequence[Bin] = ()) -> Figure:
         color=COLORS[0],
         label="after calibration",
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="accuracy")
+    # Room for whole dots at the edges.
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="probability", ylabel="accuracy")
     if before:
         axes.legend()
     return figure

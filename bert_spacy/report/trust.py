@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.training import Example
 
+from ..pipeline.base import PIPELINES
 from ..scoring.calibration import (
     Bools,
     Floats,
@@ -85,6 +86,8 @@ def trust_results(nlp: Language, examples: Sequence[Example]) -> list[TrustResul
     RETURNS (list[TrustResults]): One for each component with something to judge. Classes that
         exclude each other are in `class_results`, unless a temperature was fitted.
     """
+    # A head on a stock transformer is told of its pipeline by none other.
+    PIPELINES[id(nlp.vocab)] = nlp
     results: list[TrustResults] = []
     for name, pipe in nlp.pipeline:
         if not isinstance(pipe, Judged):

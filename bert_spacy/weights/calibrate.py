@@ -13,7 +13,7 @@ from spacy.training import Example
 
 from ..data.corpus import Corpus
 from ..errors import Errors
-from ..pipeline.base import BertHead
+from ..pipeline.base import PIPELINES, BertHead
 from ..pipeline.judging import annotate_copies
 from ..scoring.calibration import (
     Bools,
@@ -72,6 +72,8 @@ def calibrate_heads(
     nlp: Language, data: Sequence[Path], *, min_precision: float | None = None
 ) -> dict[str, Any]:
     """Fit the heads of a loaded pipeline in place; see `calibrate`."""
+    # A head on a stock transformer is told of its pipeline by none other.
+    PIPELINES[id(nlp.vocab)] = nlp
     examples = list(Corpus(list(data))(nlp))
     found = {
         name: fit_head(pipe, examples, min_precision)

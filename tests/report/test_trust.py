@@ -12,8 +12,10 @@ from bert_spacy.report.png import write_pngs
 from bert_spacy.report.render import render
 from bert_spacy.scored import read_scored
 from bert_spacy.types import SCORED
+from bert_spacy.weights.calibrate import calibrate_heads
 
-from ..util import TEXTS, all_examples, make_nlp, trained
+from ..pipeline.test_stock import make_stock
+from ..util import TEXTS, all_examples, make_nlp, train_steps, trained
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +119,16 @@ def test_tuned_thresholds_count_for_labels(bert):
     squares = [(probabilities[t][k] - y) ** 2 for t, cats in rows for k, y in cats.items()]
     assert trust.now.brier == pytest.approx(np.mean(squares), abs=1e-5)
     assert analysis.summary["cats_macro_p"] == pytest.approx((right / 3 + 0.5) / 2)
+
+
+def test_heads_on_a_stock_transformer_are_judged_as_well(bert, tmp_path):
+    nlp = make_stock(bert, ["bert_ner"])
+    examples = all_examples(nlp, ["bert_ner"])
+    nlp.initialize(lambda: examples)
+    train_steps(nlp, examples, 25)
+    docs = references(nlp, ["bert_ner"])
+    n_found = sum(len(doc.ents) for doc in nlp.pipe(doc.text for doc in docs))
+    assert [trust.n for trust in analyse(nlp, docs).trust] == [n_found]
+    DocBin(docs=docs * 3).to_disk(tmp_path / "dev.spacy")
+    report = calibrate_heads(nlp, [tmp_path / "dev.spacy"])
+    assert report["bert_ner"]["predictions"] == 3 * n_found
