@@ -4,9 +4,12 @@ Every function returns percent.
 """
 
 import re
+import statistics
 import string
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 Span = tuple[int, int, str]
 Pair = tuple[float, float]
@@ -23,6 +26,64 @@ def accuracy(golds: Sequence[str], predictions: Sequence[str]) -> float:
     RETURNS (float): Percent of equal labels.
     """
     return 100 * sum(map(str.__eq__, golds, predictions)) / max(len(golds), 1)
+
+
+def matthews(golds: Sequence[str], predictions: Sequence[str]) -> float:
+    """Correlate two classes: Matthews' coefficient, 0 where it is not defined.
+
+    golds (Sequence[str]): The right label of each item, "1" or "0".
+    predictions (Sequence[str]): The predicted label of each item.
+    RETURNS (float): Percent, -100 to 100.
+    """
+    counts = Counter(zip(golds, predictions))
+    tp, tn, fp, fn = (counts[pair] for pair in (("1", "1"), ("0", "0"), ("0", "1"), ("1", "0")))
+    below = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return 100 * (tp * tn - fp * fn) / below**0.5 if below else 0.0
+
+
+def accuracy_f1(golds: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
+    """Count equal labels, and compute the F1 of label "1".
+
+    golds (Sequence[str]): The right label of each item.
+    predictions (Sequence[str]): The predicted label of each item.
+    RETURNS (dict[str, float]): "accuracy" and "f1", percent.
+    """
+    both = sum(pair == ("1", "1") for pair in zip(golds, predictions))
+    total = sum(label == "1" for label in (*golds, *predictions))
+    f1 = 200 * both / total if total else 0.0
+    return {"accuracy": accuracy(golds, predictions), "f1": f1}
+
+
+CLASSIFY: dict[str, Callable[..., Any]] = {
+    "accuracy": accuracy,
+    "matthews": matthews,
+    "accuracy_f1": accuracy_f1,
+}
+
+
+def correlation(golds: Sequence[float], predictions: Sequence[float]) -> dict[str, float]:
+    """Correlate numbers by Pearson and by Spearman.
+
+    golds (Sequence[float]): The right number of each item.
+    predictions (Sequence[float]): The predicted number of each item.
+    RETURNS (dict[str, float]): "mean", "pearson" and "spearman", percent; 0 where all
+        predictions are equal.
+    """
+    pearson = _pearson(golds, predictions)
+    spearman = _pearson(_ranks(golds), _ranks(predictions))
+    return {"mean": (pearson + spearman) / 2, "pearson": pearson, "spearman": spearman}
+
+
+def _pearson(golds: Sequence[float], predictions: Sequence[float]) -> float:
+    if len(set(golds)) < 2 or len(set(predictions)) < 2:
+        return 0.0
+    return 100 * statistics.correlation(golds, predictions)
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Rank from 1 up; equal values share the mean of their ranks."""
+    order = sorted(values)
+    return [(bisect_left(order, x) + bisect_right(order, x) + 1) / 2 for x in values]
 
 
 def entity_f1(golds: Sequence[list[Span]], predictions: Sequence[list[Span]]) -> float:

@@ -1,7 +1,7 @@
 """The same tasks through this package: `.spacy` files, `spacy train`, `spacy.load`, `nlp.pipe`."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,36 @@ import spacy
 from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
 from spacy.util import filter_spans, load_model_from_config, registry
 from thinc.api import Config
 
 from benchmarks.choice_tasks import ChoiceItem
 from benchmarks.metrics import tune_threshold
-from benchmarks.tasks import QuestionItem, Score, TagItem, Task, TextItem, encoder_rate
-from bert_spacy.data.pairs import make_choice, make_question, set_gold_answers, set_gold_choice
+from benchmarks.pairs import PairItem, ValueItem
+from benchmarks.tasks import (
+    TASKS,
+    QuestionItem,
+    Score,
+    TagItem,
+    Task,
+    TextItem,
+    encoder_rate,
+    main_score,
+)
+from bert_spacy.data.pairs import (
+    make_choice,
+    make_pair,
+    make_question,
+    set_gold_answers,
+    set_gold_choice,
+)
+from bert_spacy.targets import set_targets
 
 BATCH_SIZE = 16
 COMPONENTS = {
     "classify": "bert_textcat",
+    "regress": "bert_regressor",
     "tag": "bert_ner",
     "answer": "bert_qa",
     "choose": "bert_choice",
@@ -27,7 +46,13 @@ COMPONENTS = {
 # By dotted path in the config, in which "head" stands for the task's component: a value, or
 # a function that takes the steps of the run.
 Overrides = dict[str, Any | Callable[[int], Any]]
-SCORES = {"classify": "cats_score", "tag": "ents_f", "answer": "qa_f1", "choose": "choice_acc"}
+SCORES = {
+    "classify": "cats_score",
+    "regress": "regression_score",
+    "tag": "ents_f",
+    "answer": "qa_f1",
+    "choose": "choice_acc",
+}
 
 CONFIG = """
 [nlp]
@@ -113,6 +138,23 @@ def run(
     return task.score(splits["dev"], dev), task.score(splits["test"], test)
 
 
+@registry.scorers("benchmark.task_scorer.v1")
+def create_task_scorer(name: str) -> Callable[..., dict[str, float]]:
+    """Create a scorer that chooses the epoch by the task's own metric, as plain.py does."""
+
+    def score(examples: Iterable[Example], **cfg: Any) -> dict[str, float]:
+        pairs = [(top_label(eg.reference), top_label(eg.predicted)) for eg in examples]
+        items = [TextItem("", gold) for gold, _ in pairs]
+        return {"task_score": main_score(TASKS[name].score(items, [x for _, x in pairs])) / 100}
+
+    return score
+
+
+def top_label(doc: Doc) -> str:
+    """Give the most probable label of a Doc."""
+    return max(doc.cats, key=doc.cats.__getitem__)
+
+
 def language(weights: str) -> str:
     """Give the language code that an alias ends in."""
     return "zh" if weights.endswith("zh") else "en"
@@ -138,6 +180,11 @@ def make_config(
     encoder.update(name=weights, window=task.max_pieces)
     del config["components"]["head"]
     config["components"][head] = {"factory": head}
+    score = SCORES[task.kind]
+    if task.kind == "classify":
+        score = "task_score"
+        scorer = {"@scorers": "benchmark.task_scorer.v1", "name": task.name}
+        config["components"][head]["scorer"] = scorer
     if task.kind == "answer":
         # 128 pieces of overlap, as in the plain recipe.
         encoder["stride"] = task.max_pieces - 128 - 32
@@ -157,7 +204,7 @@ def make_config(
     config["training"]["optimizer"]["learn_rate"].update(
         initial_rate=encoder_rate(weights), warmup_steps=max(1, steps // 10), total_steps=steps
     )
-    config["training"]["score_weights"] = {SCORES[task.kind]: 1.0}
+    config["training"]["score_weights"] = {score: 1.0}
     for path, value in (overrides or {}).items():
         *sections, name = path.replace("components.head.", f"components.{head}.").split(".")
         section = config
@@ -178,9 +225,13 @@ def count_batches(nlp: Language) -> int:
 
 def make_gold(nlp: Language, item: Any) -> Doc:
     """Make the gold Doc of an item."""
-    if isinstance(item, TextItem):
-        doc = nlp.make_doc(item.text)
+    doc: Doc
+    if isinstance(item, TextItem | PairItem):
+        doc = make_doc(nlp, item)
         doc.cats = {item.label: 1.0}
+    elif isinstance(item, ValueItem):
+        doc = make_doc(nlp, item)
+        set_targets(doc, {"score": item.value})
     elif isinstance(item, TagItem):
         doc = make_doc(nlp, item)
         doc.set_ents(
@@ -205,6 +256,8 @@ def make_doc(nlp: Language, item: Any) -> Doc:
         return make_question(nlp, item.question, item.context)
     if isinstance(item, ChoiceItem):
         return make_choice(nlp, item.context, item.question, item.choices)
+    if isinstance(item, PairItem | ValueItem):
+        return make_pair(nlp, item.text, item.text_b)
     if nlp.lang == "zh":
         return Doc(nlp.vocab, words=item.words, spaces=[False] * len(item.words))
     return Doc(nlp.vocab, words=item.words)
@@ -214,7 +267,9 @@ def predict(nlp: Language, task: Task, items: list, is_dev: bool = False) -> lis
     """Predict one label, list of spans or answer text per item."""
     docs = (make_doc(nlp, item) for item in items)
     if task.kind == "classify":
-        return [max(doc.cats, key=doc.cats.__getitem__) for doc in nlp.pipe(docs)]
+        return [top_label(doc) for doc in nlp.pipe(docs)]
+    if task.kind == "regress":
+        return [doc._.regression["score"] for doc in nlp.pipe(docs)]
     if task.kind == "tag":
         return [[(e.start, e.end, e.label_) for e in doc.ents] for doc in nlp.pipe(docs)]
     if task.kind == "choose":

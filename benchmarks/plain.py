@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from benchmarks.metrics import read_bio, tune_threshold
+from benchmarks.pairs import ValueItem
 from benchmarks.plain_choice import Chooser
 from benchmarks.tasks import QuestionItem, Score, TagItem, Task, TextItem, encoder_rate, main_score
 from bert_spacy.sources import resolve_name
@@ -36,37 +37,42 @@ Window = dict[str, Any]
 
 
 class Classifier:
-    """Fine-tune a sequence classifier."""
+    """Fine-tune a sequence classifier; with values for gold, a regressor of one number."""
 
-    def __init__(self, task: Task, folder: str, train: list[TextItem]) -> None:
+    def __init__(self, task: Task, folder: str, train: list[TextItem] | list[ValueItem]) -> None:
         self.task = task
-        self.labels = sorted({item.label for item in train})
+        self.labels = sorted({item.label for item in train if not isinstance(item, ValueItem)})
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=len(self.labels)
+            folder, num_labels=len(self.labels) or 1
         )
 
-    def make_windows(self, items: Sequence[TextItem]) -> list[Window]:
-        """Encode one window per text."""
-        texts = [item.text for item in items]
-        encoded = self.tokenizer(texts, truncation=True, max_length=self.task.max_pieces)
+    def make_windows(self, items: Sequence[Any]) -> list[Window]:
+        """Encode one window per text or pair."""
+        texts = [[item.text for item in items]]
+        if hasattr(items[0], "text_b"):
+            texts.append([item.text_b for item in items])
+        encoded = self.tokenizer(*texts, truncation=True, max_length=self.task.max_pieces)
         windows = _make_windows(encoded)
         for window, item in zip(windows, items):
-            window["label"] = self.labels.index(item.label)
+            window["label"] = self.labels.index(item.label) if self.labels else item.value
         return windows
 
     def loss(self, windows: list[Window]) -> Tensor:
-        """Compute the cross-entropy of a batch."""
+        """Compute the cross-entropy of a batch, or the mean squared error."""
         labels = torch.tensor([window["label"] for window in windows])
         return self.model(**_pad(windows, self.tokenizer), labels=labels).loss
 
-    def predict(self, items: Sequence[TextItem], is_dev: bool = False) -> list[str]:
-        """Predict one label per text."""
+    def predict(self, items: Sequence[Any], is_dev: bool = False) -> list[Any]:
+        """Predict one label or number per text."""
         windows = self.make_windows(items)
-        found: dict[int, str] = {}
+        found: dict[int, Any] = {}
         for ids in _sorted_batches(windows):
             logits = self.model(**_pad([windows[i] for i in ids], self.tokenizer)).logits
-            found.update(zip(ids, (self.labels[k] for k in logits.argmax(1).tolist())))
+            if self.labels:
+                found.update(zip(ids, (self.labels[k] for k in logits.argmax(1).tolist())))
+            else:
+                found.update(zip(ids, logits[:, 0].tolist()))
         return [found[i] for i in range(len(items))]
 
     def rate(self, name: str, base: float) -> float:
@@ -248,6 +254,7 @@ class Answerer:
 
 KINDS: dict[str, Any] = {
     "classify": Classifier,
+    "regress": Classifier,
     "tag": Tagger,
     "answer": Answerer,
     "choose": Chooser,

@@ -1,7 +1,8 @@
 """The tasks of the accuracy benchmark: files, readers in plain Python, metrics, recipe.
 
-All tasks of one kind read into the same items: `TextItem` for "classify",
-`TagItem` for "tag", `QuestionItem` for "answer", `ChoiceItem` for "choose".
+All tasks of one kind read into the same items: `TextItem` or `PairItem` for "classify",
+`ValueItem` for "regress", `TagItem` for "tag", `QuestionItem` for "answer",
+`ChoiceItem` for "choose".
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 from benchmarks import metrics
 from benchmarks.choice_tasks import read_c3
 from benchmarks.metrics import Span
+from benchmarks.pairs import read_afqmc, read_columns, read_mrpc, read_rte, read_stsb
 
 SPLITS = ("train", "dev", "test")
 Score = float | dict[str, float]
@@ -80,6 +82,11 @@ def read_sst(path: Path) -> list[TextItem]:
     """Read `sentence TAB label` lines after a header."""
     rows = (line.rsplit("\t", 1) for line in list(_lines(path))[1:])
     return [TextItem(text.strip(), label) for text, label in rows]
+
+
+def read_cola(path: Path) -> list[TextItem]:
+    """Read CoLA: source, label, the linguist's mark, sentence, without a header."""
+    return [TextItem(text, label) for text, label in read_columns(path, ("3", "1"))]
 
 
 def read_cluener(path: Path) -> list[TagItem]:
@@ -150,12 +157,12 @@ def _lines(path: Path) -> Iterator[str]:
 class Task:
     """Describe one task.
 
-    kind (str): "classify", "tag", "answer" or "choose".
+    kind (str): "classify", "regress", "tag", "answer" or "choose".
     folder (str): Folder under the data folder.
     files (tuple[str, str, str]): Names of the train, dev and test files.
     read (Callable): Path -> list of items.
     weights (str): Alias of the default weights.
-    metric (str): "accuracy", "entity_f1" or "em_f1".
+    metric (str): A key of `metrics.CLASSIFY`, "correlation", "entity_f1" or "em_f1".
     epochs (int): Passes over the training items.
     max_pieces (int): Longest encoder input, in pieces.
     max_answer (int): Longest answer, in pieces.
@@ -190,20 +197,24 @@ class Task:
 
         items (Sequence): The items, with their gold.
         predictions (Sequence): One label, list of spans, or answer text for each.
-        RETURNS (Score): Percent, or "em" and "f1" in percent.
+        RETURNS (Score): Percent, or several scores in percent by name.
         """
         if self.kind == "classify":
-            return metrics.accuracy([item.label for item in items], predictions)
+            return metrics.CLASSIFY[self.metric]([item.label for item in items], predictions)
         if self.kind == "choose":
             return metrics.accuracy([item.label for item in items], predictions)
+        if self.kind == "regress":
+            return metrics.correlation([item.value for item in items], predictions)
         if self.kind == "tag":
             return metrics.entity_f1([item.spans for item in items], predictions)
         return metrics.answer_scores([item.texts for item in items], predictions, self.compare)
 
 
 def main_score(score: Score) -> float:
-    """Give the one number that chooses the best epoch: F1 where there are two."""
-    return score["f1"] if isinstance(score, dict) else score
+    """Give the one number that chooses the best epoch."""
+    if not isinstance(score, dict):
+        return score
+    return next(score[name] for name in ("accuracy", "mean", "f1") if name in score)
 
 
 def encoder_rate(weights: str) -> float:
@@ -212,6 +223,8 @@ def encoder_rate(weights: str) -> float:
 
 
 ZH, EN = "m3e-small-zh", "minilm-l6-en"
+TSV = ("train.tsv", "dev.tsv", "test.tsv")
+TXT = ("train.txt", "dev.txt", "test.txt")
 QA: dict[str, Any] = {"epochs": 3, "max_pieces": 384}
 TASKS = {
     task.name: task
@@ -234,6 +247,11 @@ TASKS = {
             EN,
             "accuracy",
         ),
+        Task("CoLA", "classify", "glue/CoLA", TSV, read_cola, EN, "matthews"),
+        Task("MRPC", "classify", "glue/MRPC", TSV, read_mrpc, EN, "accuracy_f1"),
+        Task("RTE", "classify", "glue/RTE", TSV, read_rte, EN, "accuracy"),
+        Task("afqmc", "classify", "afqmc", TXT, read_afqmc, ZH, "accuracy"),
+        Task("STS-B", "regress", "glue/STS-B", TSV, read_stsb, EN, "correlation"),
         Task(
             "cluener",
             "tag",

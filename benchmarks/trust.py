@@ -11,7 +11,7 @@ stays as it is. The last line is one JSON object:
   which leaves out the difference between the two files;
 - `ranking`: area under the precision-recall curve of right against wrong entities, ours and that
   of the mean softmax of their tokens, and the same with wrong entities as the ones to find;
-- `threshold`: precision and recall on TEST under thresholds for `--min-precision` on DEV;
+- `threshold`: precision and recall on DEV and TEST under thresholds for `--min-precision` on DEV;
 - `cost`: seconds in one run, and shares of `nlp.pipe`.
 """
 
@@ -30,7 +30,7 @@ from bert_spacy.data.corpus import Corpus
 from bert_spacy.pipeline.ner import BertEntityRecognizer
 from bert_spacy.scoring.calibration import brier_score, expected_error
 from bert_spacy.scoring.ner import has_gold, judge_spans
-from bert_spacy.weights.calibrate import fit_entities
+from bert_spacy.weights.calibrate import fit_head
 
 K = 5
 
@@ -53,7 +53,7 @@ def main() -> None:
     head.cfg.update(temperature=1.0, thresholds={})
     cost = time_all(nlp, head, test)
     before = judge(head, test)
-    fitted = fit_entities(head, dev, args.min_precision)
+    fitted = fit_head(head, dev, args.min_precision)
     after = judge(head, test)
     keep = after["p"] >= np.array([head.cfg["thresholds"][label] for label in after["label"]])
     n_gold = sum(len(eg.reference.ents) for eg in test)
@@ -75,9 +75,8 @@ def main() -> None:
         },
         "threshold": {
             "asked": args.min_precision,
-            "dev_precision": fitted["kept_precision"],
-            "precision": float(right[keep].mean()),
-            "recall": float(right[keep].sum() / n_gold),
+            "dev": [fitted["kept_precision"], fitted["kept_recall"]],
+            "test": [float(right[keep].mean()), float(right[keep].sum() / n_gold)],
             "kept_of_right": float(right[keep].sum() / right.sum()),
             "unreached": fitted["unreached"],
         },
@@ -125,7 +124,7 @@ def judge_halves(
         parts = [[examples[i] for i in part] for part in (order[:half], order[half:])]
         head.cfg.update(temperature=1.0, thresholds={})
         before = judge(head, parts[1])
-        fit_entities(head, parts[0], min_precision)
+        fit_head(head, parts[0], min_precision)
         after = judge(head, parts[1])
         keep = after["p"] >= np.array([head.cfg["thresholds"][label] for label in after["label"]])
         right = after["right"]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         set_gold_answers,
         set_gold_choice,
     )
+    from .targets import set_targets
 
 __version__ = "0.3.0"
 
@@ -25,6 +26,7 @@ __all__ = [
     "make_segments",
     "set_gold_answers",
     "set_gold_choice",
+    "set_targets",
 ]
 
 # Where each public name lives. They load spaCy and torch, so they wait until one is asked for.
@@ -36,6 +38,7 @@ _HOMES = {
     "make_segments": ".data.pairs",
     "set_gold_answers": ".data.pairs",
     "set_gold_choice": ".data.pairs",
+    "set_targets": ".targets",
 }
 
 

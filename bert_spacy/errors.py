@@ -258,6 +258,15 @@ class Errors(metaclass=_Coded):
         "has {wanted}. Read the corpus with bert-spacy.Corpus.v1, which keeps segments."
     )
 
+    B340 = (
+        "{name!r} has no usable mean and scale for its target {label!r}: {mean!r} and {scale!r}. "
+        "A scale is above 0 and both are finite. Restore the cfg that was saved with the weights."
+    )
+    B370 = (
+        "{name!r} has no temperature: it gives no probabilities that one could change. Set it for "
+        "a component whose cfg has one."
+    )
+
     # 4xx data
     B400 = (
         "Cannot join segments: got {texts} texts and {labels} labels. "
@@ -333,6 +342,15 @@ class Errors(metaclass=_Coded):
         "There is no choice {index!r} on this Doc with {n} choices: {text!r}. Give an index from "
         "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
     )
+    B417 = "GLUE has no task {task!r}. Set --task to one of: {allowed}."
+    B418 = (
+        "Pairs have either a label ({label}) or a score ({score}). "
+        "Give --label-column or --score-column, not both; and --label-map to labels alone."
+    )
+    B440 = (
+        "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
+        "value. Correct the value, or leave the target out if it is not known."
+    )
 
     # 5xx scoring and training
     B520 = (
@@ -353,6 +371,14 @@ class Errors(metaclass=_Coded):
         "Got shapes {shape} and {other}, or values outside. Check what was put together."
     )
     B526 = "A precision must be in 0..1. Got {value}."
+    B504 = (
+        "A correlation needs two flat rows of one length. Got shapes {gold} and {predicted}. "
+        "Give one predicted value for each value of the gold."
+    )
+    B505 = (
+        "A correlation needs finite values, and at least one is NaN or infinite. "
+        "Check the gold, and that the pipeline's weights are finite."
+    )
     B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
     B540 = (
         "The checkpoint {path} cannot be used: {reason}. Remove it to start from the one before "
@@ -430,8 +456,8 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers or "
-        "choices."
+        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers, "
+        "choices or targets."
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "
@@ -456,6 +482,22 @@ class Errors(metaclass=_Coded):
         "With {name} a head loses {drop} points; {limit} are allowed. Scores before: {before}; "
         "after: {after}. Give more text to --calibrate, try the other --backend, or accept the "
         "loss with --force."
+    )
+    B643 = (
+        "{path} was made with other settings or files; what differs: {changed}. "
+        "Choose another output folder, or remove this one to run the task anew."
+    )
+    B644 = (
+        "There is no GLUE task in {path}. It needs a folder with .tsv files for each task, "
+        "named as the task: {allowed}."
+    )
+    B645 = (
+        "Task {task} in {path} lacks {files}. Put the files there as they are published, or "
+        "take the folder away to leave the task out."
+    )
+    B646 = (
+        "{path} lacks the columns of its task: {columns}. Its first line has: {found}. "
+        "Give the file as it is published, separated by tabs."
     )
     B650 = (
         "There is no checkpoint index {path}. Give the path without its endings, as in "
@@ -546,6 +588,50 @@ class Errors(metaclass=_Coded):
         "they were published together; download again what is damaged."
     )
     B692 = "There is something at {path} already. Give a new folder; nothing was written."
+
+    B700 = (
+        "Pretraining needs {package}, which is not installed. Run: "
+        "pip install 'bert-spacy[pretrain]'"
+    )
+    B701 = (
+        "The config of a pretraining has a wrong {name}: {value!r}. Allowed: {allowed}. Correct it "
+        "in the file or by an option such as --masking.rate 0.15."
+    )
+    B702 = (
+        "Cannot pretrain {name!r}: {reason}. Give a folder of BERT or ALBERT with a fast tokenizer."
+    )
+    B703 = (
+        "{name!r} cannot fill masks: {reason}. Give a folder with a masked-word head, such as one "
+        "that python -m bert_spacy pretrain wrote."
+    )
+    B704 = (
+        "Cannot fill text {number}: {reason}. Write {mask} where a piece is to be found, in a text "
+        "that fits the model."
+    )
+    B705 = (
+        "The corpus is too small: {part} has {n} documents, and sentence task {task!r} needs "
+        "{need} or more. What was read: {facts}. Give more text, or a held-out corpus.dev."
+    )
+    B706 = (
+        "There is a stopped run in {work}. Give --resume to go on with it, or delete the folder to "
+        "start again."
+    )
+    B707 = (
+        "The stopped run in {work} has another config. Set its config back to that of {path}, or "
+        "delete the folder to start again."
+    )
+    B709 = (
+        "One process sees {n_gpu} GPUs. Start one for each: torchrun --nproc_per_node {n_gpu} -m "
+        "bert_spacy pretrain ..., or let it see one alone by CUDA_VISIBLE_DEVICES=0."
+    )
+    B711 = (
+        "After {steps} steps the weights are no longer finite, and nothing was written. Set a "
+        "lower learning_rate in [trainer]."
+    )
+    B710 = (
+        "The segmenter {segmenter!r} is not installed. Run: pip install {package}, or set "
+        "segmenter = 'char'."
+    )
 
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (

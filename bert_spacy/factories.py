@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .pipeline.encoder import BertEncoder
     from .pipeline.ner import BertEntityRecognizer
     from .pipeline.qa import BertQuestionAnswerer
+    from .pipeline.regressor import BertRegressor
     from .pipeline.textcat import BertTextCategorizer
     from .pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 
@@ -80,6 +81,21 @@ lr_multiplier = 1.0
 dropout_samples = 1
 
 [bert_textcat_multilabel.model.encoder]
+@architectures = "bert-spacy.BertListener.v1"
+upstream = "*"
+
+[bert_regressor]
+
+[bert_regressor.scorer]
+@scorers = "bert-spacy.regression_scorer.v1"
+
+[bert_regressor.model]
+@architectures = "bert-spacy.RegressionHead.v1"
+pooling = "auto"
+windows = "mean"
+lr_multiplier = 1.0
+
+[bert_regressor.model.encoder]
 @architectures = "bert-spacy.BertListener.v1"
 upstream = "*"
 
@@ -282,6 +298,32 @@ def make_bert_textcat_multilabel(
 
 
 @Language.factory(
+    "bert_regressor",
+    assigns=["doc._.regression", "doc.spans"],
+    default_config=DEFAULTS["bert_regressor"],
+    default_score_weights={
+        "regression_score": 1.0,
+        "regression_pearson": None,
+        "regression_spearman": None,
+        "regression_per_target": None,
+    },
+)
+def make_bert_regressor(
+    nlp: Language, name: str, model: Model, scorer: Callable[..., Any] | None
+) -> "BertRegressor":
+    """Make a regressor of one or more targets.
+
+    nlp (Language): The pipeline.
+    name (str): Name in the pipeline.
+    model (Model[list[Doc], Tensor]): From `bert-spacy.RegressionHead.v1`.
+    scorer (Callable): Scores Examples.
+    """
+    from .pipeline.regressor import BertRegressor
+
+    return BertRegressor(nlp.vocab, model, name, scorer=scorer)
+
+
+@Language.factory(
     "bert_ner",
     assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
     default_config=DEFAULTS["bert_ner"],
@@ -345,7 +387,7 @@ def make_bert_ner(
 
 @Language.factory(
     "bert_qa",
-    assigns=["doc._.answers", "doc.spans"],
+    assigns=["doc._.answers", "doc._.no_answer", "doc.spans"],
     default_config=DEFAULTS["bert_qa"],
     default_score_weights={"qa_f1": 1.0, "qa_em": None, "qa_no_answer_acc": None},
 )

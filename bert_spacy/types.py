@@ -16,6 +16,10 @@ from torch import Tensor
 SEGMENTS = "segments"
 ANSWERS = "answers"
 CHOSEN = "chosen"
+REGRESSION = "regression"
+# Attrs of the answers: how probable it is that there is none, and that of the best one.
+NULL_PROBABILITY = "null_probability"
+BEST_PROBABILITY = "best_probability"
 SCORED = "bert_ner_scores"
 CANDIDATES = "bert_ner_candidates"
 FIXED = "bert_ner_fixed"

@@ -19,11 +19,11 @@ from bert_spacy import make_choice, set_gold_choice
 
 NAMES = ("Anna", "Bob", "Carla", "David")
 PLACES = ("Paris", "London", "Berlin", "Rome")
-STEPS, BATCH_SIZE, RATE = 60, 8, 3e-4
+STEPS, BATCH_SIZE, RATE = 30, 8, 3e-4
 
 # Context, question, choices; the numbers of choices may differ.
 NEW = [
-    ("Carla lives in Rome. Bob lives in Paris.", "Where does Carla live?", ["Paris", "Rome"]),
+    ("Carla lives in Rome.", "Where does Carla live?", ["Paris", "Rome"]),
     ("David lives in London.", "Where does David live?", ["Berlin", "Rome", "Paris", "London"]),
 ]
 
@@ -40,7 +40,7 @@ def main(weights: str) -> None:
     for step in range(STEPS):
         losses: dict[str, float] = {}
         nlp.update(random.sample(examples, BATCH_SIZE), sgd=optimizer, losses=losses)
-        if step % 20 == 19:
+        if step % 10 == 9:
             print(f"step {step + 1}: loss {losses['bert_choice']:.3f}")
     for doc in nlp.pipe(make_choice(nlp, *item) for item in NEW):
         segments = doc.spans["segments"]
@@ -51,13 +51,11 @@ def main(weights: str) -> None:
 
 def make_item(nlp: spacy.Language) -> tuple[Doc, Doc]:
     """Make up an item: the Doc to predict on, and the same with its gold."""
-    names, places = random.sample(NAMES, 2), random.sample(PLACES, random.randint(2, 4))
-    context = " ".join(f"{name} lives in {place}." for name, place in zip(names, places))
-    gold = places[0]
-    random.shuffle(places)
-    item = (context, f"Where does {names[0]} live?", places)
+    name, places = random.choice(NAMES), random.sample(PLACES, random.randint(2, 4))
+    gold = random.randrange(len(places))
+    item = (f"{name} lives in {places[gold]}.", f"Where does {name} live?", places)
     reference = make_choice(nlp, *item)
-    set_gold_choice(reference, places.index(gold))
+    set_gold_choice(reference, gold)
     return make_choice(nlp, *item), reference
 
 

@@ -13,6 +13,7 @@ from spacy.training import Example
 
 from bert_spacy.data.pairs import make_choice, make_question, set_gold_answers, set_gold_choice
 from bert_spacy.segments import get_choice, get_choice_scores
+from bert_spacy.targets import set_targets
 from bert_spacy.training.optimizer import create_adamw_v1
 
 # Those that go with any encoder; the choice alone needs a BERT of ours, which reads each choice.
@@ -99,8 +100,19 @@ def choice_examples(nlp: Language) -> list[Example]:
     return [choice_example(nlp, *item) for item in ITEMS]
 
 
+def regressor_examples(nlp: Language) -> list[Example]:
+    """Return four texts with a target, three of them with a second one."""
+    rows = [{"length": 5.0, "warmth": 0.1}, {"length": 4.0}, {"length": 4.0, "warmth": 0.3}]
+    rows.append({"length": 3.0, "warmth": 0.9})
+    examples = [Example.from_dict(nlp.make_doc(text), {}) for text in TEXTS]
+    for eg, row in zip(examples, rows):
+        set_targets(eg.reference, row)
+    return examples
+
+
 EXAMPLES = {
     "bert_textcat": textcat_examples,
+    "bert_regressor": regressor_examples,
     "bert_ner": ner_examples,
     "bert_qa": qa_examples,
     "bert_choice": choice_examples,

@@ -14,6 +14,7 @@ from ..data.convert.text import is_broken, read_lines
 from ..data.pairs import get_segments, make_choice, make_pair, make_question
 from ..errors import Errors
 from ..segments import get_choice, get_choice_scores
+from ..targets import get_targets
 from ..types import ANSWERS, CHOSEN, CONTEXT, QUESTION, SEGMENTS
 
 SUFFIXES = (".jsonl", ".txt", ".csv")
@@ -220,14 +221,16 @@ def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:
             found["label"] = max(exclusive, key=lambda label: doc.cats[label])
         if several:
             found["labels"] = [label for pipe in multilabel for label in pipe.given_labels(doc)]
+    if targets := get_targets(doc):
+        found["regression"] = targets
     if doc.has_annotation("ENT_IOB"):
         segments = get_segments(doc) if SEGMENTS in doc.spans else []
         found["ents"] = [_entity(ent, segments) for ent in doc.ents]
     if ANSWERS in doc.spans:
         attrs = doc.spans[ANSWERS].attrs
         found["answers"] = [dict(answer) for answer in attrs.get("answers", [])]
-        if attrs.get("null_score") is not None:
-            found["null_score"] = float(attrs["null_score"])
+        known = {key: attrs.get(key) for key in ("null_score", "null_probability")}
+        found.update({key: float(value) for key, value in known.items() if value is not None})
     if CHOSEN in doc.spans:
         found["choice"] = get_choice(doc)
         found["choice_scores"] = get_choice_scores(doc)

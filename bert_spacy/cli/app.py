@@ -20,11 +20,15 @@ from . import (  # noqa: E402
     convert,  # noqa: F401
     evaluate,  # noqa: F401
     export_tf,  # noqa: F401
+    fill_mask,  # noqa: F401
+    glue,  # noqa: F401
     import_tf,  # noqa: F401
     optimize,  # noqa: F401
     predict,  # noqa: F401
+    pretrain,  # noqa: F401
     report,  # noqa: F401
     train,  # noqa: F401
+    train_tokenizer,  # noqa: F401
     vocab,  # noqa: F401
     weights,  # noqa: F401
 )

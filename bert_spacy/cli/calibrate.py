@@ -23,15 +23,13 @@ def calibrate_cli(
         float | None,
         typer.Option(help="Keep entities of this precision (0..1); the rest are candidates."),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Docs per batch; the pipeline's own if not given.")
-    ] = None,
     gpu_id: Annotated[int, typer.Option(help="GPU to use, -1 for the CPU.")] = -1,
 ) -> None:
-    """Make the probabilities of entities and categories agree with gold Docs.
+    """Make probabilities agree with gold Docs.
 
     What is predicted stays as it is, unless --min-precision sets a threshold for
-    each entity label.
+    each entity label. The labels of bert_textcat_multilabel get the thresholds
+    with the best F1.
     """
     from spacy.cli._util import setup_gpu
 
@@ -39,16 +37,15 @@ def calibrate_cli(
 
     setup_gpu(gpu_id, silent=True)
     try:
-        report = calibrate(
-            pipeline, data, output, min_precision=min_precision, batch_size=batch_size
-        )
+        report = calibrate(pipeline, data, output, min_precision=min_precision)
     except (OSError, ValueError) as err:
         msg.fail(f"Can't calibrate {pipeline}", str(err), exits=1)
     header = ("Component", "Predictions", "Temperature", "ECE %", "Brier")
-    rows = [_row(name, part) for name, part in report.items()]
-    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
+    rows = [_row(name, part) for name, part in report.items() if "temperature" in part]
+    if rows:
+        msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r", "r"))
     for name, part in report.items():
-        if "thresholds" in part:
+        if part.get("thresholds"):
             _show_thresholds(name, part)
     msg.good("Pipeline and report written", str(output / REPORT_FILE))
 
@@ -67,12 +64,19 @@ def _row(name: str, part: dict[str, Any]) -> tuple[str, ...]:
 def _show_thresholds(name: str, part: dict[str, Any]) -> None:
     rows = [(label, f"{value:.4f}") for label, value in part["thresholds"].items()]
     msg.table(rows, header=(f"{name}: label", "Threshold"), divider=True, aligns=("l", "r"))
+    if "f_before" in part:
+        before, after = 100 * part["f_before"], 100 * part["f_after"]
+        msg.info(f"On these Docs: mean F1 of the labels {before:.1f} -> {after:.1f} %")
+        return
     if part["kept_precision"] is not None:
-        share = 100 * part["kept_share_of_right"]
-        precision = 100 * part["kept_precision"]
-        msg.info(f"On these Docs: precision {precision:.1f} %, {share:.1f} % of right ones kept")
+        sides = (("precision", "kept_precision"), ("recall", "kept_recall"))
+        changes = [
+            f"{what} {100 * part[f'{what}_before']:.1f} -> {100 * part[key]:.1f} %"
+            for what, key in sides
+        ]
+        msg.info(f"On these Docs: {', '.join(changes)}")
     if part["unreached"]:
         msg.warn(
-            f"No threshold gives this precision for: {', '.join(part['unreached'])}",
+            f"No threshold surely gives this precision for: {', '.join(part['unreached'])}",
             "All of their entities, but those of probability 1, become candidates.",
         )

@@ -26,7 +26,10 @@ TextBColumn = Annotated[
     str | None, typer.Option(help="pairs: the second text; name or number from 0.")
 ]
 LabelColumn = Annotated[str | None, typer.Option(help="tsv, csv, pairs: name or number from 0.")]
-Task = Annotated[str | None, typer.Option(help="glue: CoLA, SST-2, MRPC, QQP, MNLI ...")]
+ScoreColumn = Annotated[
+    str | None, typer.Option(help="pairs: a number in place of a label; name or number from 0.")
+]
+Task = Annotated[str | None, typer.Option(help="glue: CoLA, SST-2, MRPC, STS-B, QQP, MNLI ...")]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first row holds names."),
@@ -78,6 +81,7 @@ def convert_cli(
     text_column: TextColumn = None,
     text_b_column: TextBColumn = None,
     label_column: LabelColumn = None,
+    score_column: ScoreColumn = None,
     task: Task = None,
     header: Header = None,
     label_map: LabelMap = None,
@@ -101,6 +105,7 @@ def convert_cli(
     given = {
         "text_column": text_column,
         "text_b_column": text_b_column,
+        "score_column": score_column,
         "task": task,
         "label_column": label_column,
         "header": header,

@@ -7,7 +7,7 @@ holds answer Spans, with the exact character offsets in its attrs;
 `DocBin`, `Doc.copy`, `nlp.pipe` and other processes without user data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors
 from ..segments import read_segments, set_choice, write_segments
-from ..types import ANSWERS, CHOICE, CONTEXT, QUESTION
+from ..types import ANSWERS, CHOICE, CONTEXT, NULL_PROBABILITY, QUESTION
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Answer:
     text (str): The answer as it stands in the context.
     start_char (int): First character, counted from the start of the context.
     end_char (int): One past the last character.
-    score (float): Probability among all answers considered; 1.0 for gold.
+    score (float): Product of the shares of its first and last piece; 1.0 for gold.
     span (Span): The tokens that hold it, whole tokens.
+    probability (float): Probability of this text among all answers and none; 1.0 for gold.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Answer:
     end_char: int
     score: float
     span: Span | None
+    probability: float = 1.0
 
 
 def make_segments(nlp: Language, texts: Sequence[str], labels: Sequence[str]) -> Doc:
@@ -48,7 +50,10 @@ def make_segments(nlp: Language, texts: Sequence[str], labels: Sequence[str]) ->
     """
     if len(texts) != len(labels) or not texts:
         raise ValueError(Errors.B400.format(texts=len(texts), labels=len(labels)))
-    parts = [nlp.make_doc(text) for text in texts]
+    return _join(nlp, [nlp.make_doc(text) for text in texts], labels)
+
+
+def _join(nlp: Language, parts: Sequence[Doc], labels: Sequence[str]) -> Doc:
     filled = [part for part in parts if len(part)]
     doc = Doc.from_docs(filled, ensure_whitespace=True) if filled else nlp.make_doc("")
     write_segments(doc, [len(part) for part in parts], labels)
@@ -74,7 +79,20 @@ def make_question(nlp: Language, question: str, context: str) -> Doc:
     context (str): The text in which the answer is looked for.
     RETURNS (Doc): A Doc with segments labelled "question" and "context".
     """
-    return make_segments(nlp, [question, context], [QUESTION, CONTEXT])
+    return next(make_questions(nlp, [question], context))
+
+
+def make_questions(nlp: Language, questions: Iterable[str], context: str) -> Iterator[Doc]:
+    """Make Docs of several questions about one context, whose tokens are made once.
+
+    nlp (Language): The pipeline whose tokenizer is used.
+    questions (Iterable[str]): The questions.
+    context (str): The text in which the answers are looked for.
+    YIELDS (Doc): As from `make_question`.
+    """
+    tokens = nlp.make_doc(context)
+    for question in questions:
+        yield _join(nlp, [nlp.make_doc(question), tokens], [QUESTION, CONTEXT])
 
 
 def make_choice(nlp: Language, context: str, question: str, choices: Sequence[str]) -> Doc:
@@ -182,5 +200,16 @@ def get_answers(doc: Doc) -> list[Answer]:
         span = None
         if start >= 0:
             span = doc.char_span(base + start, base + end, alignment_mode="expand")
-        found.append(Answer(item["text"], start, end, item.get("score", 1.0), span))
+        score, probability = (float(item.get(key, 1.0)) for key in ("score", "probability"))
+        found.append(Answer(item["text"], start, end, score, span, probability))
     return found
+
+
+def get_no_answer(doc: Doc) -> float | None:
+    """Return the probability that the question of a Doc has no answer, for `doc._.no_answer`.
+
+    doc (Doc): Any Doc.
+    RETURNS (float | None): None without a prediction, and from a component that was trained on
+        questions with answers alone.
+    """
+    return doc.spans[ANSWERS].attrs.get(NULL_PROBABILITY) if ANSWERS in doc.spans else None

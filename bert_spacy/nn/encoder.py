@@ -172,8 +172,8 @@ def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
     RAISES (ValueError): B100 if the weights, B101 if the tokenizer cannot be
         loaded or is not a fast one.
     """
-    with _quiet():
-        tokenizer = _load_tokenizer(name, local)
+    with quiet():
+        tokenizer = load_tokenizer(name, local)
         try:
             model, info = AutoModel.from_pretrained(
                 name,
@@ -202,8 +202,8 @@ def load_outline(folder: str) -> TransformerEncoder:
     RETURNS (TransformerEncoder): Its parameters have shapes and no values.
     RAISES (ValueError): B100 for the settings, B101 for the tokenizer.
     """
-    with _quiet():
-        tokenizer = _load_tokenizer(folder, True)
+    with quiet():
+        tokenizer = load_tokenizer(folder, True)
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             with torch.device("meta"):
@@ -213,7 +213,14 @@ def load_outline(folder: str) -> TransformerEncoder:
     return TransformerEncoder(model, clean_tokenizer(tokenizer)).eval()
 
 
-def _load_tokenizer(name: str, local: bool) -> Any:
+def load_tokenizer(name: str, local: bool) -> Any:
+    """Load a fast tokenizer from a folder or, if allowed, from the hub.
+
+    name (str): A folder or a hub name.
+    local (bool): Never look further than this machine.
+    RETURNS (PreTrainedTokenizerFast): The tokenizer.
+    RAISES (ValueError): B101 if it cannot be loaded or is not a fast one.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=local)
     except Exception as err:  # noqa: BLE001 - tokenizers raises Exception itself
@@ -257,7 +264,8 @@ def warn_no_bfloat16(device_type: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep Transformers from warning of weights that are new or not used."""
     # Task heads that stay unused are expected, not worth a warning each time.
     logger = logging.getLogger("transformers")
     level = logger.level

@@ -24,7 +24,7 @@ from ..layers.head import make_module, run_head
 from ..layers.listener import BertListener, TrainingBatch, listener_of
 from ..layers.shims import HeadShim, set_dropout
 from ..types import EncoderBatch, EncoderGradient
-from ..util import atomic_file
+from .files import read_part, write_cfg, write_part
 
 # The pipelines, by their vocabulary: a Doc knows that alone.
 PIPELINES: "weakref.WeakValueDictionary[int, Language]" = weakref.WeakValueDictionary()
@@ -194,6 +194,40 @@ class BertHead(TrainablePipe):
         """Run the model over Docs without changing them."""
         return self.model.predict(list(docs))
 
+    def read_outputs(self, docs: Sequence[Doc]) -> Iterator[tuple[list[Doc], Any]]:
+        """Run the encoder and the model over Docs once more, without changing them.
+
+        docs (Sequence[Doc]): Docs of the pipeline's vocabulary.
+        YIELDS (tuple[list[Doc], Any]): Copies of some Docs, in order, and the model's output.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        copies: Iterable[Doc] = [doc.copy() for doc in docs]
+        if self.listener is not None:
+            nlp = PIPELINES.get(id(self.vocab))
+            encoders: list[Any] = [
+                pipe
+                for _, pipe in (nlp.pipeline if nlp is not None else ())
+                if self.listener in getattr(pipe, "listener_map", {}).get(self.name, ())
+            ]
+            if not encoders or any(doc.vocab is not self.vocab for doc in docs):
+                raise ValueError(Errors.B332.format(name=self.name))
+            copies = encoders[0].pipe(copies)
+        for batch in self._follow_encoder(copies, 128):
+            yield batch, self.predict(batch)
+
+    def set_temperature(self, temperature: float) -> None:
+        """Set what scores are divided by before they become probabilities.
+
+        temperature (float): Above 0. What is predicted stays the same.
+        RAISES (ValueError): B370 for a component without one; B307 for a value out of range.
+        """
+        if "temperature" not in self.cfg:
+            raise ValueError(Errors.B370.format(name=self.name))
+        if not 0 < temperature < float("inf"):
+            values = {"what": "The temperature", "allowed": "above 0", "value": temperature}
+            raise ValueError(Errors.B307.format(name=self.name, **values))
+        self.cfg["temperature"] = float(temperature)
+
     # Training.
 
     def update(
@@ -319,15 +353,10 @@ class BertHead(TrainablePipe):
         path (str | Path): A folder.
         exclude (Iterable[str]): "vocab", "cfg" or "model".
         """
-
-        def write_model(target: Path) -> None:
-            with atomic_file(target, "wb") as file_:
-                file_.write(self.model.to_bytes())
-
         serialize = {
             "vocab": lambda p: self.vocab.to_disk(p),
             "cfg": lambda p: write_cfg(p, self.cfg),
-            "model": write_model,
+            "model": lambda p: write_part(p, self.model.to_bytes()),
         }
         util.to_disk(path, serialize, exclude)
 
@@ -339,18 +368,10 @@ class BertHead(TrainablePipe):
         RAISES (ValueError): B303 if a file is missing or damaged; B304 if the
             labels do not match the weights.
         """
-
-        def read(target: Path, load: Callable[[bytes], Any]) -> Any:
-            try:
-                return load(Path(target).read_bytes())
-            except Exception as err:  # noqa: BLE001 - damaged bytes may raise anything
-                reason = f"{type(err).__name__}: {err}".splitlines()[0][:300]
-                raise ValueError(Errors.B303.format(path=target, reason=reason)) from err
-
         deserialize = {
             "vocab": lambda p: self.vocab.from_disk(p),
-            "cfg": lambda p: read(p, lambda data: self.cfg.update(srsly.json_loads(data))),
-            "model": lambda p: read(p, self.model.from_bytes),
+            "cfg": lambda p: read_part(p, lambda data: self.cfg.update(srsly.json_loads(data))),
+            "model": lambda p: read_part(p, self.model.from_bytes),
         }
         util.from_disk(path, deserialize, exclude)
         self._check_labels()
@@ -373,14 +394,5 @@ class BertHead(TrainablePipe):
         if isinstance(labels, list):
             expected = {"width": settings["width"], **self.module_settings()}
         if expected != settings:
-            raise ValueError(
-                Errors.B304.format(
-                    name=self.name, n_labels=labels, n_outputs=settings.get("n_labels")
-                )
-            )
-
-
-def write_cfg(path: Path, cfg: dict[str, Any]) -> None:
-    """Write the settings of a component; what stood there survives a failed write."""
-    with atomic_file(path) as file_:
-        file_.write(srsly.json_dumps(cfg, indent=2))
+            values = {"n_labels": labels, "n_outputs": settings.get("n_labels")}
+            raise ValueError(Errors.B304.format(name=self.name, **values))

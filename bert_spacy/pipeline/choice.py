@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..layers.choice import ChoiceScores
+from ..scoring.calibration import Outcomes
 from ..segments import count_choices, get_choice, get_choice_scores, set_choice
 from .base import BertHead
+from .judging import judge_choices
 
 
 class BertChoice(BertHead):
@@ -58,6 +60,15 @@ class BertChoice(BertHead):
         best = table.argmax(dim=1).tolist()
         for row, index, values in zip(rows.tolist(), best, table.tolist()):
             set_choice(docs[row], index, values[: count_choices(docs[row])])
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): The most probable choice of each item.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_choices(self, examples)
 
     def compute_loss(self, examples: Sequence[Example], output: ChoiceScores) -> Tensor | None:
         """Return the mean cross-entropy over Examples with a gold choice.

@@ -24,7 +24,8 @@ from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
-from .base import PIPELINES, write_cfg
+from .base import PIPELINES
+from .files import write_cfg
 
 # Tokens of a stream encoded together: bounds the hidden states in memory.
 TOKENS_AT_ONCE = 32768

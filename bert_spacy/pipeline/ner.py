@@ -16,12 +16,13 @@ from ..errors import Errors
 from ..layers.ner import TagScores
 from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scored import install_extension
+from ..scoring.calibration import Outcomes
 from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
-from .base import PIPELINES
 from .entities import cut_candidates, place_spans, split_rows, write_candidates, write_entities
 from .given import Preset, bind_tags, find_presets, read_presets
 from .gold import Gold, count_gold_steps, count_tokens, read_gold
+from .judging import judge_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 from .weighted import ClassWeights, WeightedHead
 
@@ -282,24 +283,22 @@ class BertEntityRecognizer(WeightedHead):
             token to tag are left out.
         RAISES (ValueError): B332 without the pipeline.
         """
-        copies: Iterable[Doc] = [doc.copy() for doc in docs]
-        if self.listener is not None:
-            nlp = PIPELINES.get(id(self.vocab))
-            encoders: list[Any] = [
-                pipe
-                for _, pipe in (nlp.pipeline if nlp is not None else ())
-                if self.listener in getattr(pipe, "listener_map", {}).get(self.name, ())
-            ]
-            if not encoders or any(doc.vocab is not self.vocab for doc in docs):
-                raise ValueError(Errors.B332.format(name=self.name))
-            copies = encoders[0].pipe(copies)
         at = 0
-        for batch in self._follow_encoder(copies, 128):
-            for index, part in split_scores(self.predict(batch)):
+        for batch, scores in self.read_outputs(docs):
+            for index, part in split_scores(scores):
                 group = [docs[i] for i in index + at]
                 presets = [read_presets(doc) for doc in group] if self.keep_entities else []
                 yield index + at, self.make_lattice(part, presets)
             at += len(batch)
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): Each entity of the best taggings, before any threshold.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_entities(self, examples)
 
     def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
         """Turn down entities whose probability is below that of their label.

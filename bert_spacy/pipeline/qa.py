@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,21 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from torch import Tensor
 
-from ..data.pairs import Answer, get_answers, get_question, make_question, set_answers
+from ..data.pairs import (
+    Answer,
+    get_answers,
+    get_no_answer,
+    get_question,
+    make_questions,
+    set_answers,
+)
 from ..errors import Errors, Warnings
 from ..layers.qa import SpanScores, has_question
-from ..text.words import whole_words
-from ..types import ANSWERS
+from ..scoring.calibration import Outcomes
+from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY
+from .answers import Found, find_answers
 from .base import PIPELINES, BertHead
-
-# Most pieces in an answer of few but very long tokens: bounds the table of spans.
-MAX_PIECES = 256
+from .judging import judge_answers
 
 
 class BertQuestionAnswerer(BertHead):
@@ -56,6 +63,8 @@ class BertQuestionAnswerer(BertHead):
             "max_answer_tokens": max_answer_tokens,
             "n_best": n_best,
             "knows_null": False,
+            # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this.
+            "temperature": 1.0,
         }
         install_extensions()
         PIPELINES[id(nlp.vocab)] = nlp
@@ -82,63 +91,59 @@ class BertQuestionAnswerer(BertHead):
     def set_annotations(self, docs: Iterable[Doc], scores: SpanScores) -> None:
         """Write `doc.spans["answers"]`, best first, for Docs with a question.
 
+        Its attrs hold the probability of "no answer" as well, and that of the best answer, given
+        or not.
+
         docs (Iterable[Doc]): The Docs.
         scores (SpanScores): From `predict`.
         """
-        scores = _to_cpu(scores)
-        for i, doc in enumerate(docs):
+        docs = list(docs)
+        for doc, found in zip(docs, self.find_answers(docs, scores)):
             if has_question(doc):
-                answers, null_score = self._best_answers(doc, scores, i)
-                set_answers(doc, answers, null_score=null_score)
+                answers, attrs = self._decide(found)
+                set_answers(doc, answers, **attrs)
 
-    def _best_answers(
-        self, doc: Doc, scores: SpanScores, i: int
-    ) -> tuple[list[dict[str, Any]], float | None]:
-        low, high = int(scores.offsets[i]), int(scores.offsets[i + 1])
-        # Pieces of white space between tokens begin and end no answer.
-        outside = torch.from_numpy(scores.piece_token[low:high] < 0)
-        if bool(outside.all()):
-            return [], None
-        start, end = scores.scores[low:high].masked_fill(outside[:, None], -torch.inf).unbind(1)
-        most = self.cfg["max_answer_tokens"]
-        tokens = np.maximum.accumulate(scores.piece_token[low:high])
-        longest = int((np.searchsorted(tokens, tokens + most) - np.arange(high - low)).max())
-        span = min(longest, max(MAX_PIECES, 2 * most))
-        token = torch.from_numpy(tokens)
-        # Row p, column k: the answer from piece p to piece p + k.
-        tail = end.new_full((span - 1,), -torch.inf)
-        total = start[:, None] + torch.cat([end, tail]).unfold(0, span, 1)
-        last = torch.cat([token, token.new_full((span - 1,), 2**60)]).unfold(0, span, 1)
-        total = total.masked_fill(last - token[:, None] >= most, -torch.inf)
-        best = float(total.max())
-        null = float(scores.null[i].sum())
-        knows_null = self.cfg["knows_null"]
-        if knows_null and null - best > self.cfg["null_threshold"]:
-            return [], null - best
-        extra = scores.null[i] if knows_null else scores.null.new_full((2,), -torch.inf)
-        norm = float(torch.logsumexp(torch.cat([start, extra[:1]]), 0)) + float(
-            torch.logsumexp(torch.cat([end, extra[1:]]), 0)
+    def find_answers(
+        self, docs: Sequence[Doc], scores: SpanScores, temperature: float | None = None
+    ) -> list[Found | None]:
+        """Find the best answers of a batch, whether or not "no answer" is better.
+
+        docs (Sequence[Doc]): The Docs.
+        scores (SpanScores): From `predict`.
+        temperature (float): The component's own if None.
+        RETURNS (list[Found | None]): For each Doc; None without a text to find an answer in.
+        """
+        pairs = [get_question(doc) for doc in docs]
+        return find_answers(
+            [pair and (doc.text, pair[1].start_char) for doc, pair in zip(docs, pairs)],
+            _to_cpu(scores),
+            most_tokens=self.cfg["max_answer_tokens"],
+            n_best=self.cfg["n_best"],
+            knows_null=self.cfg["knows_null"],
+            temperature=temperature or self.cfg["temperature"],
         )
-        pair = get_question(doc)
-        base = pair[1].start_char if pair is not None else 0
-        content = doc.text
-        values, flat = total.flatten().topk(min(4 * self.cfg["n_best"], total.numel()))
-        answers: list[dict[str, Any]] = []
-        for value, index in zip(values.tolist(), flat.tolist()):
-            first, size = divmod(index, span)
-            if value == -float("inf") or len(answers) == self.cfg["n_best"]:
-                break
-            a, b = whole_words(
-                content,
-                int(scores.piece_start[low + first]),
-                int(scores.piece_end[low + first + size]),
-            )
-            text = content[a:b].strip()
-            if text and all(text != other["text"] for other in answers):
-                a = content.index(text, a) - base
-                score = float(np.exp(value - norm))
-                answers.append({"text": text, "start": a, "end": a + len(text), "score": score})
-        return answers, (null - best if knows_null else None)
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): What is given to each question, an answer or none.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_answers(self, examples)
+
+    def _decide(self, found: Found | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return the answers to give, and what else is known."""
+        knows_null = self.cfg["knows_null"]
+        if found is None:
+            sure = 1.0 if knows_null else None
+            return [], {"null_score": None, NULL_PROBABILITY: sure, BEST_PROBABILITY: 0.0}
+        best = found.answers[0]["probability"] if found.answers else 0.0
+        attrs = {"null_score": None, NULL_PROBABILITY: None, BEST_PROBABILITY: best}
+        if knows_null:
+            attrs.update({"null_score": found.gap, NULL_PROBABILITY: found.null_probability})
+        is_none = found.gap > self.cfg["null_threshold"]
+        return [] if is_none else found.answers, attrs
 
     def compute_loss(self, examples: Sequence[Example], output: SpanScores) -> Tensor | None:
         """Return the mean cross-entropy of start and end over Examples with gold.
@@ -228,11 +233,9 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
     if nlp is None or not names:
         raise ValueError(Errors.B306)
     questions = [question] if isinstance(question, str) else list(question)
-    asked = [make_question(nlp, text, doc.text) for text in questions]
-    found = []
     with nlp.select_pipes(enable=names):
-        for other in nlp.pipe(asked):
-            found.append([_on_doc(doc, answer) for answer in get_answers(other)])
+        asked = nlp.pipe(make_questions(nlp, questions, doc.text))
+        found = [[_on_doc(doc, answer) for answer in get_answers(other)] for other in asked]
     return found[0] if isinstance(question, str) else found
 
 
@@ -248,12 +251,13 @@ def _parts_for_questions(nlp: Language) -> list[str]:
 
 def _on_doc(doc: Doc, answer: Answer) -> Answer:
     span = doc.char_span(answer.start_char, answer.end_char, alignment_mode="expand")
-    return Answer(answer.text, answer.start_char, answer.end_char, answer.score, span)
+    return replace(answer, span=span)
 
 
 def install_extensions() -> None:
-    """Add `doc._.answers` and `doc._.ask`."""
-    if not Doc.has_extension("answers"):
-        Doc.set_extension("answers", getter=get_answers)
+    """Add `doc._.answers`, `doc._.no_answer` and `doc._.ask`."""
+    for name, getter in (("answers", get_answers), ("no_answer", get_no_answer)):
+        if not Doc.has_extension(name):
+            Doc.set_extension(name, getter=getter)
     if not Doc.has_extension("ask"):
         Doc.set_extension("ask", method=ask)

@@ -14,6 +14,8 @@ from torch.nn.functional import logsigmoid
 
 from ..errors import Errors
 from ..nn.losses import PLAIN, Loss, divergence
+from ..scoring.calibration import Outcomes
+from .judging import judge_labels
 from .weighted import ClassWeights, WeightedHead
 
 
@@ -63,6 +65,15 @@ class BertMultilabelTextCategorizer(WeightedHead):
         """
         for doc, row in zip(docs, torch.sigmoid(scores).tolist()):
             doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew and compare with gold.
+
+        examples (Sequence[Example]): They stay as they are; those without gold are left out.
+        RETURNS (Outcomes): Each label of each text, likely or not.
+        RAISES (ValueError): B332 without the pipeline.
+        """
+        return judge_labels(self, examples)
 
     def compute_loss(self, examples: Sequence[Example], output: Tensor) -> Tensor | None:
         """Return the mean loss over the labels that the gold speaks of.

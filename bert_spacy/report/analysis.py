@@ -1,7 +1,7 @@
 """Run a pipeline on gold Docs and collect its results."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spacy.language import Language
@@ -9,9 +9,11 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..data.pairs import get_segments, make_segments
+from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 from ..scoring.choice import CHOICE_SCORES, score_choice
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
+from ..scoring.regression import score_regression
 from ..scoring.textcat import score_textcat
 from ..types import SEGMENTS
 from .choices import ChoiceResults, choice_results
@@ -19,8 +21,11 @@ from .classes import ClassResults, class_results
 from .curves import Curves
 from .entities import EntityResults, entity_results
 from .questions import QuestionResults, question_results
+from .targets import TargetResults, target_results
+from .trust import TrustResults, trust_results
 
 CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
+REGRESSION_SUMMARY = ("regression_pearson", "regression_spearman")
 ENTS_SUMMARY = ("ents_p", "ents_r", "ents_f")
 
 
@@ -42,12 +47,15 @@ class Analysis:
     entities: EntityResults | None
     questions: QuestionResults | None
     choices: ChoiceResults | None
+    targets: list[TargetResults]
     curves: Curves | None
+    trust: list[TrustResults] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to compare."""
-        return not (self.classes or self.entities or self.questions or self.choices)
+        found = (self.classes, self.entities, self.questions, self.choices, self.targets)
+        return not any(found)
 
 
 def analyse(
@@ -69,14 +77,22 @@ def analyse(
     inputs = (make_input(nlp, doc) for doc in references)
     predicted = nlp.pipe(inputs, batch_size=batch_size)
     examples = [Example(*docs) for docs in zip(predicted, references)]
-    classes = class_results(examples)
+    thresholds = {
+        label: pipe.cfg["thresholds"].get(label, pipe.cfg["threshold"])
+        for _, pipe in nlp.pipeline
+        if isinstance(pipe, BertMultilabelTextCategorizer)
+        for label in pipe.labels
+    }
+    classes = class_results(examples, thresholds)
     entities = entity_results(examples)
     questions = question_results(examples)
     choices = choice_results(examples)
+    targets = target_results(examples)
     summary: dict[str, float] = {}
     if classes:
         labels = [row.label for row in classes.rows]
-        scores = score_textcat(examples, labels=labels, multi_label=not classes.is_exclusive)
+        many = not classes.is_exclusive
+        scores = score_textcat(examples, labels=labels, multi_label=many, thresholds=thresholds)
         summary.update(_pick(scores, CATS_SUMMARY))
     if entities:
         summary.update(_pick(score_ner(examples), ENTS_SUMMARY))
@@ -84,11 +100,13 @@ def analyse(
         summary.update(_pick(score_qa(examples), QA_SCORES))
     if choices:
         summary.update(_pick(score_choice(examples), CHOICE_SCORES))
+    if targets:
+        summary.update(_pick(score_regression(examples), REGRESSION_SUMMARY))
     name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
     pipes = list(nlp.pipe_names)
-    return Analysis(
-        name, pipes, len(references), summary, classes, entities, questions, choices, curves
-    )
+    trust = trust_results(nlp, [Example(make_input(nlp, doc), doc) for doc in references])
+    results = (classes, entities, questions, choices, targets)
+    return Analysis(name, pipes, len(references), summary, *results, curves, trust)
 
 
 def make_input(nlp: Language, reference: Doc) -> Doc:

@@ -1,6 +1,6 @@
 """What a text classifier got right and wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,10 +82,14 @@ class ClassResults:
         return float(np.trace(self.matrix) / self.n_texts)
 
 
-def class_results(examples: Sequence[Example]) -> ClassResults | None:
+def class_results(
+    examples: Sequence[Example], thresholds: Mapping[str, float] | None = None
+) -> ClassResults | None:
     """Compare predicted with gold categories.
 
     examples (Sequence[Example]): Those without gold or prediction are left out.
+    thresholds (Mapping[str, float]): Probability from which a label that excludes no other is
+        given; 0.5 for those that are missing.
     RETURNS (ClassResults | None): None if none is left.
     """
     scored = [eg for eg in examples if eg.predicted.cats and has_gold(eg, multi_label=True)]
@@ -94,7 +98,7 @@ def class_results(examples: Sequence[Example]) -> ClassResults | None:
     decided = [eg for eg in scored if len(_true_labels(eg)) == 1]
     if decided and (len(decided) == len(scored) or _is_exclusive(scored)):
         return _exclusive_results(decided)
-    return _multi_label_results(scored)
+    return _multi_label_results(scored, thresholds or {})
 
 
 def _exclusive_results(scored: Sequence[Example]) -> ClassResults:
@@ -122,7 +126,9 @@ def _exclusive_results(scored: Sequence[Example]) -> ClassResults:
     return ClassResults(rows, len(scored), True, labels, matrix, bins, error, mistakes)
 
 
-def _multi_label_results(scored: Sequence[Example]) -> ClassResults:
+def _multi_label_results(
+    scored: Sequence[Example], thresholds: Mapping[str, float]
+) -> ClassResults:
     """Count each label that the gold gives on its own."""
     labels = list(dict.fromkeys(label for eg in scored for label in eg.predicted.cats))
     hits, n_predicted, n_gold = (np.zeros(len(labels), dtype="int64") for _ in range(3))
@@ -131,7 +137,8 @@ def _multi_label_results(scored: Sequence[Example]) -> ClassResults:
             gold = eg.reference.cats.get(label)
             if gold is None:
                 continue
-            is_predicted = eg.predicted.cats.get(label, 0.0) >= MULTI_LABEL_THRESHOLD
+            least = thresholds.get(label, MULTI_LABEL_THRESHOLD)
+            is_predicted = eg.predicted.cats.get(label, 0.0) >= least
             hits[i] += gold > 0 and is_predicted
             n_predicted[i] += is_predicted
             n_gold[i] += gold > 0

@@ -34,9 +34,11 @@ def page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
     sections (Sequence[tuple[str, str, str]]): Id, heading and markup of each.
     RETURNS (str): The HTML document.
     """
-    links = "".join(f'<a href="#{name}">{escape(heading)}</a>' for name, heading, _ in sections)
+    links = "".join(
+        f'<a href="#{escape(name)}">{escape(heading)}</a>' for name, heading, _ in sections
+    )
     body = "".join(
-        f'<section id="{name}"><h2>{escape(heading)}</h2>{markup}</section>\n'
+        f'<section id="{escape(name)}"><h2>{escape(heading)}</h2>{markup}</section>\n'
         for name, heading, markup in sections
     )
     return (

@@ -1,5 +1,6 @@
 """Draw the charts as PNG files, with matplotlib."""
 
+import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from ..util import atomic_file
 from .analysis import Analysis
+from .classes import Bin
 from .render import cut_matrix
+from .svg import COLORS, thin
+from .trust import LabelCurve
 
 # Labels beyond Latin script may have no glyphs in the installed fonts.
 LAST_LATIN = 0x24F
@@ -18,7 +22,7 @@ DPI = 150
 
 
 def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
-    """Draw confusion matrix, calibration and learning curves.
+    """Draw confusion matrix, calibration, scatter plots and learning curves.
 
     analysis (Analysis): The results.
     folder (Path): Where the files go.
@@ -28,9 +32,15 @@ def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
     classes, curves = analysis.classes, analysis.curves
     if classes and classes.is_exclusive:
         figures["confusion"] = _confusion(*cut_matrix(classes))
-        figures["calibration"] = _calibration(
-            [b.confidence for b in classes.bins], [b.accuracy for b in classes.bins]
-        )
+        figures["calibration"] = _calibration(classes.bins)
+    for number, target in enumerate(analysis.targets, start=1):
+        figures[f"target-{number}"] = _scatter(target.gold, target.predicted)
+    for trust in analysis.trust:
+        name = re.sub(r"[^\w-]", "_", trust.name)
+        before = trust.before.bins if trust.before else ()
+        figures[f"calibration-{name}"] = _calibration(trust.now.bins, before)
+        if trust.curves:
+            figures[f"precision-recall-{name}"] = _recall(trust.curves)
     if curves:
         figures["scores"] = _lines({"score": curves.scores["score"]}, "score")
         if curves.losses:
@@ -67,12 +77,47 @@ def _confusion(labels: Sequence[str], matrix: NDArray[np.int64]) -> Figure:
     return figure
 
 
-def _calibration(confidences: Sequence[float], accuracies: Sequence[float]) -> Figure:
+def _calibration(bins: Sequence[Bin], before: Sequence[Bin] = ()) -> Figure:
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], linestyle="--", color="gray")
-    axes.plot(confidences, accuracies, marker="o")
+    if before:
+        x, y = zip(*((b.confidence, b.accuracy) for b in before))
+        axes.plot(x, y, marker="o", color=COLORS[1], label="before calibration")
+    axes.plot(
+        [b.confidence for b in bins],
+        [b.accuracy for b in bins],
+        marker="o",
+        color=COLORS[0],
+        label="after calibration",
+    )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="accuracy")
+    if before:
+        axes.legend()
+    return figure
+
+
+def _recall(curves: Sequence[LabelCurve]) -> Figure:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, curve) in enumerate(zip(plain_names([c.label for c in curves]), curves)):
+        color, style = COLORS[i % len(COLORS)], ("-", "--", ":")[i // len(COLORS) % 3]
+        x, y = zip(*thin(curve)) if len(curve.recall) else ((), ())
+        axes.plot(x, y, color=color, linestyle=style, label=name)
+        if curve.point:
+            axes.plot(*curve.point, marker="o", color=color, markeredgecolor="white", zorder=3)
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _scatter(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    ends = [min(gold.min(), predicted.min()), max(gold.max(), predicted.max())]
+    axes.plot(ends, ends, linestyle="--", color="gray")
+    axes.scatter(gold, predicted, s=8, alpha=0.4)
+    axes.set(xlabel="gold", ylabel="predicted")
     return figure
 
 

@@ -1,6 +1,7 @@
 """Lay out the results of a pipeline as one HTML page."""
 
 from collections.abc import Iterator
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from .curves import Curves
 from .entities import EntityResults
 from .html import example, highlight, note, page, paragraph, table
 from .questions import QuestionGroup, QuestionResults
-from .svg import lines_svg, matrix_svg, reliability_svg
+from .svg import lines_svg, matrix_svg, recall_svg, reliability_svg, scatter_svg
+from .targets import TargetResults
+from .trust import TrustResults
 
 N_EXAMPLES = 10
 N_CONFUSIONS = 25
@@ -39,6 +42,9 @@ def render(analysis: Analysis) -> str:
         sections += _question_sections(analysis.questions)
     if analysis.choices:
         sections += _choice_sections(analysis.choices)
+    if analysis.targets:
+        sections += _target_sections(analysis.targets)
+    sections += [_trust_section(results) for results in analysis.trust]
     if analysis.curves:
         sections.append(("curves", "Learning curves", _curves(analysis.curves)))
     return page(f"Report on {analysis.name}", sections)
@@ -154,6 +160,47 @@ def _choice_sections(results: ChoiceResults) -> Iterator[Section]:
             for m in results.mistakes[:N_EXAMPLES]
         ]
         yield "choice-examples", "Most confident wrong choices", "".join(boxes)
+
+
+def _target_sections(results: list[TargetResults]) -> Iterator[Section]:
+    rows = [
+        (r.name, r.pearson, r.spearman, f"{r.rmse:.4g}", len(r.gold), r.missing) for r in results
+    ]
+    header = ["Target", "Pearson", "Spearman", "Root mean square error", "Texts", "Missing"]
+    markup = note("Correlations in percent; the error in the unit of the target.")
+    markup += table(header, rows)
+    for r in results:
+        markup += f"<h3>{escape(r.name)}</h3>" + scatter_svg(r.gold, r.predicted, r.name)
+    yield "targets", "Targets", markup
+    boxes = [
+        example(
+            f"{r.name}: gold {m.gold:.4g}, predicted {m.predicted:.4g}", [("", paragraph(m.text))]
+        )
+        for r in results
+        for m in r.misses[:N_EXAMPLES]
+    ]
+    yield "target-examples", "Values furthest from the gold", "".join(boxes)
+
+
+def _trust_section(results: TrustResults) -> Section:
+    now, before = results.now, results.before
+    facts = f"{results.n} predictions. Expected calibration error {100 * now.error:.2f} percent, "
+    facts += f"Brier score {now.brier:.4f}"
+    if before:
+        facts += f"; before calibration (temperature {results.temperature:.3f}) "
+        facts += f"{100 * before.error:.2f} percent and {before.brier:.4f}"
+    what = f"what {results.name} predicts"
+    markup = note(facts + ".") + reliability_svg(now.bins, before.bins if before else (), what)
+    rows = [(b.confidence, b.accuracy, b.count) for b in now.bins]
+    markup += table(["Mean probability", "Accuracy", "Predictions"], rows)
+    if results.curves:
+        markup += note("Precision and recall by label. The dots are where the pipeline stands.")
+        markup += recall_svg(results.curves)
+        points = [(curve, curve.point or (0.0, None)) for curve in results.curves]
+        cells = [(c.label, c.threshold, p, r, c.area, c.n_gold) for c, (r, p) in points]
+        header = ["Label", "Threshold", "Precision", "Recall", "Area under the curve", "Gold"]
+        markup += table(header, cells)
+    return f"trust-{results.name}", f"Probabilities of {results.name}", markup
 
 
 def _curves(curves: Curves) -> str:

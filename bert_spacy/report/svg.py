@@ -1,18 +1,22 @@
 """Draw charts as SVG, with the reader's fonts, so that labels of any script show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .classes import Bin
+from .trust import LabelCurve
 
 COLORS = ("#2f5d9b", "#c8553d", "#3f8f5b", "#8a5aa8", "#b8860b", "#4a9aa8", "#9b2f5d", "#666666")
 GRID = "#d8d8d8"
 INK = "#222222"
 CELL = 34
 N_TICKS = 5
+# More labels than colours are told apart by their lines.
+DASHES = ("none", "7 4", "2 3")
+MAX_POINTS = 300
 CHAR_WIDTH = 7.0
 WIDE_CHAR_WIDTH = 13.0
 
@@ -78,33 +82,120 @@ def lines_svg(curves: Mapping[str, Sequence[tuple[float, float]]], title: str) -
     return _svg(760, max(300, 50 + 18 * len(finite)), parts, title)
 
 
-def reliability_svg(bins: Sequence[Bin]) -> str:
+def reliability_svg(
+    bins: Sequence[Bin], before: Sequence[Bin] = (), what: str = "the predicted label"
+) -> str:
     """Draw accuracy against confidence; the dashed line is perfect calibration.
 
     bins (Sequence[Bin]): Groups of predictions; the area of a dot is their number.
+    before (Sequence[Bin]): The same before calibration, drawn behind.
+    what (str): Whose probability it is.
     RETURNS (str): An SVG element.
     """
     frame = _Frame(0.0, 1.0, 0.0, 1.0)
-    largest = max((b.count for b in bins), default=1)
+    largest = max((b.count for b in (*bins, *before)), default=1)
     parts = frame.axes()
     parts.append(
         f'<line x1="{frame.x(0):.1f}" y1="{frame.y(0):.1f}" x2="{frame.x(1):.1f}" '
         f'y2="{frame.y(1):.1f}" stroke="{INK}" stroke-dasharray="5 4"/>'
     )
-    path = " ".join(f"{frame.x(b.confidence):.1f},{frame.y(b.accuracy):.1f}" for b in bins)
-    parts.append(f'<polyline points="{path}" fill="none" stroke="{COLORS[0]}" stroke-width="2"/>')
-    for b in bins:
-        radius = 3 + 9 * (b.count / largest) ** 0.5
-        parts.append(
-            f'<circle cx="{frame.x(b.confidence):.1f}" cy="{frame.y(b.accuracy):.1f}" '
-            f'r="{radius:.1f}" fill="{COLORS[0]}" fill-opacity="0.6">'
-            f"<title>{b.count} texts: confidence {b.confidence:.3f}, "
-            f"accuracy {b.accuracy:.3f}</title></circle>"
-        )
+    if before:
+        parts += _reliability_line(frame, before, COLORS[1], largest)
+        for i, name in enumerate(("after calibration", "before")):
+            parts += _legend(frame, i + 2, name, COLORS[i])
+    parts += _reliability_line(frame, bins, COLORS[0], largest)
     middle = (frame.left + frame.right) / 2
-    parts.append(_text(middle, 292, "probability of the predicted label", "middle"))
+    parts.append(_text(middle, 292, f"probability of {what}", "middle"))
     parts.append(_text(frame.right + 14, 40, "accuracy"))
     return _svg(760, 300, parts, "Reliability diagram")
+
+
+def scatter_svg(gold: NDArray[np.float64], predicted: NDArray[np.float64], title: str) -> str:
+    """Draw predicted against gold values; on the dashed line they are equal.
+
+    gold (NDArray): Right values, across. Shape (N,).
+    predicted (NDArray): Predicted values, upwards. Shape (N,).
+    title (str): Name of the target.
+    RETURNS (str): An SVG element.
+    """
+    low, high = float(min(gold.min(), predicted.min())), float(max(gold.max(), predicted.max()))
+    frame = _Frame(low, high, low, high)
+    parts = frame.axes()
+    parts.append(
+        f'<line x1="{frame.x(low):.1f}" y1="{frame.y(low):.1f}" x2="{frame.x(high):.1f}" '
+        f'y2="{frame.y(high):.1f}" stroke="{INK}" stroke-dasharray="5 4"/>'
+    )
+    parts += [
+        f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3" fill="{COLORS[0]}" '
+        f'fill-opacity="0.4"><title>gold {x:.4g}, predicted {y:.4g}</title></circle>'
+        for x, y in zip(gold.tolist(), predicted.tolist())
+    ]
+    parts.append(_text((frame.left + frame.right) / 2, 292, "gold", "middle"))
+    parts.append(_text(frame.right + 14, 40, "predicted"))
+    return _svg(760, 300, parts, f"Predicted against gold: {title}")
+
+
+def recall_svg(curves: Sequence[LabelCurve]) -> str:
+    """Draw precision against recall, one line per label; a dot is where the pipeline stands.
+
+    curves (Sequence[LabelCurve]): The curves.
+    RETURNS (str): An SVG element.
+    """
+    frame = _Frame(0.0, 1.0, 0.0, 1.0)
+    parts = frame.axes()
+    for i, curve in enumerate(curves):
+        color, dash = COLORS[i % len(COLORS)], DASHES[i // len(COLORS) % len(DASHES)]
+        points = thin(curve)
+        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2" '
+            f'stroke-dasharray="{dash}" stroke-linejoin="round"/>'
+        )
+        parts += _legend(frame, i, curve.label, color, dash)
+    # On top of all lines.
+    for i, curve in enumerate(curves):
+        if curve.point:
+            x, y = curve.point
+            parts.append(
+                f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="5.5" '
+                f'fill="{COLORS[i % len(COLORS)]}" stroke="#ffffff" stroke-width="1.5">'
+                f"<title>{escape(curve.label)}, from {curve.threshold:.3f}: "
+                f"recall {x:.3f}, precision {y:.3f}</title></circle>"
+            )
+    parts.append(_text((frame.left + frame.right) / 2, 292, "recall", "middle"))
+    parts.append(_text(frame.left, 12, "precision"))
+    return _svg(760, max(300, 50 + 18 * len(curves)), parts, "Precision and recall")
+
+
+def thin(curve: LabelCurve) -> list[tuple[float, float]]:
+    """Return at most 300 points (recall, precision) of a curve, evenly chosen."""
+    n = len(curve.recall)
+    index = np.unique(np.linspace(0, n - 1, min(n, MAX_POINTS)).round().astype(int))
+    return list(zip(curve.recall[index].tolist(), curve.precision[index].tolist()))
+
+
+def _reliability_line(
+    frame: "_Frame", bins: Sequence[Bin], color: str, largest: int
+) -> Iterator[str]:
+    path = " ".join(f"{frame.x(b.confidence):.1f},{frame.y(b.accuracy):.1f}" for b in bins)
+    yield f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>'
+    for b in bins:
+        radius = 3 + 9 * (b.count / largest) ** 0.5
+        yield (
+            f'<circle cx="{frame.x(b.confidence):.1f}" cy="{frame.y(b.accuracy):.1f}" '
+            f'r="{radius:.1f}" fill="{color}" fill-opacity="0.6">'
+            f"<title>{b.count} predictions: confidence {b.confidence:.3f}, "
+            f"accuracy {b.accuracy:.3f}</title></circle>"
+        )
+
+
+def _legend(frame: "_Frame", row: int, name: str, color: str, dash: str = "none") -> list[str]:
+    top = 36 + 18 * row
+    line = (
+        f'<line x1="{frame.right + 14}" x2="{frame.right + 34}" y1="{top}" y2="{top}" '
+        f'stroke="{color}" stroke-width="3" stroke-dasharray="{dash}"/>'
+    )
+    return [line, _text(frame.right + 40, top + 4, name)]
 
 
 class _Frame:

@@ -3,11 +3,14 @@
 Everything works on flat arrays: `p` the probability given, `hit` whether it came true.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from spacy.training import Example
 
 from ..errors import Errors
 
@@ -17,10 +20,11 @@ Bools = NDArray[np.bool_]
 N_BINS = 15
 # Probabilities are kept this far from 0 and 1 where a logarithm is taken.
 EPSILON = 1e-6
+TINY = float(np.finfo(np.float64).tiny)
 # Temperatures that are looked at.
 LOWEST, HIGHEST = 0.2, 10.0
-# How many entities the calibrated probability is worth, beside those counted.
-PRIOR = 30.0
+# Of how many cases a bound of the precision holds, on one side.
+CONFIDENCE = 0.8
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,47 @@ class Reliability:
     confidence: list[float]
     accuracy: list[float]
     count: list[int]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a component predicts on gold Docs, and whether it is right.
+
+    at (Callable[[float], Floats]): Returns the probabilities of all predictions at a
+        temperature. Shape (N,).
+    hit (Bools): Whether each is right. Shape (N,).
+    label (NDArray): Number of the label that each predicts. Shape (N,).
+    labels (tuple[str, ...]): Names of the labels.
+    n_gold (NDArray): How often each label is in the gold. Shape (L,).
+    at_truth (Callable[[float], Floats]): As `at`, the probabilities of what is right, where labels
+        exclude each other and one of them is. Shape (N,).
+    """
+
+    at: Callable[[float], Floats]
+    hit: Bools
+    label: NDArray[np.int64]
+    labels: tuple[str, ...]
+    n_gold: NDArray[np.int64]
+    at_truth: Callable[[float], Floats] | None = None
+
+    def loss(self, temperature: float) -> float:
+        """Return the mean negative log-probability of what is seen, at a temperature."""
+        if self.at_truth is None:
+            return float(log_loss(self.at(temperature), self.hit).mean())
+        return float(-np.log(np.maximum(self.at_truth(temperature), TINY)).mean())
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A component whose probabilities can be compared with gold.
+
+    One whose `cfg` has a temperature can be calibrated by `set_temperature`.
+    """
+
+    cfg: dict[str, Any]
+
+    def judge(self, examples: Sequence[Example]) -> Outcomes:
+        """Predict anew on Examples, which stay as they are, and compare with their gold."""
 
 
 def reliability(p: ArrayLike, hit: ArrayLike, n_bins: int = N_BINS) -> Reliability:
@@ -117,11 +162,28 @@ def fit_temperature(loss: Callable[[float], float], n_steps: int = 18) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def find_threshold(p: ArrayLike, hit: ArrayLike, min_precision: float) -> float | None:
-    """Find the smallest threshold that keeps the precision at what is asked for.
+def bound_precision(hits: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
+    """Compute between which precisions the true one lies, each side holding in 80 of 100 cases.
 
-    A few lucky hits are no evidence. So the share of hits above a threshold is counted together
-    with the mean probability there, which weighs as much as 30 predictions.
+    hits (ArrayLike): Right predictions. Shape (N,).
+    n (ArrayLike): Predictions, 1 or more. Shape (N,).
+    RETURNS (tuple[Floats, Floats]): One-sided lower and upper bounds. Shape (N,).
+
+    SOURCE: Wilson (1927), Probable inference; Brown, Cai & DasGupta (2001), Interval estimation
+        for a binomial proportion, section 3.1.1.
+    """
+    hits, n = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    z = NormalDist().inv_cdf(CONFIDENCE)
+    share = hits / n
+    middle = share + z * z / (2 * n)
+    reach = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)
+
+
+def find_threshold(p: ArrayLike, hit: ArrayLike, min_precision: float) -> float | None:
+    """Find the smallest threshold above which the precision is surely enough.
+
+    A few lucky hits are no evidence, so the lower bound of the precision counts.
 
     p, hit (ArrayLike): Calibrated probabilities and outcomes. Shape (N,).
     min_precision (float): 0..1.
@@ -129,15 +191,53 @@ def find_threshold(p: ArrayLike, hit: ArrayLike, min_precision: float) -> float 
     RAISES (ValueError): B525; B526 if the precision is not in 0..1.
     """
     p, hit = _check(p, hit)
+    order = np.argsort(-p, kind="stable")
+    low, _ = bound_precision(hit[order].cumsum(), np.arange(1, len(p) + 1))
+    return _lowest_good(p[order], low, min_precision)
+
+
+def find_thresholds(
+    p: ArrayLike, hit: ArrayLike, label: ArrayLike, n_labels: int, min_precision: float
+) -> list[float | None]:
+    """Find a threshold for each label above which its precision is surely enough.
+
+    A label with too few predictions to be sure of gets the threshold of all labels together,
+    unless its own predictions speak against that. And no threshold is lower than the one above
+    which all labels together are expected to be precise enough by their probabilities: what a
+    single label showed by luck is not repeated on other texts.
+
+    p, hit (ArrayLike): See `find_threshold`.
+    label (ArrayLike): Number of the label of each. Shape (N,).
+    n_labels (int): Number of labels.
+    min_precision (float): 0..1.
+    RETURNS (list[float | None]): None for a label that no threshold makes precise enough.
+    RAISES (ValueError): B525; B526.
+    """
+    p, hit = _check(p, hit)
+    label = np.asarray(label)
+    falling = np.sort(p)[::-1]
+    expected = falling.cumsum() / np.arange(1, len(p) + 1)
+    floor = _lowest_good(falling, expected, min_precision)
+    together = find_threshold(p, hit, min_precision)
+    found: list[float | None] = []
+    for k in range(n_labels):
+        mine = label == k
+        own = find_threshold(p[mine], hit[mine], min_precision)
+        if own is None and together is not None:
+            above = hit[mine & (p >= together)]
+            _, high = bound_precision(above.sum(), max(len(above), 1))
+            own = together if not len(above) or high >= min_precision else None
+        found.append(None if own is None or floor is None else max(own, floor))
+    return found
+
+
+def _lowest_good(p: Floats, precision: Floats, min_precision: float) -> float | None:
+    """Return the last of falling probabilities where the precision is enough."""
     if not 0 <= min_precision <= 1:
         raise ValueError(Errors.B526.format(value=min_precision))
-    order = np.argsort(-p, kind="stable")
-    n = np.arange(1, len(p) + 1)
-    hits, mean = hit[order].cumsum(), p[order].cumsum() / n
-    good = (hits + PRIOR * mean) / (n + PRIOR) >= min_precision
     # A threshold keeps all of those that are equal.
-    good &= np.append(p[order][1:] < p[order][:-1], True)[: len(p)]
-    return float(p[order][np.flatnonzero(good)[-1]]) if good.any() else None
+    good = (precision >= min_precision) & np.append(p[1:] < p[:-1], True)[: len(p)]
+    return float(p[np.flatnonzero(good)[-1]]) if good.any() else None
 
 
 def _check(p: ArrayLike, hit: ArrayLike) -> tuple[Floats, Bools]:

@@ -10,7 +10,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import Errors
-from ..types import ANSWERS, CONTEXT, SEGMENTS
+from ..types import ANSWERS, BEST_PROBABILITY, CONTEXT, NULL_PROBABILITY, SEGMENTS
+from .calibration import brier_score, expected_error
 from .squad import best_over_golds, cmrc_exact, cmrc_f1, is_mostly_han, squad_exact, squad_f1
 
 RULES = ("auto", "squad", "cmrc")
@@ -20,6 +21,9 @@ QA_SCORES = (
     "qa_em_answerable",
     "qa_f1_answerable",
     "qa_no_answer_acc",
+    "qa_ece",
+    "qa_brier",
+    "qa_agreement",
 )
 
 
@@ -61,9 +65,17 @@ def score_qa(
     language_rule (str): See `create_qa_scorer_v1`.
     RETURNS (dict[str, Any]): Means in 0..1, None where there is nothing to
         score: qa_em, qa_f1, the same over answerable questions, the share of
-        unanswerable ones left unanswered; and qa_n, the number of questions.
+        unanswerable ones left unanswered; and qa_n, the number of questions. Of the
+        probability of what is given, an answer or none, the expected calibration error
+        qa_ece and the Brier score qa_brier against exact match; and qa_agreement, the
+        share of questions where it is also the more probable of the two.
     """
-    scores = [score_question(eg, language_rule=language_rule) for eg in examples if has_gold(eg)]
+    examples = [eg for eg in examples if has_gold(eg)]
+    scores = [score_question(eg, language_rule=language_rule) for eg in examples]
+    given = [given_probability(eg.predicted) for eg in examples]
+    p = [value for value in given if value is not None]
+    hit = [score.exact == 1.0 for score, value in zip(scores, given) if value is not None]
+    agree = [agrees(eg.predicted) for eg in examples]
     answerable = [score for score in scores if score.has_answer]
     return {
         "qa_em": _mean([score.exact for score in scores]),
@@ -71,6 +83,9 @@ def score_qa(
         "qa_em_answerable": _mean([score.exact for score in answerable]),
         "qa_f1_answerable": _mean([score.f1 for score in answerable]),
         "qa_no_answer_acc": _mean([score.exact for score in scores if not score.has_answer]),
+        "qa_ece": expected_error(p, hit),
+        "qa_brier": brier_score(p, hit),
+        "qa_agreement": _mean([float(verdict) for verdict in agree if verdict is not None]),
         "qa_n": len(scores),
     }
 
@@ -109,6 +124,27 @@ def answer_texts(doc: Doc) -> list[str]:
     answers = group.attrs.get("answers")
     texts = [span.text for span in group] if answers is None else [a["text"] for a in answers]
     return [text for text in texts if text.strip()]
+
+
+def given_probability(doc: Doc) -> float | None:
+    """Return the probability of what a Doc gives as best, an answer or none.
+
+    doc (Doc): A Doc with predicted answers.
+    RETURNS (float | None): None if it holds no probability.
+    """
+    attrs = doc.spans[ANSWERS].attrs if ANSWERS in doc.spans else {}
+    return attrs.get(BEST_PROBABILITY if attrs.get("answers") else NULL_PROBABILITY)
+
+
+def agrees(doc: Doc) -> bool | None:
+    """Tell whether what a Doc gives, an answer or none, is the more probable of the two.
+
+    doc (Doc): A Doc with predicted answers.
+    RETURNS (bool | None): None if it does not hold both probabilities.
+    """
+    attrs = doc.spans[ANSWERS].attrs if ANSWERS in doc.spans else {}
+    best, null = attrs.get(BEST_PROBABILITY), attrs.get(NULL_PROBABILITY)
+    return None if best is None or null is None else bool(attrs["answers"]) == (best >= null)
 
 
 def _context(doc: Doc) -> str:

@@ -117,13 +117,23 @@ def judge_cats(
     """
     rows, gold = [], []
     for eg in examples:
-        cats, truth = eg.predicted.cats, eg.reference.cats
-        known = [label for label in labels if truth.get(label, 0) > 0]
-        if known and all(label in cats for label in labels):
+        cats, truth = eg.predicted.cats, true_label(eg, labels)
+        if truth is not None and all(label in cats for label in labels):
             rows.append([cats[label] for label in labels])
-            gold.append(labels.index(max(known, key=truth.__getitem__)))
+            gold.append(truth)
     table = np.array(rows, dtype=np.float64).reshape(len(rows), len(labels))
     return table, np.array(gold, dtype=np.int64)
+
+
+def true_label(eg: Example, labels: Sequence[str]) -> int | None:
+    """Return the number of the label that the gold gives as true, None if it gives none.
+
+    eg (Example): The Example.
+    labels (Sequence[str]): The labels, which exclude each other.
+    """
+    truth = eg.reference.cats
+    known = [label for label in labels if truth.get(label, 0) > 0]
+    return labels.index(max(known, key=truth.__getitem__)) if known else None
 
 
 def has_gold(eg: Example, labels: Sequence[str] = (), *, multi_label: bool = False) -> bool:

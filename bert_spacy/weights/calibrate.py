@@ -13,22 +13,20 @@ from spacy.training import Example
 
 from ..data.corpus import Corpus
 from ..errors import Errors
-from ..layers.ner import TagScores
-from ..pipeline.lattice import Floats, Spans
-from ..pipeline.ner import BertEntityRecognizer
-from ..pipeline.textcat import BertTextCategorizer
+from ..pipeline.base import BertHead
+from ..pipeline.judging import annotate_copies
 from ..scoring.calibration import (
     Bools,
+    Floats,
+    Judged,
+    Outcomes,
     brier_score,
     expected_error,
-    find_threshold,
+    find_thresholds,
     fit_temperature,
-    log_loss,
     reliability,
 )
-from ..scoring.ner import has_gold, judge_spans
-from ..scoring.textcat import judge_cats
-from ..types import Ints
+from ..scoring.textcat import has_gold, score_textcat
 from ..util import atomic_dir, atomic_file
 
 REPORT_FILE = "calibrate.json"
@@ -42,7 +40,6 @@ def calibrate(
     output: Path,
     *,
     min_precision: float | None = None,
-    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Write a copy of a pipeline whose probabilities agree with what is seen on gold Docs.
 
@@ -51,9 +48,8 @@ def calibrate(
     output (Path): Folder of the new one; a pipeline that stands there is replaced.
     min_precision (float): Precision, 0..1, that the entities of each label are to have; those
         that are not sure enough become candidates. None for no thresholds.
-    batch_size (int): Docs per batch; the pipeline's own if None.
     RETURNS (dict[str, Any]): What was fitted for each component, and how far probabilities
-        were off before and after; it is in the new folder as `calibrate.json`.
+        were off before and after, and thresholds; it is in the new folder as `calibrate.json`.
     RAISES (ValueError): B632 if no component has gold enough; B633 if the output is a folder
         with other files; B526 for a precision out of range; B413 or B414 if the Docs can't be
         read.
@@ -64,7 +60,7 @@ def calibrate(
     if min_precision is not None and not 0 <= min_precision <= 1:
         raise ValueError(Errors.B526.format(value=min_precision))
     nlp = spacy.load(pipeline)
-    report = calibrate_heads(nlp, data, min_precision=min_precision, batch_size=batch_size)
+    report = calibrate_heads(nlp, data, min_precision=min_precision)
     with atomic_dir(output) as folder:
         nlp.to_disk(folder)
         with atomic_file(folder / REPORT_FILE) as file_:
@@ -73,134 +69,91 @@ def calibrate(
 
 
 def calibrate_heads(
-    nlp: Language,
-    data: Sequence[Path],
-    *,
-    min_precision: float | None = None,
-    batch_size: int | None = None,
+    nlp: Language, data: Sequence[Path], *, min_precision: float | None = None
 ) -> dict[str, Any]:
     """Fit the heads of a loaded pipeline in place; see `calibrate`."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, pipe in nlp.pipeline:
-        if isinstance(pipe, BertTextCategorizer):
-            found[name] = _fit_textcat(nlp, pipe, list(Corpus(list(data))(nlp)), batch_size)
-        elif isinstance(pipe, BertEntityRecognizer):
-            found[name] = fit_entities(pipe, list(Corpus(list(data))(nlp)), min_precision)
-    report = {name: part for name, part in found.items() if "temperature" in part}
+    examples = list(Corpus(list(data))(nlp))
+    found = {
+        name: fit_head(pipe, examples, min_precision)
+        for name, pipe in nlp.pipeline
+        if isinstance(pipe, BertHead) and isinstance(pipe, Judged)
+    }
+    report = {name: part for name, part in found.items() if len(part) > 1}
     if not report:
         counts = {name: part["predictions"] for name, part in found.items()}
         raise ValueError(Errors.B632.format(found=counts, least=MIN_PREDICTIONS))
     return report
 
 
-def _fit_textcat(
-    nlp: Language, pipe: BertTextCategorizer, examples: list[Example], batch_size: int | None
+def fit_head(
+    pipe: Any, examples: Sequence[Example], min_precision: float | None = None
 ) -> dict[str, Any]:
-    """Fit the temperature of a classifier in place, as `fit_entities` does for entities."""
-    examples = [eg for eg in examples if any(eg.reference.cats.values())]
-    old, pipe.cfg["temperature"] = pipe.cfg["temperature"], 1.0
-    list(nlp.pipe([eg.predicted for eg in examples], batch_size=batch_size))
-    table, gold = judge_cats(examples, pipe.labels)
-    if len(gold) < MIN_PREDICTIONS:
-        pipe.cfg["temperature"] = old
-        return {"predictions": len(gold)}
-    logs = np.log(np.maximum(table, np.finfo(np.float64).tiny))
-    rows = np.arange(len(gold))
+    """Fit the probabilities of a component in place.
 
-    def at(temperature: float) -> Floats:
-        scores = logs / temperature
-        shares = np.exp(scores - scores.max(1, keepdims=True))
-        return shares / shares.sum(1, keepdims=True)
-
-    temperature = fit_temperature(lambda t: float(-np.log(at(t)[rows, gold] + 1e-300).mean()))
-    hit = table.argmax(1) == gold
-    pipe.cfg["temperature"] = temperature
-    return {
-        "predictions": len(gold),
-        "temperature": temperature,
-        "before": _measure(table.max(1), hit),
-        "after": _measure(at(temperature).max(1), hit),
-    }
-
-
-def fit_entities(
-    pipe: BertEntityRecognizer, examples: Sequence[Example], min_precision: float | None
-) -> dict[str, Any]:
-    """Fit the probabilities of entities in place.
-
-    pipe (BertEntityRecognizer): The component.
+    pipe (Judged): The component. What it can do says what is fitted: a temperature if its
+        settings hold one, thresholds by F1 if it has `tune_thresholds`, and by precision if it
+        has `set_thresholds`.
     examples (Sequence[Example]): Gold; predictions are made anew.
     min_precision (float): See `calibrate`.
     RETURNS (dict[str, Any]): The report. With fewer than 20 predictions to judge, nothing is
         fitted, and the report holds "predictions" alone.
     RAISES (ValueError): B526 for a precision out of range.
     """
-    examples = [eg for eg in examples if has_gold(eg)]
-    old = dict(pipe.cfg)
-    pipe.cfg.update(temperature=1.0, thresholds={})
-    parts, hit, label = _read_entities(pipe, examples)
-    if len(hit) < MIN_PREDICTIONS:
-        pipe.cfg.update(old)
-        return {"predictions": len(hit)}
-
-    def at(temperature: float) -> Floats:
-        pipe.cfg["temperature"] = temperature
-        return np.concatenate([pipe.make_lattice(x).score(spans) for x, spans in parts])
-
-    raw = at(1.0)
-    temperature = fit_temperature(lambda t: float(log_loss(at(t), hit).mean()))
-    values = at(temperature)
-    report = {
-        "predictions": len(hit),
-        "temperature": temperature,
-        "before": _measure(raw, hit),
-        "after": _measure(values, hit),
-    }
-    if min_precision is not None:
-        report["min_precision"] = min_precision
-        report.update(_fit_thresholds(pipe, values, hit, label, min_precision))
+    outcomes = pipe.judge(examples)
+    report: dict[str, Any] = {"predictions": len(outcomes.hit)}
+    if len(outcomes.hit) < MIN_PREDICTIONS:
+        return report
+    if "temperature" in pipe.cfg:
+        pipe.set_temperature(fit_temperature(outcomes.loss))
+        report["temperature"] = pipe.cfg["temperature"]
+        report["before"] = _measure(outcomes.at(1.0), outcomes.hit)
+        report["after"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
+    if hasattr(pipe, "tune_thresholds"):
+        report.update(_tune(pipe, examples))
+    elif hasattr(pipe, "set_thresholds"):
+        pipe.set_thresholds({})
+        if min_precision is not None:
+            report["min_precision"] = min_precision
+            report.update(_fit_thresholds(pipe, outcomes, min_precision))
     return report
 
 
-def _read_entities(
-    pipe: BertEntityRecognizer, examples: Sequence[Example]
-) -> tuple[list[tuple[TagScores, Spans]], Bools, Ints]:
-    """Return what is predicted and judged: tag scores with their entities; right, label."""
-    parts = []
-    right, label = [np.zeros(0, dtype=bool)], [np.zeros(0, int)]
-    for index, lattice in pipe.read_lattices([eg.predicted for eg in examples]):
-        spans = lattice.read_spans(lattice.decode())
-        tokens, doc = lattice.scores.tokens, lattice.doc_of(spans)
-        judged: list[bool | None] = []
-        for i, at in enumerate(index):
-            mine = np.flatnonzero(doc == i)
-            ents = zip(tokens[spans.start[mine]], tokens[spans.end[mine] - 1], spans.label[mine])
-            rows = [(int(a), int(b) + 1, pipe.labels[k]) for a, b, k in ents]
-            judged += judge_spans(examples[at], rows)
-        known = np.flatnonzero([verdict is not None for verdict in judged])
-        parts.append((lattice.scores, spans.select(known)))
-        right.append(np.array([judged[i] for i in known], dtype=bool))
-        label.append(spans.label[known])
-    return parts, np.concatenate(right), np.concatenate(label)
+def _tune(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:
+    """Tune the thresholds of a classifier of several labels by F1."""
+    good = [eg for eg in examples if has_gold(eg, pipe.labels, multi_label=True)]
+    judged = annotate_copies(pipe, good)
+
+    def macro_f() -> float:
+        scores = score_textcat(
+            judged,
+            labels=pipe.labels,
+            multi_label=True,
+            threshold=pipe.cfg["threshold"],
+            thresholds=pipe.cfg["thresholds"],
+        )
+        return scores["cats_macro_f"]
+
+    before = macro_f()
+    pipe.tune_thresholds(judged)
+    return {"thresholds": pipe.cfg["thresholds"], "f_before": before, "f_after": macro_f()}
 
 
-def _fit_thresholds(
-    pipe: BertEntityRecognizer, p: Floats, hit: Bools, label: Ints, min_precision: float
-) -> dict[str, Any]:
-    thresholds, unreached = {}, []
-    for k, name in enumerate(pipe.labels):
-        found = find_threshold(p[label == k], hit[label == k], min_precision)
-        thresholds[name] = 1.0 if found is None else found
-        if found is None:
-            unreached.append(name)
-    pipe.set_thresholds(thresholds)
-    kept = p >= np.array(list(thresholds.values()))[label]
+def _fit_thresholds(pipe: Any, outcomes: Outcomes, min_precision: float) -> dict[str, Any]:
+    p, hit, label = outcomes.at(pipe.cfg["temperature"]), outcomes.hit, outcomes.label
+    found = find_thresholds(p, hit, label, len(outcomes.labels), min_precision)
+    # A little lower, so that what stands just at it stays there in a file and in another batch.
+    values = [1.0 if x is None else float(np.floor(1e6 * x) / 1e6) for x in found]
+    pipe.set_thresholds(dict(zip(outcomes.labels, values)))
+    kept = p >= np.array(values)[label]
+    n_gold = max(int(outcomes.n_gold.sum()), 1)
     return {
-        "thresholds": thresholds,
-        "unreached": unreached,
+        "thresholds": pipe.cfg["thresholds"],
+        "unreached": [name for name, value in zip(outcomes.labels, found) if value is None],
         "kept": int(kept.sum()),
+        "precision_before": float(hit.mean()),
+        "recall_before": float(hit.sum() / n_gold),
         "kept_precision": float(hit[kept].mean()) if kept.any() else None,
-        "kept_share_of_right": float(hit[kept].sum() / max(hit.sum(), 1)),
+        "kept_recall": float(hit[kept].sum() / n_gold),
     }
 
 

@@ -2,10 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from benchmarks import metrics
-from benchmarks.tasks import TagItem, read_cluener, read_conll, read_squad, read_titles
+from benchmarks import metrics, pairs
+from benchmarks.tasks import (
+    TagItem,
+    TextItem,
+    read_cluener,
+    read_cola,
+    read_conll,
+    read_squad,
+    read_titles,
+)
 
 
 def test_entity_f1_counts_over_all_texts():
@@ -111,3 +120,42 @@ def test_squad_reader_repairs_offsets(tmp_path):
 def test_overlapping_spans_keep_the_longest():
     item = TagItem(list("abcd"), [(0, 2, "A"), (1, 4, "B"), (0, 1, "C")])
     assert item.flat_spans() == [(0, 1, "C"), (1, 4, "B")]
+
+
+def test_matthews_is_the_correlation_of_zeros_and_ones():
+    golds, guesses = list("1101001011"), list("1001101010")
+    wanted = np.corrcoef([int(x) for x in golds], [int(x) for x in guesses])[0, 1]
+    assert metrics.matthews(golds, guesses) == pytest.approx(100 * wanted)
+    assert metrics.matthews(golds, ["1"] * 10) == metrics.matthews([], []) == 0
+
+
+def test_accuracy_and_f1_of_pairs():
+    scores = metrics.accuracy_f1(list("1101"), list("1011"))
+    assert scores == {"accuracy": 50, "f1": pytest.approx(100 * 2 * 2 / (3 + 3))}
+    assert metrics.accuracy_f1(["0"], ["0"]) == {"accuracy": 100, "f1": 0}
+
+
+def test_correlation_of_values_and_of_ranks():
+    golds, guesses = [1.0, 2.0, 2.0, 5.0], [0.5, 3.0, 1.0, 1.0]
+    wanted = (
+        np.corrcoef(golds, guesses)[0, 1],
+        np.corrcoef([1, 2.5, 2.5, 4], [1, 4, 2.5, 2.5])[0, 1],
+    )
+    scores = metrics.correlation(golds, guesses)
+    assert scores["pearson"] == pytest.approx(100 * wanted[0])
+    assert scores["spearman"] == pytest.approx(100 * wanted[1])
+    assert scores["mean"] == pytest.approx(50 * sum(wanted))
+    assert metrics.correlation(golds, [1.0] * 4)["mean"] == 0
+
+
+def test_readers_of_pairs(tmp_path):
+    path = tmp_path / "x.tsv"
+    head = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+    path.write_text(head + '1\t7\t8\tan "open\tb \n', encoding="utf8")
+    assert pairs.read_mrpc(path) == [pairs.PairItem('an "open', "b", "1")]
+    path.write_text("index\tsentence1\tsentence2\tscore\n0\ta\tb\t4.600\n", encoding="utf8")
+    assert pairs.read_stsb(path) == [pairs.ValueItem("a", "b", 4.6)]
+    path.write_text("甲\t乙\t0\n", encoding="utf8")
+    assert pairs.read_afqmc(path) == [pairs.PairItem("甲", "乙", "0")]
+    path.write_text("l-93\t0\t*\tThey drank.\n", encoding="utf8")
+    assert read_cola(path) == [TextItem("They drank.", "0")]

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import spacy
 from spacy.language import Language
@@ -18,6 +19,7 @@ from bert_spacy.data.pairs import get_question, make_question, set_answers, set_
 from bert_spacy.report.curves import read_curves
 from bert_spacy.report.entities import compare
 from bert_spacy.report.render import MAX_MATRIX, cut_matrix, render
+from bert_spacy.targets import set_targets
 
 PREDICTED: dict[str, dict] = {}
 EVIL = '<script>alert("x")</script>'
@@ -34,6 +36,8 @@ def look_up(doc: Doc) -> Doc:
         doc.set_ents(spans, default="outside")
     if get_question(doc) and "answers" in found:
         set_answers(doc, found["answers"], null_score=0.0)
+    if "regression" in found:
+        set_targets(doc, found["regression"])
     return doc
 
 
@@ -239,6 +243,27 @@ def test_questions(nlp, tmp_path):
     text = "".join(page.words)
     assert text.index("When did they?") < text.index("In which place")
     assert "gold: no answer" in text
+
+
+def test_targets(nlp, tmp_path):
+    rows = [("a", 1.0, 1.5), ("b", 2.0, 1.0), ("c far", 3.0, 9.0), ("d", 4.0, None)]
+    docs = []
+    for text, gold, predicted in rows:
+        docs.append(nlp.make_doc(text))
+        set_targets(docs[-1], {EVIL: gold, "other": 1.0})
+        PREDICTED[text] = {} if predicted is None else {"regression": {EVIL: predicted}}
+    page, analysis = make_report(nlp, docs, tmp_path)
+    (result,) = analysis.targets
+    pearson = np.corrcoef([1, 2, 3], [1.5, 1, 9])[0, 1]
+    assert result.pearson == pytest.approx(pearson)
+    assert result.spearman == pytest.approx(0.5)
+    assert analysis.summary["regression_pearson"] == pytest.approx(pearson)
+    row = page.sections["targets"][1]
+    rmse = ((0.25 + 1 + 36) / 3) ** 0.5
+    assert row == [EVIL, f"{100 * pearson:.2f}", "50.00", f"{rmse:.4g}", "3", "1"]
+    assert page.tags["circle"] == 3
+    words = " ".join(page.words)
+    assert words.index(f"{EVIL}: gold 3, predicted 9") < words.index(f"{EVIL}: gold 2, predicted 1")
 
 
 def test_everything_is_escaped(nlp, tmp_path):

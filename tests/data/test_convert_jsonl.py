@@ -208,3 +208,23 @@ def test_one_span_with_two_labels_keeps_the_first_and_counts_each_entity(tmp_pat
     assert [(e.text, e.label_) for e in first.ents] == [("Anna", "A"), ("x", "D")]
     assert [(s.text, s.label_) for s in first.spans["nested"]] == [("Anna", "B")]
     assert summary.notes == {"nested": 1} and not second.spans
+
+
+def test_targets_are_finite_numbers_and_null_is_missing_gold(tmp_path):
+    rows = [
+        {"text": "a", "regression": {"x": 1, "y": 2.5}},
+        {"text": "b", "regression": {"x": None, "y": -1}, "label": "z"},
+        '{"text": "c", "regression": {"x": NaN}}',
+        '{"text": "d", "regression": {"x": 1e999}}',
+        {"text": "e", "regression": {"x": "3"}},
+        {"text": "f", "regression": {"x": True}},
+        {"text": "g", "regression": [3]},
+        {"text": "h", "regression": {"": 3}},
+        {"text": "i", "regression": None, "label": "z"},
+    ]
+    good, bad = run(tmp_path, rows)
+    assert [row.targets for row in good] == [{"x": 1.0, "y": 2.5}, {"y": -1.0}, None]
+    assert [line for line, _ in bad] == [3, 4, 5, 6, 7, 8]
+    assert bad[0][1] == "target 'x' is nan, which is no finite number"
+    doc, _ = good[1].make_doc(spacy.blank("en"), ["z"])
+    assert doc.spans["regression"].attrs["targets"] == {"y": -1.0} and doc.cats == {"z": 1.0}

@@ -12,6 +12,7 @@ from bert_spacy.cli.convert import make_options
 from bert_spacy.data import pairs
 from bert_spacy.data.convert import PairRow, RowError, RowNote, TextRow, convert, get_format
 from bert_spacy.data.docbin import read_docbin
+from bert_spacy.targets import get_targets
 
 DATA = Path(os.environ.get("BERT_SPACY_DATA", "../shared")) / "data"
 
@@ -133,7 +134,7 @@ def test_single_texts_of_glue(tmp_path):
     assert (row.text, row.cats) == ("a film", {"1": 1.0})
 
 
-@pytest.mark.parametrize("task", ["", "STS-B", "mrpc"])
+@pytest.mark.parametrize("task", ["", "SWAG", "mrpc"])
 def test_an_unknown_task_is_refused(tmp_path, task):
     with pytest.raises(ValueError, match="B417.*MRPC"):
         read(tmp_path, "x.tsv", "a\tb\n", "glue", task=task)
@@ -160,12 +161,82 @@ def test_docs_hold_segments_and_cats(tmp_path):
     assert second.cats == {"no": 1.0, "yes": 0.0}
 
 
+def scores_of(items):
+    return [(i.line, i.text_a, i.text_b, i.targets) for i in items if isinstance(i, PairRow)]
+
+
+def test_scores_that_are_no_finite_numbers_are_bad_rows(tmp_path):
+    cells = ["4.600", "nan", "NaN", "inf", "-Infinity", "", "high", "3,5", "1_0", " -2 ", "1e999"]
+    text = "sentence1\tsentence2\tsim\n" + "".join(f"a{i}\tb\t{x}\n" for i, x in enumerate(cells))
+    items = read(tmp_path, "x.tsv", text, score_column="sim")
+    assert scores_of(items) == [(2, "a0", "b", {"sim": 4.6}), (11, "a9", "b", {"sim": -2.0})]
+    assert [line for line, _ in reasons_of(items)] == [3, 4, 5, 6, 7, 8, 9, 10, 12]
+    assert reasons_of(items)[0][1] == "the score is 'nan', which is no finite number"
+
+
+def test_scores_of_jsonl_are_numbers_or_bad_rows(tmp_path):
+    values = ["3", "2.5", '"1.5"', "NaN", "null", "true", "[1]", '"x"', "1e400"]
+    text = "".join(
+        f'{{"text_a": "a{i}", "text_b": "b", "sim": {x}}}\n' for i, x in enumerate(values)
+    )
+    items = read(tmp_path, "x.jsonl", text, score_column="sim")
+    assert [row[3]["sim"] for row in scores_of(items)] == [3.0, 2.5, 1.5]
+    assert [line for line, _ in reasons_of(items)] == [4, 5, 6, 7, 8, 9]
+    assert reasons_of(items)[1][1] == "the score is missing, which is no finite number"
+
+
+def test_pairs_with_scores_and_an_empty_side(tmp_path):
+    items = read(tmp_path, "x.txt", "a\tb\t1\n \tb\t2\na\t\t3\nc\td\t4\n", score_column="2")
+    assert scores_of(items) == [(1, "a", "b", {"score": 1.0}), (4, "c", "d", {"score": 4.0})]
+    wanted = [(2, "the first text is empty"), (3, "the second text is empty")]
+    assert reasons_of(items) == wanted
+
+
+def test_the_same_pair_with_two_scores_is_reported_and_kept(tmp_path):
+    items = read(tmp_path, "x.tsv", "a\tb\t1\na\tb\t1.0\na\tb\t4.5\n", score_column="2")
+    assert len(scores_of(items)) == 3
+    notes = [item for item in items if isinstance(item, RowNote)]
+    assert [(n.line, n.kind) for n in notes] == [(3, "contradiction")]
+    assert "1.0 on line 1 and 4.5 here" in notes[0].reason
+
+
+def test_a_score_stands_in_place_of_a_label(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("no\nyes\n", encoding="utf-8")
+    for options in ({"label_column": "1"}, {"label_map": names}):
+        with pytest.raises(ValueError, match="B418"):
+            read(tmp_path, "x.tsv", "a\tb\t1\n", score_column="2", **options)
+    head = "index\tsentence1\tsentence2\tscore\n"
+    with pytest.raises(ValueError, match="B418"):
+        read(tmp_path, "x.tsv", head + "0\ta\tb\t1\n", "glue", task="STS-B", label_map=names)
+
+
+def test_stsb_has_scores(tmp_path):
+    text = "index\tgenre\tsentence1\tsentence2\tscore\n0\tx\ta\tb\t0.60\n1\tx\tc\td\tnan\n"
+    items = read(tmp_path, "x.tsv", text, "glue", task="STS-B")
+    assert scores_of(items) == [(2, "a", "b", {"score": 0.6})]
+    assert reasons_of(items) == [(3, "the score is 'nan', which is no finite number")]
+
+
+def test_docs_hold_segments_and_targets_and_no_cats(tmp_path):
+    (tmp_path / "x.tsv").write_text("a a\tb\t1.5\nc\td\t2\n", encoding="utf-8")
+    nlp = spacy.blank("en")
+    options = make_options("pairs", {"score_column": "2"})
+    summary = convert(nlp, "pairs", [tmp_path / "x.tsv"], tmp_path / "x.spacy", options)
+    docs = list(read_docbin(tmp_path / "x.spacy", nlp.vocab))
+    assert [get_targets(doc) for doc in docs] == [{"score": 1.5}, {"score": 2.0}]
+    assert [doc.cats for doc in docs] == [{}, {}]
+    assert [s.text.strip() for s in pairs.get_segments(docs[0])] == ["a a", "b"]
+    assert summary.labels == {"score": 2}
+
+
 CASES = [
     ("glue/CoLA", "CoLA", 1, (3,), 0),
     ("glue/SST-2", "SST-2", 1, (0,), 1),
     ("glue/MRPC", "MRPC", 0, (3, 4), 1),
     ("glue/QNLI", "QNLI", 3, (1, 2), 1),
     ("glue/RTE", "RTE", 3, (1, 2), 1),
+    ("glue/STS-B", "STS-B", 9, (7, 8), 1),
     ("afqmc", None, 2, (0, 1), 0),
 ]
 
@@ -184,7 +255,11 @@ def test_real_files_convert_whole(folder, task, label, texts, n_header, part):
     rows = [item for item in items if isinstance(item, TextRow | PairRow)]
     assert not [i for i in items if isinstance(i, RowError) and not isinstance(i, RowNote)]
     assert len(rows) == len(table) > 100
-    assert Counter(next(iter(row.cats)) for row in rows) == Counter(row[label] for row in table)
+    if task == "STS-B":
+        assert [row.targets for row in rows] == [{"score": float(row[label])} for row in table]
+        assert all(row.cats is None for row in rows)
+    else:
+        assert Counter(next(iter(row.cats)) for row in rows) == Counter(row[label] for row in table)
     for row, cells in zip(rows[:50], table):
         own = [row.text] if isinstance(row, TextRow) else [row.text_a, row.text_b]
         assert own == [cells[i].strip() for i in texts]

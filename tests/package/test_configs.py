@@ -1,6 +1,7 @@
 """The configs are complete, resolve as they stand, and name what exists."""
 
 import runpy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,17 @@ from spacy.schemas import ConfigSchemaTraining
 from spacy.util import load_config, load_model_from_config, registry
 
 from bert_spacy.sources import SOURCES
+from bert_spacy.weights.pretrain.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.cfg"))
+PRETRAIN = ROOT / "configs" / "pretrain.cfg"
+CONFIGS = sorted(set((ROOT / "configs").glob("*.cfg")) - {PRETRAIN})
 HEADS = {
     "textcat": ["bert_textcat"],
     "ner": ["bert_ner"],
     "qa": ["bert_qa"],
     "choice": ["bert_choice"],
+    "regressor": ["bert_regressor"],
     "joint": ["bert_textcat", "bert_ner", "bert_qa"],
 }
 PATHS = {"paths.train": "train.spacy", "paths.dev": "dev.spacy"}
@@ -77,3 +81,23 @@ def test_it_can_be_put_in_another_language(path, lang):
     assert [token.text for token in nlp.make_doc("北京 a")][:1] == (
         ["北"] if lang == "zh" else ["北京"]
     )
+
+
+def test_the_config_of_a_pretraining_is_complete():
+    overrides = {"paths.train": "train.txt"}
+    config = load_config(PRETRAIN, overrides=overrides, interpolate=True)
+    settings = read_settings(config)
+    assert settings.main.weights in SOURCES
+    assert SOURCES[settings.main.weights].language == settings.corpus.lang
+    sections = {
+        "pretrain": settings.main,
+        "corpus": settings.corpus,
+        "masking": settings.masking,
+        "sentences": settings.sentences,
+    }
+    for name, section in sections.items():
+        assert set(config[name]) == {field.name for field in fields(section)}
+        # Beside the paths and the language, it holds the defaults.
+        plain = {field.name: field.default for field in fields(section)}
+        differ = {key for key, value in config[name].items() if value != plain[key]}
+        assert differ <= {"weights", "train", "lang"}

@@ -19,6 +19,7 @@ FLOORS = {
     "sources": 0,
     "segments": 1,
     "scored": 1,
+    "targets": 1,
     "nn": 1,
     "text": 1,
     "layers": 2,
@@ -29,6 +30,7 @@ FLOORS = {
     "factories": 4,
     "weights": 5,
     "report": 5,
+    "glue": 5,
     "cli": 6,
     "__main__": 7,
 }

@@ -24,7 +24,7 @@ from ..util import (
     weights,
 )
 
-each_head = pytest.mark.parametrize("head", HEADS)
+each_head = pytest.mark.parametrize("head", [*HEADS, "bert_regressor"])
 
 
 def some_docs(nlp):
@@ -65,6 +65,9 @@ def is_learned(nlp, head, examples):
         gold = eg.reference
         if head == "bert_textcat":
             good = max(doc.cats, key=doc.cats.get) == max(gold.cats, key=gold.cats.get)
+        elif head == "bert_regressor":
+            known = gold.spans["regression"].attrs["targets"]
+            good = all(abs(doc._.regression[name] - known[name]) < 0.1 for name in known)
         elif head == "bert_ner":
             good = [str(e) + e.label_ for e in doc.ents] == [str(e) + e.label_ for e in gold.ents]
         elif head == "bert_choice":
@@ -213,7 +216,7 @@ def test_a_head_without_encoder_is_refused(bert, head):
         nlp.initialize(lambda: examples)
 
 
-@each_head
+@pytest.mark.parametrize("head", HEADS)
 def test_a_head_that_misses_the_encoders_output_says_so(joint, head):
     with joint.select_pipes(enable=head), pytest.raises(ValueError, match=rf"\[B201\].*{head}"):
         joint("anna")

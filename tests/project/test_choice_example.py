@@ -15,7 +15,8 @@ def test_it_learns_and_chooses(bert, capsys):
     module = runpy.run_path(str(EXAMPLE))
     module["main"](str(bert))
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["step 20", "step 40", "step 60"]
+    steps = [line.split(":")[0] for line in lines if line.startswith("step")]
+    assert steps == ["step 10", "step 20", "step 30"]
     assert len(lines) == 3 + len(module["NEW"])
     for line, (context, question, choices) in zip(lines[3:], module["NEW"]):
         assert line.startswith(f"{context} {question} -> ")

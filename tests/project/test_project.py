@@ -20,7 +20,7 @@ from ..tiny import make_folder
 ROOT = Path(__file__).parents[2]
 FILES = ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "setup.cfg", "MANIFEST.in")
 COPIED = ("configs", "scripts", "corpus")
-ALWAYS = {"weights"}
+ALWAYS = {"weights", "glue-weights", "glue-run"}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_every_command_has_help_dependencies_and_outputs(commands):
         assert command.get("no_skip", False) == (name in ALWAYS)
 
 
-@pytest.mark.parametrize("workflow", ["all", "textcat", "ner", "qa"])
+@pytest.mark.parametrize("workflow", ["all", "textcat", "ner", "qa", "pretrain"])
 def test_dependencies_exist_or_are_made_before(config, commands, workflow):
     made: set[str] = set()
     for name in config["workflows"][workflow]:
@@ -93,6 +93,15 @@ def test_variables_reach_the_commands(task):
     assert "--header" in convert
     assert "--training.max_steps 123" in train
     assert "--components.bert_encoder.model.name my-weights" in train
+
+
+def test_glue_runs_in_one_command():
+    overrides = {"vars.glue_data": "mine", "vars.glue.weights": "my-weights"}
+    found = load_project_config(ROOT, overrides=overrides)
+    assert found["workflows"]["glue"] == ["glue-weights", "glue-run"]
+    scripts = {command["name"]: "\n".join(command["script"]) for command in found["commands"]}
+    assert "glue mine training/glue --weights my-weights" in scripts["glue-run"]
+    assert "fetch_weights.py my-weights" in scripts["glue-weights"]
 
 
 def test_assets_have_a_source_or_say_that_they_are_private(config):
@@ -228,3 +237,12 @@ def test_own_files_run(project, task):
     scores = json.loads((project / "metrics" / f"{task}.json").read_text("utf-8"))
     assert scores
     assert run(project, task, *steps).count("Skipping") == 3
+
+
+@pytest.mark.slow
+def test_pretraining_runs_once(project):
+    steps = ("--vars.pretrain.max_steps", "2")
+    run(project, "pretrain", *steps)
+    card = (project / "training" / "pretrained" / "README.md").read_text("utf-8")
+    assert "Perplexity" in card
+    assert run(project, "pretrain", *steps).count("Skipping") == 2

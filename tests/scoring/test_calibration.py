@@ -10,9 +10,11 @@ from spacy.training import Example
 
 from bert_spacy.scored import write_scored
 from bert_spacy.scoring.calibration import (
+    bound_precision,
     brier_score,
     expected_error,
     find_threshold,
+    find_thresholds,
     fit_temperature,
     log_loss,
     reliability,
@@ -63,21 +65,70 @@ def test_temperature_is_where_the_loss_is_least(best):
     assert len(calls) == 18
 
 
-def test_threshold_keeps_the_precision_and_as_much_as_it_can():
+def bound(hits, n, side):
+    """Find where the share seen is just as far from the true one as 80 % of all cases."""
+    z, low, high = 0.8416212335729143, 0.0, 1.0
+    edge = hits / n
+    low, high = (0.0, edge) if side < 0 else (edge, 1.0)
+    for _ in range(100):
+        middle = (low + high) / 2
+        is_far = abs(edge - middle) > z * math.sqrt(middle * (1 - middle) / n)
+        if is_far == (side < 0):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def test_bounds_of_a_precision_solve_their_equation():
+    for hits, n in [(0, 5), (3, 3), (19, 20), (170, 200)]:
+        low, high = bound_precision(hits, n)
+        assert low == pytest.approx(bound(hits, n, -1), abs=1e-9)
+        assert high == pytest.approx(bound(hits, n, 1), abs=1e-9)
+
+
+def test_threshold_is_the_lowest_that_is_surely_enough():
     p, hit = draw(4000)
     found = find_threshold(p, hit, 0.9)
     kept = p >= found
-    assert (hit[kept].sum() + 30 * p[kept].mean()) / (kept.sum() + 30) >= 0.9
-    for lower in p[(p < found) & (p > found - 0.05)]:
+    assert bound(hit[kept].sum(), kept.sum(), -1) >= 0.9
+    for lower in p[p < found]:
         more = p >= lower
-        assert (hit[more].sum() + 30 * p[more].mean()) / (more.sum() + 30) < 0.9
+        assert bound(hit[more].sum(), more.sum(), -1) < 0.9
     assert find_threshold([0.6, 0.7], [True, True], 0.95) is None  # luck is no evidence
     assert find_threshold([], [], 0.5) is None
-    assert find_threshold([0.9] * 3, [True, True, True], 0.9) == 0.9
+    assert find_threshold([0.9] * 7, [True] * 7, 0.9) == 0.9
     equal = np.full(100, 0.9)
     assert find_threshold(equal, np.arange(100) < 50, 0.9) is None  # all or none of equals
     with pytest.raises(ValueError, match="B526"):
         find_threshold(p, hit, 95)
+
+
+def test_thresholds_of_labels_lean_on_all_of_them_where_there_are_few():
+    p, hit = draw(3000)
+    label = np.arange(3000) % 2
+    hit[label == 1] &= np.random.default_rng(1).random(1500) < 0.7  # surer than it should be
+    few = ([0.99, 0.98], [True, True], [2, 2])
+    p, hit, label = (np.concatenate(pair) for pair in zip((p, hit, label), few))
+    good, bad, rare, unseen = find_thresholds(p, hit, label, 4, 0.9)
+    together = find_threshold(p, hit, 0.9)
+    assert together is None  # the bad label spoils the sum
+    assert bad is None and rare is None and unseen is None
+    own = find_threshold(p[label == 0], hit[label == 0], 0.9)
+    assert good == max(own, floor_of(p, 0.9))
+    mine = label != 1
+    good, bad, rare, unseen = find_thresholds(p[mine], hit[mine], label[mine], 4, 0.9)
+    together = find_threshold(p[mine], hit[mine], 0.9)
+    assert rare == unseen == bad == max(together, floor_of(p[mine], 0.9))
+    wrong = label[mine] == 2
+    hit = np.where(wrong, False, hit[mine])
+    assert find_thresholds(p[mine], hit, label[mine], 4, 0.9)[2] is None  # they speak against it
+    with pytest.raises(ValueError, match="B526"):
+        find_thresholds([], [], [], 1, 95)
+
+
+def floor_of(p, least):
+    return min(x for x in p if p[p >= x].mean() >= least)
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,27 @@ def test_qa_scores_are_none_without_gold(nlp):
     assert create_qa_scorer_v1()(answerable)["qa_no_answer_acc"] is None
 
 
+def test_qa_probabilities_of_what_is_given_are_judged(nlp):
+    rows = [
+        (["He"], 0.8, 0.1, ["He"]),  # right
+        (["He"], 0.4, 0.5, ["ran"]),  # wrong, though "no answer" is more probable
+        ([], 0.3, 0.6, []),  # right to give none
+        ([], None, None, ["He"]),  # nothing known
+    ]
+    examples = []
+    for predicted, best, null, golds in rows:
+        answers = [{"text": text, "start": 0, "end": 2} for text in predicted]
+        eg = question_example(nlp, "Who?", "He ran.", golds, predicted)
+        attrs = {} if best is None else {"best_probability": best, "null_probability": null}
+        set_answers(eg.predicted, answers, **attrs)
+        examples.append(eg)
+    scores = create_qa_scorer_v1()(examples)
+    assert scores["qa_brier"] == pytest.approx((0.2**2 + 0.4**2 + 0.4**2) / 3)
+    assert scores["qa_ece"] == pytest.approx((0.2 + 0.4 + 0.4) / 3)
+    assert scores["qa_agreement"] == pytest.approx(2 / 3)
+    assert scores["qa_n"] == 4
+
+
 def test_qa_rule_is_chosen_by_script(nlp):
     eg = question_example(nlp, "何时？", "它于1998年8月发布。", ["1998年8月"], ["1998年"])
     units = 2 * 2 / (4 + 2)

@@ -1,19 +1,34 @@
 """`calibrate`: the same predictions with better probabilities, or an error and no file."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 import spacy
 from spacy.tokens import DocBin
+from spacy.training import Example
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
 from bert_spacy.data.corpus import Corpus
+from bert_spacy.data.pairs import set_gold_answers
+from bert_spacy.report.analysis import make_input
 from bert_spacy.scored import read_scored
+from bert_spacy.scoring.qa import given_probability, score_question
+from bert_spacy.segments import count_choices, get_choice, set_choice
 from bert_spacy.weights.calibrate import calibrate
 
-from ..util import ner_examples, textcat_examples, trained
+from ..util import (
+    TEXTS,
+    choice_examples,
+    make_nlp,
+    ner_examples,
+    qa_examples,
+    textcat_examples,
+    train_steps,
+    trained,
+)
 
 HEADS = ["bert_textcat", "bert_ner"]
 
@@ -103,3 +118,110 @@ def test_what_cannot_be_fitted_leaves_no_file(folder, tmp_path):
     assert (other / "mine.txt").read_text() == "mine"
     with pytest.raises(ValueError, match="B526"):
         calibrate(folder / "pipeline", [folder / "dev.spacy"], tmp_path / "n", min_precision=95)
+
+
+@pytest.fixture(scope="module")
+def questions(bert, tmp_path_factory):
+    """A pipeline that answers, and gold that says otherwise for a third of the questions."""
+    folder = tmp_path_factory.mktemp("questions")
+    nlp = trained(bert, ["bert_qa"], steps=80)
+    nlp.to_disk(folder / "pipeline")
+    docs = []
+    for i in range(9):
+        for eg in qa_examples(nlp):
+            doc = eg.reference.copy()
+            if i % 3 == 0:
+                set_gold_answers(doc, [{"text": doc[-1].text, "start": -1, "end": -1}])
+            docs.append(doc)
+    DocBin(docs=docs).to_disk(folder / "dev.spacy")
+    return folder
+
+
+def test_answers_and_their_absence_get_one_temperature(questions, tmp_path):
+    result = run(questions / "pipeline", questions / "dev.spacy", "-o", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())["bert_qa"]
+    old, new = spacy.load(questions / "pipeline"), spacy.load(tmp_path / "new")
+    scores, answers = [], []
+    for nlp in (old, new):
+        examples = list(Corpus([questions / "dev.spacy"])(nlp))
+        scores.append(nlp.evaluate(examples))
+        answers.append([[a.text for a in eg.predicted._.answers] for eg in examples])
+    assert answers[0] == answers[1] and [] in answers[0]
+    assert report["temperature"] == pytest.approx(new.get_pipe("bert_qa").cfg["temperature"])
+    assert report["temperature"] > 1
+    for part, score in zip((report["before"], report["after"]), scores):
+        assert score["qa_ece"] == pytest.approx(part["ece"], abs=1e-5)
+        assert score["qa_brier"] == pytest.approx(part["brier"], abs=1e-5)
+    assert scores[1]["qa_ece"] < scores[0]["qa_ece"]
+    head = new.get_pipe("bert_qa")
+    losses = {}
+    for temperature in (report["temperature"] * f for f in (0.9, 1.0, 1.1)):
+        head.set_temperature(temperature)
+        examples = list(Corpus([questions / "dev.spacy"])(new))
+        list(new.pipe([eg.predicted for eg in examples]))
+        p = np.array([given_probability(eg.predicted) for eg in examples])
+        hit = [score_question(eg).exact == 1.0 for eg in examples]
+        losses[temperature] = -np.log(np.where(hit, p, 1 - p)).mean()
+    assert min(losses, key=losses.get) == report["temperature"]
+
+
+def test_labels_that_do_not_exclude_each_other_get_thresholds(bert, tmp_path):
+    name = "bert_textcat_multilabel"
+    nlp = make_nlp(bert, [name])
+    rows = [(text, {"a": float(i < 2), "b": float(i % 2)}) for i, text in enumerate(TEXTS)]
+    examples = [Example.from_dict(nlp.make_doc(text), {"cats": cats}) for text, cats in rows]
+    nlp.initialize(lambda: examples)
+    train_steps(nlp, examples, 5)
+    nlp.to_disk(tmp_path / "pipeline")
+    docs = [eg.reference.copy() for eg in examples for _ in range(4)]
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    result = run(tmp_path / "pipeline", tmp_path / "dev.spacy", "-o", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())[name]
+    new = spacy.load(tmp_path / "new")
+    # The component's own way, on Docs that went through the pipeline.
+    judged = [Example(nlp(doc.text), doc) for doc in docs]
+    before = nlp.evaluate([Example(nlp.make_doc(doc.text), doc) for doc in docs])["cats_macro_f"]
+    found = nlp.get_pipe(name).tune_thresholds(judged)
+    assert report["thresholds"] == pytest.approx(found)
+    assert new.get_pipe(name).cfg["thresholds"] == pytest.approx(found)
+    assert report["predictions"] == 32 and "temperature" not in report
+    assert report["f_before"] == pytest.approx(before)
+    after = new.evaluate([Example(new.make_doc(doc.text), doc) for doc in docs])["cats_macro_f"]
+    assert report["f_after"] == pytest.approx(after) and after >= before
+    assert "Threshold" in result.output
+
+
+def test_choices_get_a_temperature_and_stay(bert, tmp_path):
+    nlp = trained(bert, ["bert_choice"], steps=60)
+    nlp.to_disk(tmp_path / "pipeline")
+    docs = []
+    for i in range(8):
+        for eg in choice_examples(nlp):
+            doc = eg.reference.copy()
+            if i % 2:  # half of the gold says otherwise
+                set_choice(doc, (get_choice(doc) + 1) % count_choices(doc))
+            docs.append(doc)
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    result = run(tmp_path / "pipeline", tmp_path / "dev.spacy", "-o", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    new = spacy.load(tmp_path / "new")
+    assert new.get_pipe("bert_choice").cfg["temperature"] > 1.5
+    for eg in choice_examples(nlp):
+        before, after = nlp(eg.predicted.copy()), new(make_input(new, eg.reference))
+        assert before._.choice == after._.choice
+        assert max(after._.choice_scores) < max(before._.choice_scores)
+
+
+def test_judging_leaves_the_docs_as_they_are(folder):
+    nlp = spacy.load(folder / "pipeline")
+    examples = list(Corpus([folder / "dev.spacy"])(nlp))
+    for name in HEADS:
+        outcomes = nlp.get_pipe(name).judge(examples)
+        assert len(outcomes.at(1.0)) == len(outcomes.hit) == len(outcomes.label) > 0
+        assert outcomes.labels == nlp.get_pipe(name).labels
+    assert not any(eg.predicted.ents or eg.predicted.cats for eg in examples)
+    ents = [ent.label_ for eg in examples for ent in eg.reference.ents]
+    outcomes = nlp.get_pipe("bert_ner").judge(examples)
+    assert dict(zip(outcomes.labels, outcomes.n_gold)) == Counter(ents)

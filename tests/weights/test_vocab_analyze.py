@@ -8,9 +8,9 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
-from bert_spacy.weights.vocab import corpus as corpus_module
+from bert_spacy.weights import corpus as corpus_module
+from bert_spacy.weights.corpus import TextCorpus
 from bert_spacy.weights.vocab.analyze import analyze
-from bert_spacy.weights.vocab.corpus import TextCorpus
 from bert_spacy.weights.vocab.extend import extend
 
 TEXT = "Anna plays Foo. anna played foo, FOO!"

@@ -7,7 +7,7 @@ from typing import Any
 
 from .labels import LabelMapOptions, Options, read_label_map
 from .rows import RowError, TextRow
-from .text import CleanText, clean_text, is_broken, read_json_lines
+from .text import CleanText, clean_text, is_broken, read_json_lines, read_number
 
 Entity = tuple[int, int, str]
 
@@ -23,7 +23,8 @@ class JsonlOptions(LabelMapOptions):
     text_field (str): Name of the field that holds the text.
     label_field (str): Name of the field that holds a label, a list of labels, or
         a list of entities as [start, end, label]. A field "cats" (label to
-        value), "entities" or "spans" is read as spaCy writes it.
+        value), "entities" or "spans" is read as spaCy writes it, and "regression"
+        (target to number) as `predict` does.
     """
 
     text_field: str = "text"
@@ -46,12 +47,13 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError
         number, row = item
         try:
             cleaned = _get_text(row, options.text_field)
+            targets = _get_targets(row)
             cats, entities = _get_gold(row, cleaned, options.label_field, label_map)
         except _BadRow as err:
             yield RowError(str(path), number, str(err))
             continue
         yield from cleaned.notes(str(path), number)
-        yield TextRow(str(path), number, cleaned.text, cats, entities)
+        yield TextRow(str(path), number, cleaned.text, cats, entities, targets)
 
 
 def read_cluener(path: Path, options: Options) -> Iterator[TextRow | RowError]:
@@ -141,9 +143,26 @@ def _get_gold(
     elif value is not None:
         values = value if isinstance(value, list) else [value]
         cats = {_map_label(item, label_map): 1.0 for item in values}
-    elif not found and field not in row:
-        raise _BadRow(f"no {field!r}, 'cats', 'entities' or 'spans' in the row")
+    elif not found and field not in row and "regression" not in row:
+        raise _BadRow(f"no {field!r}, 'cats', 'entities', 'spans' or 'regression' in the row")
     return cats, entities if found else None
+
+
+def _get_targets(row: dict[str, Any]) -> dict[str, float] | None:
+    """Return the targets of a row; null is missing gold."""
+    values = row.get("regression")
+    if values is None:
+        return None
+    if not isinstance(values, dict):
+        raise _BadRow("'regression' is not an object of numbers")
+    targets = {}
+    for name, value in values.items():
+        number = None if isinstance(value, str) else read_number(value)
+        if value is not None and (number is None or not name or is_broken(name)):
+            raise _BadRow(f"target {name!r} is {value!r}, which is no finite number")
+        if number is not None:
+            targets[name] = number
+    return targets
 
 
 def _as_list(items: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Read pairs of texts with labels, and the files of the GLUE tasks."""
+"""Read pairs of texts with labels or scores, and the files of the GLUE tasks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,19 +9,22 @@ from ...errors import Errors
 from .labels import LabelMapOptions, find_column, read_label_map
 from .rows import PairRow, RowError, RowNote, TextRow
 from .tables import read_csv_cells
-from .text import clean_text, is_broken, read_json_lines, read_lines
+from .text import clean_text, is_broken, read_json_lines, read_lines, read_number
 
 _A_NAMES = ("text_a", "sentence1", "question1", "premise", "query", "question", "text")
 _B_NAMES = ("text_b", "sentence2", "question2", "hypothesis", "title", "sentence")
 _LABEL_NAMES = ("label", "gold_label", "is_duplicate", "quality", "class", "target")
+# The target of a column of scores without a name, and of STS-B.
+SCORE = "score"
 # What SNLI and MNLI write where the annotators did not agree.
 _NO_LABEL = "-"
 
-# Columns of the texts and of the label; a number where the file has no header.
+# Columns of the texts and of the label or score; a number where the file has no header.
 GLUE: dict[str, tuple[tuple[str, ...], str]] = {
     "CoLA": (("3",), "1"),
     "SST-2": (("sentence",), "label"),
     "MRPC": (("#1 String", "#2 String"), "Quality"),
+    "STS-B": (("sentence1", "sentence2"), SCORE),
     "QQP": (("question1", "question2"), "is_duplicate"),
     "MNLI": (("sentence1", "sentence2"), "gold_label"),
     "QNLI": (("question", "sentence"), "label"),
@@ -41,12 +44,14 @@ class PairOptions(LabelMapOptions):
     text_column (str): First text: name or 0-based number; None to find it.
     text_b_column (str): Second text, the same.
     label_column (str): Label, the same.
+    score_column (str): A number in place of a label, the same; its name becomes the target's.
     header (bool): Whether the first row holds names; None to find out.
     """
 
     text_column: str | None = None
     text_b_column: str | None = None
     label_column: str | None = None
+    score_column: str | None = None
     header: bool | None = None
 
 
@@ -64,18 +69,24 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
     """Read pairs from a .csv file, a .jsonl file, or else a tab-separated one without quotes.
 
     Without names in a first row, the columns are text, text and label: so are AFQMC and LCQMC.
+    With a score column each pair has a number for its gold, and no label.
 
     path (Path): The file. Fields of .jsonl are columns by their names.
     options (PairOptions): Columns, header and label map.
     YIELDS (PairRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B404, B405 for a label map or columns that do not fit.
+    RAISES (ValueError): B404, B405 for a label map or columns that do not fit; B418 for a
+        score beside a label or a label map.
     """
+    score = options.score_column
+    if score is not None and (options.label_column, options.label_map) != (None, None):
+        label = options.label_column or options.label_map
+        raise ValueError(Errors.B418.format(label=label, score=score))
     names, records = _read_records(path, options)
     width = len(names) or max((len(_cells(record)) for record in records), default=0)
     if not width:  # no row that could be read
         yield from _read_rows(path, records, ([], 0), width, options)
         return
-    wanted = (options.text_column, options.text_b_column, options.label_column)
+    wanted = (options.text_column, options.text_b_column, score or options.label_column)
     columns = []
     for place, (spec, known) in enumerate(zip(wanted, (_A_NAMES, _B_NAMES, _LABEL_NAMES))):
         if spec is None:
@@ -83,7 +94,8 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
             found = [name for name in known if name in folded]
             spec = names[folded.index(found[0])] if found else str(place)
         columns.append(find_column(spec, names or None, width, path))
-    yield from _read_rows(path, records, (columns[:2], columns[2]), width, options)
+    target = "" if score is None else names[columns[2]] if names else SCORE
+    yield from _read_rows(path, records, (columns[:2], columns[2]), width, options, target)
 
 
 def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | RowError]:
@@ -106,7 +118,10 @@ def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | 
         names = [str(cell).strip() for cell in _cells(records.pop(0))]
     width = len(names) or 4
     columns = [find_column(name, names or None, width, path) for name in (*texts, label)]
-    yield from _read_rows(path, records, (columns[:-1], columns[-1]), width, options)
+    target = SCORE if label == SCORE else ""
+    if target and options.label_map is not None:
+        raise ValueError(Errors.B418.format(label=options.label_map, score=label))
+    yield from _read_rows(path, records, (columns[:-1], columns[-1]), width, options, target)
 
 
 def _read_rows(
@@ -115,16 +130,20 @@ def _read_rows(
     columns: tuple[list[int], int],
     width: int,
     options: LabelMapOptions,
+    target: str = "",
 ) -> Iterator[Any]:
-    """Check every record; tell of texts that stand there twice with two labels."""
+    """Check every record; tell of texts that stand there twice with two labels or scores.
+
+    target (str): What the numbers in the last column are named; empty if they are labels.
+    """
     label_map = None if options.label_map is None else read_label_map(options.label_map)
-    seen: dict[tuple[str, ...], tuple[str, int]] = {}
+    seen: dict[tuple[str, ...], tuple[Any, int]] = {}
     for record in records:
         if isinstance(record, RowError):
             yield record
             continue
         number, cells = record
-        reason = _find_fault(cells, width, columns, label_map)
+        reason = _find_fault(cells, width, columns, label_map, is_score=bool(target))
         if reason:
             yield RowError(str(path), number, reason)
             continue
@@ -133,17 +152,17 @@ def _read_rows(
         for item in cleaned:
             yield from item.notes(str(path), number)
         key = tuple(item.text.strip() for item in cleaned)
-        value = str(cells[label]).strip()
-        value = label_map[value] if label_map else value
+        cell = str(cells[label]).strip()
+        value = read_number(cells[label]) if target else label_map[cell] if label_map else cell
         before = seen.setdefault(key, (value, number))
         if before[0] != value:
             reason = f"the same text is {before[0]!r} on line {before[1]} and {value!r} here"
             yield RowNote(str(path), number, reason, kind="contradiction")
-        cats = {value: 1.0}
+        gold: dict[str, Any] = {"targets": {target: value}} if target else {"cats": {value: 1.0}}
         if len(key) == 1:
-            yield TextRow(str(path), number, key[0], cats)
+            yield TextRow(str(path), number, key[0], **gold)
         else:
-            yield PairRow(str(path), number, key[0], key[1], cats)
+            yield PairRow(str(path), number, key[0], key[1], **gold)
 
 
 def _find_fault(
@@ -151,6 +170,8 @@ def _find_fault(
     width: int,
     columns: tuple[list[int], int],
     label_map: dict[str, str] | None,
+    *,
+    is_score: bool,
 ) -> str:
     """Return why a row cannot be used, nothing if it can."""
     if not cells:
@@ -165,6 +186,9 @@ def _find_fault(
     for name, text in zip(("first text", "second text") if len(texts) > 1 else ("text",), texts):
         if not clean_text(text).text.strip():
             return f"the {name} is empty"
+    if is_score and read_number(label) is None:
+        shown = "missing" if label is None else repr(label)
+        return f"the score is {shown}, which is no finite number"
     label = "" if label is None else str(label).strip()
     if not label:
         return "the label is empty"
@@ -192,7 +216,8 @@ def _read_records(path: Path, options: PairOptions) -> tuple[list[str], list[Rec
     has_header = options.header
     if has_header is None:
         known = {*_A_NAMES, *_B_NAMES, *_LABEL_NAMES}
-        asked = {options.text_column, options.text_b_column, options.label_column}
+        columns = (options.text_column, options.text_b_column, options.label_column)
+        asked = {*columns, options.score_column}
         has_header = sum(cell.casefold() in known or cell in asked for cell in first) >= 2
     return (first, records[1:]) if has_header else ([], records)
 

@@ -12,6 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.util import filter_spans
 
+from ...targets import set_targets
 from ..pairs import make_choice, make_pair, make_question, set_gold_answers, set_gold_choice
 
 # Groups of gold entities on a Doc where some overlap: all of them; those left out of doc.ents that
@@ -53,13 +54,14 @@ class RowNote(RowError):
 
 @dataclass(frozen=True)
 class TextRow:
-    """A text with categories, entities, or both; None says that gold is missing.
+    """A text with categories, entities, targets; None says that gold is missing.
 
     path (str): The file.
     line (int | str): Where the row stands in it.
     text (str): The text.
     cats (dict[str, float]): Gold value by label; labels left out are 0.0.
     entities (list[tuple[int, int, str]]): First character, end (exclusive), label.
+    targets (dict[str, float]): Finite values by target.
     """
 
     path: str
@@ -67,6 +69,7 @@ class TextRow:
     text: str
     cats: dict[str, float] | None = None
     entities: list[tuple[int, int, str]] | None = None
+    targets: dict[str, float] | None = None
 
     def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
         """Tokenize the text and write complete gold on the Doc.
@@ -78,6 +81,8 @@ class TextRow:
         doc = nlp.make_doc(self.text)
         if self.cats is not None:
             doc.cats = {label: self.cats.get(label, 0.0) for label in labels}
+        if self.targets is not None:
+            set_targets(doc, self.targets)
         if self.entities is None:
             return doc, []
         spans, problems = [], []
@@ -119,30 +124,35 @@ class TextRow:
 
 @dataclass(frozen=True)
 class PairRow:
-    """Two texts with categories.
+    """Two texts with categories or targets; None says that gold is missing.
 
     path (str): The file.
     line (int | str): Where the row stands in it.
     text_a (str): The first text.
     text_b (str): The second text.
     cats (dict[str, float]): Gold value by label; labels left out are 0.0.
+    targets (dict[str, float]): Finite values by target.
     """
 
     path: str
     line: int | str
     text_a: str
     text_b: str
-    cats: dict[str, float]
+    cats: dict[str, float] | None = None
+    targets: dict[str, float] | None = None
 
     def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
-        """Make a Doc of both texts and write the categories.
+        """Make a Doc of both texts and write the gold.
 
         nlp (Language): Its tokenizer is used.
         labels (Sequence[str]): All labels for `doc.cats`.
         RETURNS (tuple[Doc, list[RowError]]): The Doc and an empty list.
         """
         doc = make_pair(nlp, self.text_a, self.text_b)
-        doc.cats = {label: self.cats.get(label, 0.0) for label in labels}
+        if self.cats is not None:
+            doc.cats = {label: self.cats.get(label, 0.0) for label in labels}
+        if self.targets is not None:
+            set_targets(doc, self.targets)
         return doc, []
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ...errors import Errors
 from ...segments import count_choices
+from ...targets import get_targets
 from ...types import ANSWERS, CHOSEN
 from ..docbin import check_output, write_docbin
 from .formats import find_files, get_format
@@ -131,6 +132,7 @@ def _count(docs: Iterable[Doc], summary: Summary) -> Iterator[Doc]:
         summary.n_docs += 1
         summary.labels.update(label for label, value in doc.cats.items() if value >= 0.5)
         summary.labels.update(ent.label_ for ent in doc.ents)
+        summary.labels.update(get_targets(doc).keys())
         if ANSWERS in doc.spans:
             answers = doc.spans[ANSWERS].attrs["answers"]
             summary.labels["answer" if answers else "no answer"] += 1

@@ -1,6 +1,7 @@
 """Read lines and clean text, the same for all formats."""
 
 import json
+import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -52,6 +53,17 @@ def clean_text(text: str) -> CleanText:
 def is_broken(text: str) -> bool:
     """Whether a text holds lone surrogates, which is how undecodable bytes are read too."""
     return _SURROGATE.search(text) is not None
+
+
+def read_number(value: Any) -> float | None:
+    """Return a cell or JSON value as a finite number, None if it is not one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -8,15 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import spacy
-from spacy.language import Language
 from tokenizers import Tokenizer
 
 from ...data.convert.rows import JOINED_LANGS
 from ...errors import Errors
 from ...text.pieces import encode_texts
 from ...util import atomic_file
-from .corpus import OnProblem, TextCorpus
+from ..corpus import OnProblem, TextCorpus, make_nlp
 from .folder import Source, open_source, unknown_rate
 
 SEGMENTERS = ("char", "jieba")
@@ -57,7 +55,7 @@ def analyze(
     """
     _check(lang, segmenter, min_count, top, output)
     source = open_source(name)
-    nlp = _make_nlp(lang, segmenter)
+    nlp = make_nlp(lang, segmenter)
     corpus = TextCorpus(paths, on_problem)
     n_pieces = n_unknown = 0
     words: Counter[str] = Counter()
@@ -118,11 +116,6 @@ def _check(lang: str, segmenter: str, min_count: int, top: int, output: Path) ->
     ):
         if not fine:
             raise ValueError(Errors.B674.format(name=name, value=value, allowed=choice))
-
-
-def _make_nlp(lang: str, segmenter: str) -> Language:
-    config = {"nlp": {"tokenizer": {"segmenter": segmenter}}} if lang == "zh" else {}
-    return spacy.blank(lang, config=config)
 
 
 def _find_split_words(source: Source, words: Counter[str], space: str) -> list[dict[str, Any]]:

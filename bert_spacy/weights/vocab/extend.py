@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...data.convert.rows import RowError
 from ...errors import Errors
-from .corpus import OnProblem
-from .folder import Source, check_output, new_folder, open_source, write_card
+from ..corpus import OnProblem
+from ..folders import check_output
+from .folder import Source, new_folder, open_source, write_card
 from .wordlist import UNUSED, NewWord, comes_whole, read_words
 
 MODES, INITS = ("append", "unused"), ("mean", "normal")
@@ -74,7 +75,7 @@ def extend(
             )
     source = open_source(name)
     _check_kind(source, mode)
-    check_output(source, output)
+    check_output(output, source.folder)
     found = read_words(words, source)
     spec, chosen, numbers = _place(source, found.words, mode)
     for word in found.words:

@@ -1,7 +1,6 @@
 """Open a model folder to change its vocabulary, and write the changed one."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from torch import Tensor
 
 from ...errors import Errors
 from ...nn.encoder import TransformerEncoder, load_outline
-from ...sources import SOURCES, resolve_name
+from ...sources import resolve_name
 from ...util import atomic_dir
+from ..folders import find_licence
 
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 REPORT_FILE = "vocab_report.json"
 # What a tokenizer needs; older files beside these would tell of another vocabulary.
 _KEPT_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
-_LICENCE = re.compile(r"^(?:- )?licen[cs]e(?: as stated)?:\s*(.+)$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass
@@ -103,12 +102,7 @@ class Source:
     @cached_property
     def licence(self) -> str:
         """Licence of the weights as far as the table or the model card tells."""
-        for source in SOURCES.values():
-            if self.name == source.alias:
-                return source.licence
-        card = self.folder / "README.md"
-        found = _LICENCE.search(card.read_text(encoding="utf-8")) if card.is_file() else None
-        return found.group(1).strip() if found else "not known; ask where the weights came from"
+        return find_licence(self.name, self.folder)
 
 
 def open_source(name: str) -> Source:
@@ -136,21 +130,6 @@ def open_source(name: str) -> Source:
         reason = f"the tokenizer has id {last}, but there are {source.n_rows} embeddings"
         raise ValueError(Errors.B677.format(name=name, reason=reason))
     return source
-
-
-def check_output(source: Source, output: Path) -> None:
-    """Raise B676 if a folder must not be written there."""
-    reason = ""
-    if output.exists() and not output.is_dir():
-        reason = "it is a file"
-    elif output.resolve() == source.folder.resolve():
-        reason = "it is the folder that is read"
-    elif output.resolve() in source.folder.resolve().parents:
-        reason = "it holds the folder that is read"
-    elif output.is_dir() and any(output.iterdir()) and not (output / "config.json").is_file():
-        reason = "it holds other files, which would be lost"
-    if reason:
-        raise ValueError(Errors.B676.format(path=output, reason=reason))
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...errors import Errors
 from ...text.pieces import encode_texts
+from ..corpus import TextCorpus
 from .analyze import in_batches
-from .corpus import TextCorpus
 from .folder import Source
 
 KINDS = ("WordPiece", "BPE", "Unigram")

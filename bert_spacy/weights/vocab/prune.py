@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ...errors import Errors
 from ...nn.encoder import TransformerEncoder, load_encoder
+from ..corpus import OnProblem, TextCorpus
+from ..folders import check_output
 from .analyze import in_batches
-from .corpus import OnProblem, TextCorpus
 from .folder import (
     WEIGHTS_FILE,
     Source,
-    check_output,
     new_folder,
     open_source,
     pick_rows,
@@ -82,7 +82,7 @@ def prune(
     if min_count < 1:
         raise ValueError(Errors.B674.format(name="min_count", value=min_count, allowed="1 or more"))
     source = open_source(name)
-    check_output(source, output)
+    check_output(output, source.folder)
     corpus = TextCorpus(paths, on_problem)
     usage = Usage(source, corpus)
     kept = choose_ids(source, usage, min_count)

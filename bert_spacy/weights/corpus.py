@@ -1,16 +1,18 @@
 """Read plain texts from corpora of several formats, one by one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import spacy
+from spacy.language import Language
 from spacy.vocab import Vocab
 
-from ...data.convert.rows import RowError
-from ...data.convert.text import is_broken, parse_json_line, read_lines
-from ...data.docbin import read_docbin
-from ...errors import Errors
+from ..data.convert.rows import RowError
+from ..data.convert.text import is_broken, parse_json_line, read_lines
+from ..data.docbin import read_docbin
+from ..errors import Errors
 
 SUFFIXES = (".txt", ".jsonl", ".spacy")
 # Characters that are tokenized together; a longer text is processed in parts.
@@ -49,10 +51,18 @@ class TextCorpus:
         read, sorted by name.
     on_problem (Callable): Called with each line that is skipped, in the first reading
         alone, and with each text that is processed in parts.
+    by_blank_lines (bool): A text of a `.txt` file goes on to the next blank line.
     RAISES (ValueError): B670 if a path holds no such file.
     """
 
-    def __init__(self, paths: Sequence[Path], on_problem: OnProblem = lambda problem: None):
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        on_problem: OnProblem = lambda problem: None,
+        *,
+        by_blank_lines: bool = False,
+    ):
+        self.by_blank_lines = by_blank_lines
         self.paths = [file_ for path in paths for file_ in _find_files(Path(path))]
         self.on_problem = on_problem
         self.counts = Counts()
@@ -65,7 +75,10 @@ class TextCorpus:
         counts, report = Counts(), self.on_problem
         for path in self.paths:
             counts.files += 1
-            for line, text in _read(path):
+            rows = _read(path)
+            if self.by_blank_lines and path.suffix.lower() == ".txt":
+                rows = _join_lines(rows)
+            for line, text in rows:
                 if isinstance(text, RowError):
                     counts.bad += 1
                     report(text)
@@ -84,6 +97,31 @@ class TextCorpus:
         self.on_problem = lambda problem: None
         if not counts.texts:
             raise ValueError(Errors.B671.format(counts=counts))
+
+
+def make_nlp(lang: str, segmenter: str, pkuseg_model: str | None = None) -> Language:
+    """Make a blank pipeline whose tokenizer finds words.
+
+    lang (str): Language code.
+    segmenter (str): For "zh": "jieba" or "pkuseg" for words, "char" for characters.
+    pkuseg_model (str | None): For "pkuseg": the name or folder of its model.
+    RETURNS (Language): The pipeline.
+    RAISES (ImportError): B710 if the segmenter is not installed.
+    """
+    if lang != "zh":
+        return spacy.blank(lang)
+    try:
+        nlp = spacy.blank(lang, config={"nlp": {"tokenizer": {"segmenter": segmenter}}})
+        tokenizer: Any = nlp.tokenizer
+        if segmenter == "pkuseg":
+            tokenizer.initialize(pkuseg_model=pkuseg_model)
+    except ImportError as err:
+        raise ImportError(
+            Errors.B710.format(
+                segmenter=segmenter, package={"pkuseg": "spacy-pkuseg"}.get(segmenter, segmenter)
+            )
+        ) from err
+    return nlp
 
 
 def _find_files(path: Path) -> list[Path]:
@@ -110,6 +148,22 @@ def _read(path: Path) -> Iterator[tuple[int, str | RowError]]:
             yield number, line
 
 
+def _join_lines(rows: Iterable[tuple[int, str | RowError]]) -> Iterator[tuple[int, str | RowError]]:
+    """Join lines up to each blank one; what is wrong with a line is handed on."""
+    first, lines = 0, list[str]()
+    for number, line in rows:
+        if isinstance(line, RowError):
+            yield number, line
+        elif line.strip():
+            first = first if lines else number
+            lines.append(line)
+        elif lines:
+            yield first, "\n".join(lines)
+            lines = []
+    if lines:
+        yield first, "\n".join(lines)
+
+
 def _text_of(path: Path, number: int, row: dict[str, Any] | RowError) -> str | RowError:
     if isinstance(row, RowError):
         return row
@@ -126,7 +180,7 @@ def _cut(text: str) -> Iterator[str]:
     start = 0
     while len(text) - start > PART_LENGTH:
         end = start + PART_LENGTH
-        spaces = (text.rfind(mark, start + PART_LENGTH // 2, end) for mark in " \t")
+        spaces = (text.rfind(mark, start + PART_LENGTH // 2, end) for mark in " \t\n")
         end = max(end if (best := max(spaces)) < 0 else best + 1, start + 1)
         if part := text[start:end]:
             yield part

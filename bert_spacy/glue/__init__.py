@@ -1,0 +1,1 @@
+"""GLUE from a folder of its files: fine-tune each task, score it, predict its test set."""

@@ -1,0 +1,42 @@
+"""The regressor's model: one vector per Doc, one number per target."""
+
+from typing import Literal
+
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model
+from torch import Tensor
+
+from ..nn.heads import ClassifierHead
+from ..types import EncoderBatch
+from .head import build_head
+from .textcat import Pooling, compute
+
+
+@registry.architectures("bert-spacy.RegressionHead.v1")
+def build_regression_head_v1(
+    encoder: Model[list[Doc], EncoderBatch],
+    pooling: Pooling = "auto",
+    windows: Literal["mean", "max"] = "mean",
+    lr_multiplier: float = 1.0,
+) -> Model[list[Doc], Tensor]:
+    """Build the model of a regressor.
+
+    encoder (Model[list[Doc], EncoderBatch]): A listener, or an encoder of its own.
+    pooling (str): "pooler" for the pretrained pooler over [CLS], "cls" for its
+        hidden state, "mean" for the mean of all pieces, "auto" for the pooler
+        where the model has one and the mean otherwise.
+    windows (str): How the vectors of several windows are combined, "mean" or
+        "max". The mean of all pieces needs no combining.
+    lr_multiplier (float): Learning rate of this head as a multiple of the
+        optimiser's.
+    RETURNS (Model[list[Doc], Tensor]): Standardised values, shape (D, L).
+    """
+    return build_head(
+        "bert_regressor",
+        encoder,
+        ClassifierHead,
+        compute,
+        {"": lr_multiplier},
+        {"pooling": pooling, "windows": windows},
+    )

@@ -1,0 +1,36 @@
+"""The files of a component."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import srsly
+
+from ..errors import Errors
+from ..util import atomic_file
+
+
+def write_part(path: Path, data: bytes) -> None:
+    """Write a file of a component; what stood there survives a failed write."""
+    with atomic_file(path, "wb") as file_:
+        file_.write(data)
+
+
+def write_cfg(path: Path, cfg: dict[str, Any]) -> None:
+    """Write the settings of a component; what stood there survives a failed write."""
+    write_part(path, srsly.json_dumps(cfg, indent=2).encode("utf-8"))
+
+
+def read_part(path: Path, load: Callable[[bytes], Any]) -> Any:
+    """Read a file of a component.
+
+    path (Path): The file.
+    load (Callable): Takes its bytes.
+    RETURNS (Any): What `load` returns.
+    RAISES (ValueError): B303 if the file is missing or damaged.
+    """
+    try:
+        return load(Path(path).read_bytes())
+    except Exception as err:  # noqa: BLE001 - damaged bytes may raise anything
+        reason = f"{type(err).__name__}: {err}".splitlines()[0][:300]
+        raise ValueError(Errors.B303.format(path=path, reason=reason)) from err

@@ -1,0 +1,139 @@
+"""How far the probabilities of components agree with gold, before and after calibration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.training import Example
+
+from ..scoring.calibration import (
+    Bools,
+    Floats,
+    Judged,
+    Outcomes,
+    brier_score,
+    expected_error,
+    reliability,
+)
+from .classes import Bin
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Probabilities and outcomes at one temperature.
+
+    bins (list[Bin]): Predictions by their probability.
+    error (float): Expected calibration error, 0..1.
+    brier (float): Mean squared distance of probability and outcome, 0..1.
+    """
+
+    bins: list[Bin]
+    error: float
+    brier: float
+
+
+@dataclass(frozen=True)
+class LabelCurve:
+    """Precision and recall of one label at all thresholds, from the highest down.
+
+    label (str): The label.
+    precision (Floats): 0..1. Shape (N,).
+    recall (Floats): Share of the gold that is found, 0..1. Shape (N,).
+    area (float): Mean precision over the right predictions, times the recall of all: the area
+        under the curve.
+    threshold (float): Probability from which the pipeline gives the label.
+    point (tuple[float, float] | None): Recall and precision there; None if nothing is given.
+    n_gold (int): How often the label is in the gold.
+    """
+
+    label: str
+    precision: Floats
+    recall: Floats
+    area: float
+    threshold: float
+    point: tuple[float, float] | None
+    n_gold: int
+
+
+@dataclass(frozen=True)
+class TrustResults:
+    """What the probabilities of a component are worth.
+
+    name (str): Name of the component.
+    n (int): Predictions judged.
+    temperature (float): What `calibrate` fitted; 1.0 without.
+    before (Agreement | None): At temperature 1, if another was fitted.
+    now (Agreement): As the pipeline gives them.
+    curves (list[LabelCurve]): For components with thresholds; labels with gold alone.
+    """
+
+    name: str
+    n: int
+    temperature: float
+    before: Agreement | None
+    now: Agreement
+    curves: list[LabelCurve]
+
+
+def trust_results(nlp: Language, examples: Sequence[Example]) -> list[TrustResults]:
+    """Judge the components of a pipeline that give probabilities.
+
+    nlp (Language): The pipeline.
+    examples (Sequence[Example]): Gold, with Docs that nothing was predicted on.
+    RETURNS (list[TrustResults]): One for each component with something to judge. Classes that
+        exclude each other are in `class_results`, unless a temperature was fitted.
+    """
+    results: list[TrustResults] = []
+    for name, pipe in nlp.pipeline:
+        if not isinstance(pipe, Judged):
+            continue
+        temperature = pipe.cfg.get("temperature", 1.0)
+        outcomes = pipe.judge(examples)
+        if not len(outcomes.hit) or (outcomes.at_truth is not None and temperature == 1.0):
+            continue
+        p = outcomes.at(temperature)
+        before = _agreement(outcomes.at(1.0), outcomes.hit) if temperature != 1.0 else None
+        thresholds = pipe.cfg.get("thresholds")
+        curves = []
+        if thresholds is not None:
+            default = pipe.cfg.get("threshold", 0.0)
+            used = [thresholds.get(label, default) for label in outcomes.labels]
+            curves = _curves(outcomes, p, used)
+        now = _agreement(p, outcomes.hit)
+        results.append(TrustResults(name, len(p), temperature, before, now, curves))
+    return results
+
+
+def _agreement(p: Floats, hit: Bools) -> Agreement:
+    groups = reliability(p, hit)
+    bins = [Bin(*row) for row in zip(groups.confidence, groups.accuracy, groups.count)]
+    return Agreement(bins, expected_error(p, hit) or 0.0, brier_score(p, hit) or 0.0)
+
+
+def _curves(outcomes: Outcomes, p: Floats, thresholds: Sequence[float]) -> list[LabelCurve]:
+    curves = []
+    for k, label in enumerate(outcomes.labels):
+        n_gold = int(outcomes.n_gold[k])
+        if not n_gold:
+            continue
+        mine = np.flatnonzero(outcomes.label == k)
+        order = mine[np.argsort(-p[mine], kind="stable")]
+        hits = outcomes.hit[order].cumsum()
+        precision, recall = hits / np.arange(1, len(order) + 1), hits / n_gold
+        area = float(precision[outcomes.hit[order]].sum() / n_gold)
+        n_given = int((p[order] >= thresholds[k]).sum())
+        point = None
+        if n_given:
+            point = (float(recall[n_given - 1]), float(precision[n_given - 1]))
+        ends = _tie_ends(p[order])
+        curves.append(
+            LabelCurve(label, precision[ends], recall[ends], area, thresholds[k], point, n_gold)
+        )
+    return curves
+
+
+def _tie_ends(falling: Floats) -> NDArray[np.int64]:
+    """Return the last of each run of equal values, where a threshold can be."""
+    return np.flatnonzero(np.append(falling[1:] < falling[:-1], True)[: len(falling)])

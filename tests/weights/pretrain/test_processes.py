@@ -1,0 +1,123 @@
+"""A killed run goes on to the same weights; two processes draw the curve of one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bert_spacy.weights.folders import checksum
+from bert_spacy.weights.pretrain import run as run_module
+from bert_spacy.weights.pretrain.run import pretrain
+
+from .tools import COMMAND, ROOT, make_config, make_corpus
+
+WAIT = 120
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+class Killed(BaseException):
+    """Stands for a signal that no handler sees."""
+
+
+def stopping(monkeypatch, step):
+    """Make the trainer die when it has made so many steps, in the midst of a checkpoint."""
+
+    class Dying(run_module.PretrainTrainer):
+        def _save_checkpoint(self, model, trial):
+            if self.state.global_step < step:
+                return super()._save_checkpoint(model, trial)
+            folder = f"{self.args.output_dir}/checkpoint-{self.state.global_step}"
+            self._save(folder)
+            raise Killed
+
+    monkeypatch.setattr(run_module, "PretrainTrainer", Dying)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_stopped_run_goes_on_to_the_same_weights(bert, tmp_path, monkeypatch, step):
+    """Dropout is on; the stop tears the checkpoint of the step."""
+    corpus = make_corpus(tmp_path / "corpus.txt")
+    config = make_config(corpus, bert, trainer__max_steps=6)
+    whole = pretrain(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stopping(patch, step)
+        with pytest.raises(Killed):
+            pretrain(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out.work" / "checkpoints" / f"checkpoint-{step}").is_dir()
+    with pytest.raises(ValueError, match=r"B706.*--resume"):
+        pretrain(config, tmp_path / "out")
+    other = make_config(corpus, bert, trainer__max_steps=7)
+    with pytest.raises(ValueError, match=r"B707.*another config"):
+        pretrain(other, tmp_path / "out", resume=True)
+    corpus.unlink()  # it was read once
+    result = pretrain(config, tmp_path / "out", resume=True)
+    assert result.checksum == whole.checksum
+    assert result == whole
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_resume_without_a_stopped_run_starts(bert, tmp_path):
+    corpus = make_corpus(tmp_path / "corpus.txt")
+    config = make_config(corpus, bert, trainer__max_steps=2)
+    assert pretrain(config, tmp_path / "out", resume=True).steps == 2
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(bert, tmp_path):
+    corpus = make_corpus(tmp_path / "corpus.txt", 300)
+    config = make_config(corpus, bert, trainer__max_steps=60, trainer__save_steps=5)
+    config.to_disk(tmp_path / "config.cfg")
+    command = [*COMMAND, str(tmp_path / "config.cfg"), "-o"]
+    subprocess.run([*command, str(tmp_path / "whole")], env=ENVIRONMENT, check=True, cwd=ROOT)
+    running = subprocess.Popen([*command, str(tmp_path / "out")], env=ENVIRONMENT, cwd=ROOT)
+    checkpoints = tmp_path / "out.work" / "checkpoints"
+    end = time.monotonic() + WAIT
+    while not list(checkpoints.glob("*/complete")) and time.monotonic() < end:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not (tmp_path / "out").exists()
+    again = [*command, str(tmp_path / "out"), "--resume"]
+    subprocess.run(again, env=ENVIRONMENT, check=True, cwd=ROOT)
+    sums = [checksum(tmp_path / name / "model.safetensors") for name in ("whole", "out")]
+    assert sums[0] == sums[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["none", "order"])
+def test_two_processes_draw_the_curve_of_one(tiny_folder, tmp_path, task):
+    corpus = make_corpus(tmp_path / "corpus.txt", 100)
+    folder = tiny_folder("albert")  # without dropout
+    config = make_config(
+        corpus,
+        folder,
+        trainer__max_steps=12,
+        trainer__eval_steps=4,
+        sentences__task=task,
+        pretrain__batch_size=8,
+        pretrain__device_batch=8,
+    )
+    config.to_disk(tmp_path / "config.cfg")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    torchrun += ["--master_port", str(port), *COMMAND[1:]]
+    curves = []
+    for name, command in (("one", COMMAND), ("two", torchrun)):
+        output = tmp_path / name
+        args = [*command, str(tmp_path / "config.cfg"), "-o", str(output)]
+        subprocess.run(args, env=ENVIRONMENT, check=True, cwd=ROOT, timeout=WAIT * 3)
+        report = json.loads((output / "pretrain_report.json").read_text(encoding="utf-8"))
+        rows = [report["before"], *report["curve"], report["after"]]
+        curves.append([row[key] for row in rows for key in ("loss", "eval_loss") if key in row])
+        assert not (tmp_path / f"{name}.work").exists()
+    assert len(curves[0]) == 1 + 12 + 3 + 1
+    assert curves[0][1] != curves[0][5]
+    assert curves[0] == pytest.approx(curves[1], abs=2e-4)  # the log rounds to four digits

@@ -1,0 +1,98 @@
+"""A new vocabulary knows its text, and is the same each time."""
+
+import itertools
+import json
+from collections import Counter
+
+import pytest
+from transformers import AutoTokenizer
+from typer.testing import CliRunner
+
+from bert_spacy.cli.app import app
+from bert_spacy.weights.pretrain.tokenizer import SPECIAL, train_tokenizer
+
+from .tools import make_corpus
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = make_corpus(tmp_path / "corpus.txt")
+    with path.open("a", encoding="utf-8") as file_:
+        file_.write("Café NAÏVE 北京是中国的首都\n")
+    return path
+
+
+def test_it_knows_the_text(corpus, tmp_path):
+    report = train_tokenizer([corpus], tmp_path / "out", size=120)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert report["pieces"] == len(tokenizer) <= 120
+    # The most frequent words are whole.
+    for word in ("paris", "anna", "the", "lives"):
+        assert tokenizer.tokenize(word) == [word]
+    # A Chinese character always stands for itself.
+    assert "京" in tokenizer.get_vocab()
+    assert "##京" not in tokenizer.get_vocab()
+    assert tokenizer.convert_ids_to_tokens(list(range(5))) == SPECIAL
+    assert tokenizer.is_fast
+    for text in corpus.read_text(encoding="utf-8").splitlines():
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.convert_ids_to_tokens(ids)[1:-1] == tokenizer.tokenize(text)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert report["checksum"] in card
+    assert "corpus.txt" in card
+
+
+def test_it_has_the_size_that_was_asked_for(tmp_path):
+    path = tmp_path / "many.txt"
+    words = ("".join(pair) for pair in itertools.product("abcdefgh", repeat=4))
+    path.write_text(" ".join([*words] * 2), encoding="utf-8")
+    assert train_tokenizer([path], tmp_path / "out", size=150)["pieces"] == 150
+
+
+def test_a_repeat_is_the_same(corpus, tmp_path):
+    sums = [train_tokenizer([corpus], tmp_path / x, size=200)["checksum"] for x in "abcd"]
+    assert len(set(sums)) == 1
+
+
+def test_rare_characters_are_left_out(corpus, tmp_path):
+    train_tokenizer([corpus], tmp_path / "out", size=200, max_characters=20)
+    pieces = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    text = corpus.read_text(encoding="utf-8").lower().replace(" ", "").replace("\n", "")
+    counts = Counter(text)
+    kept = {piece for piece in pieces if len(piece) == 1}
+    assert len(kept) == 20
+    assert min(counts[x] for x in kept) >= max(counts[x] for x in counts if x not in kept)
+
+
+def test_case_can_be_kept(corpus, tmp_path):
+    train_tokenizer([corpus], tmp_path / "out", size=300, lowercase=False, min_count=1)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert "".join(tokenizer.tokenize("Café")).replace("##", "") == "Café"
+
+
+def test_bad_settings_and_texts(corpus, tmp_path):
+    for name, value in (("size", 5), ("min_count", 0), ("max_characters", 0), ("window", 1)):
+        with pytest.raises(ValueError, match=f"B674.*{name}"):
+            train_tokenizer([corpus], tmp_path / "out", **{name: value})
+    (tmp_path / "other.txt").write_bytes(b"\xff\n\n")
+    with pytest.raises(ValueError, match="B671"):
+        train_tokenizer([tmp_path / "other.txt"], tmp_path / "out")
+    with pytest.raises(ValueError, match="B676"):
+        train_tokenizer([corpus], tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(corpus, tmp_path):
+    with corpus.open("ab") as file_:
+        file_.write(b"\xff broken\n")
+    args = ["train-tokenizer", str(corpus), "-o", str(tmp_path / "out"), "--size", "100"]
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 0, done.output
+    assert "1 bad" in done.output
+    assert "UTF-8" in done.output
+    report = json.loads((tmp_path / "out" / "tokenizer_report.json").read_text())
+    assert report["corpus"]["bad"] == 1
+    done = CliRunner().invoke(app, [*args[:-1], "7"])
+    assert done.exit_code == 1
+    assert "B674" in done.output
