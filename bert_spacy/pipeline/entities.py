@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from spacy.tokens import Doc, Span
 
 from ..scored import read_scored, write_scored
 from ..types import CANDIDATES, FIXED, SCORED
 from .given import Preset
-from .lattice import Floats
+from .lattice import Floats, Lattice, Spans
 
 
 def write_entities(
@@ -42,6 +43,28 @@ def write_entities(
     if scored:
         scored.sort(key=lambda pair: pair[0].start)
         write_scored(doc, SCORED, *zip(*scored))
+
+
+def place_spans(
+    docs: Sequence[Doc], lattice: Lattice, spans: Spans, labels: Sequence[str]
+) -> list[list[Span]]:
+    """Turn entities of a lattice, sorted by start, into Spans of each of its Docs.
+
+    docs (Sequence[Doc]): The Docs of the lattice, at least one.
+    lattice (Lattice): Knows which tokens have pieces.
+    spans (Spans): Entities.
+    labels (Sequence[str]): Labels by number.
+    RETURNS (list[list[Span]]): For each Doc.
+    """
+    tokens = lattice.scores.tokens
+    first, last = tokens[spans.start].tolist(), (tokens[spans.end - 1] + 1).tolist()
+    bounds = np.searchsorted(lattice.doc_of(spans), np.arange(len(docs) + 1)).tolist()
+    ids = [docs[0].vocab.strings.add(name) for name in labels]
+    names = [ids[k] for k in spans.label]
+    return [
+        [Span(doc, first[k], last[k], label=names[k]) for k in range(low, high)]
+        for doc, low, high in zip(docs, bounds, bounds[1:])
+    ]
 
 
 def write_candidates(doc: Doc, spans: Sequence[Span], scores: Sequence[float]) -> None:

@@ -19,7 +19,7 @@ from ..scored import install_extension
 from ..scoring.calibration import Outcomes
 from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
-from .entities import cut_candidates, split_rows, write_candidates, write_entities
+from .entities import cut_candidates, place_spans, split_rows, write_candidates, write_entities
 from .given import Preset, bind_tags, find_presets, read_presets
 from .gold import Gold, count_gold_steps, count_tokens, read_gold
 from .judging import judge_entities
@@ -156,20 +156,22 @@ class BertEntityRecognizer(WeightedHead):
             lattice = self.make_lattice(part, given)
             spans = lattice.read_spans(lattice.decode())
             if not (self.score_entities or self.n_candidates or thresholds):
-                for doc, found, known in zip(group, self._on_docs(group, lattice, spans), given):
+                for doc, found, known in zip(
+                    group, place_spans(group, lattice, spans, self.labels), given
+                ):
                     write_entities(doc, found, presets=known)
                 continue
             values = lattice.score(spans)
             keep = values >= lowest[spans.label]
             kept, weak = spans.select(keep), spans.select(~keep)
-            ents = self._on_docs(group, lattice, kept)
+            ents = place_spans(group, lattice, kept, self.labels)
             for doc, new, row, known in zip(group, ents, split_rows(values[keep], ents), given):
                 write_entities(doc, new, row, presets=known)
-            others = self._on_docs(group, lattice, weak)
+            others = place_spans(group, lattice, weak, self.labels)
             rows = split_rows(values[~keep], others)
             if self.n_candidates:
                 probable, more_values = lattice.search(self.candidate_threshold)
-                more = self._on_docs(group, lattice, probable)
+                more = place_spans(group, lattice, probable, self.labels)
                 more_rows = split_rows(more_values, more)
                 for i in range(len(group)):
                     others[i], rows[i] = cut_candidates(
@@ -264,7 +266,9 @@ class BertEntityRecognizer(WeightedHead):
         for index, lattice in self.read_lattices(docs):
             group = [docs[i] for i in index]
             ranks, shares = lattice.decode_k_best(k)
-            ents = [self._on_docs(group, lattice, lattice.read_spans(tags)) for tags in ranks]
+            ents = [
+                place_spans(group, lattice, lattice.read_spans(tags), self.labels) for tags in ranks
+            ]
             for row, i in enumerate(index):
                 pairs = zip(ents, shares[row].tolist())
                 result[i] = [(found[row], share) for found, share in pairs if share > 0]
@@ -316,18 +320,6 @@ class BertEntityRecognizer(WeightedHead):
     def _check_labels(self) -> None:
         super()._check_labels()
         self.set_thresholds(self.cfg["thresholds"])
-
-    def _on_docs(self, docs: Sequence[Doc], lattice: Lattice, spans: Spans) -> list[list[Span]]:
-        """Turn entities, sorted by start, into Spans of each Doc."""
-        tokens = lattice.scores.tokens
-        first, last = tokens[spans.start].tolist(), (tokens[spans.end - 1] + 1).tolist()
-        bounds = np.searchsorted(lattice.doc_of(spans), np.arange(len(docs) + 1)).tolist()
-        ids = [self.vocab.strings.add(name) for name in self.labels]
-        labels = [ids[k] for k in spans.label]
-        return [
-            [Span(doc, first[k], last[k], label=labels[k]) for k in range(low, high)]
-            for doc, low, high in zip(docs, bounds, bounds[1:])
-        ]
 
     def compute_loss(self, examples: Sequence[Example], output: TagScores) -> Tensor | None:
         """Return the mean negative log-likelihood over Examples with entity gold.
