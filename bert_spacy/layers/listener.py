@@ -39,6 +39,7 @@ class TrainingBatch:
     backprop (Callable): Takes the gradient of the output.
     n_listeners (int): How many reports to expect.
     count (Callable[[float], None]): Told the squared norm of each gradient.
+    has_loss (bool): Whether the encoder has a loss of its own, which needs no report.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TrainingBatch:
         backprop: Backprop,
         n_listeners: int,
         count: Callable[[float], None],
+        has_loss: bool = False,
     ):
         self.docs = tuple(docs)
         self.batch = batch
@@ -55,6 +57,7 @@ class TrainingBatch:
         self._count = count
         self._backprop: Backprop | None = backprop
         self._waiting = n_listeners
+        self._has_loss = has_loss
         self._next: Callable[[], None] | None = None
 
     def matches(self, docs: Sequence[Doc]) -> bool:
@@ -77,7 +80,7 @@ class TrainingBatch:
     def is_waiting(self) -> bool:
         """Whether the backward pass has yet to come, and no gradient is there for it."""
         g = self.gradient
-        has_gradient = any(part is not None for part in (g.hidden, g.cls, g.pooled))
+        has_gradient = self._has_loss or any(x is not None for x in (g.hidden, g.cls, g.pooled))
         return self._backprop is not None and not has_gradient
 
     def then(self, action: Callable[[], None]) -> None:

@@ -45,6 +45,8 @@ class BertHead(TrainablePipe):
         self.name = name
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": []}
+        # Takes the place of `compute_loss` while the component learns from a teacher.
+        self.taught_loss: Callable[[Sequence[Example], Any], Tensor | None] | None = None
 
     # What a subclass says.
 
@@ -208,7 +210,7 @@ class BertHead(TrainablePipe):
         if self.shim.module is not None:
             set_dropout(self.shim.module, drop)
         output, backprop = self.model.begin_update([eg.predicted for eg in examples])
-        loss = self.compute_loss(examples, output)
+        loss = (self.taught_loss or self.compute_loss)(examples, output)
         backprop(loss)
         if loss is not None:
             losses[self.name] += float(loss.detach())

@@ -192,7 +192,11 @@ class BertEncoder(Transformer):
         def count(norm: float) -> None:
             losses[self.name] += norm
 
-        training = TrainingBatch(docs, batch, backprop, len(self.listeners), count)
+        teacher = self.model.shims[0].teacher
+        if teacher is not None:
+            count(teacher.value)
+        has_loss = teacher is not None
+        training = TrainingBatch(docs, batch, backprop, len(self.listeners), count, has_loss)
         self.store.training = training
         if self.stock_listeners:
             data = data_from_batch(docs, batch, self.model.shims[0].encoder.tokenizer)
