@@ -41,10 +41,10 @@ def soft_labels_loss(scores: Tensor, teacher: Tensor, temperature: float = 1.0) 
     temperature (float): As in `soft_loss`.
     RETURNS (Tensor): Mean over Docs and labels. Shape ().
     """
-    pairs = [
-        torch.stack([x.flatten(), torch.zeros_like(x.flatten())], 1) for x in (scores, teacher)
-    ]
-    return soft_loss(*pairs, temperature)
+    ours, goal = (
+        torch.stack([x, torch.zeros_like(x)], -1).flatten(0, 1) for x in (scores, teacher)
+    )
+    return soft_loss(ours, goal, temperature)
 
 
 def pick_layers(n_source: int, n_wanted: int, how: str) -> list[int]:
@@ -132,7 +132,8 @@ class LayerTeacher:
         hidden, pooled, ours = self._states(self.student, ids, mask, types, 0)
         with torch.no_grad():
             _, _, goal = self._states(self.teacher.eval(), ids, mask, types, 1)
-        self._losses.append(self._compare(ours, goal, mask) * len(ids))
+        with torch.autocast(ids.device.type, enabled=False):
+            self._losses.append(self._compare(ours, goal, mask) * len(ids))
         self._n_windows += len(ids)
         return hidden, pooled
 
@@ -168,7 +169,7 @@ class LayerTeacher:
             if weights.attention:
                 pair = (attention[at], goal_attention[number - 1])
                 if weights.probabilities:
-                    pair = tuple(_softmax(x, mask) for x in pair)
+                    pair = (_softmax(pair[0], mask), _softmax(pair[1], mask))
                 total = total + weights.attention * _attention_distance(*pair, mask)
         return total
 
@@ -228,11 +229,13 @@ class _AttentionTap:
     def scores(self, n_layers: int) -> list[Tensor]:
         """Return scores before the softmax for each layer, and forget them. (B, heads, P, P)."""
         pairs = list(zip(self._queries, self._keys))
-        self._queries.clear(), self._keys.clear()
+        self._queries.clear()
+        self._keys.clear()
         if len(pairs) != n_layers:
             reason = f"{len(pairs)} layers of attention were found, and there are {n_layers}"
             raise ValueError(Errors.B727.format(reason=reason))
-        return [self._product(query.float(), key.float()) for query, key in pairs]
+        with torch.autocast(pairs[0][0].device.type, enabled=False):
+            return [self._product(query.float(), key.float()) for query, key in pairs]
 
     def _product(self, query: Tensor, key: Tensor) -> Tensor:
         heads = [x.unflatten(2, (self.n_heads, -1)).transpose(1, 2) for x in (query, key)]

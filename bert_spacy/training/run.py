@@ -84,7 +84,7 @@ def train(
             nlp = init_nlp(config, use_gpu=use_gpu)
         else:
             nlp = load_model_from_config(config, auto_fill=True)
-            nlp.from_disk(start)
+            nlp.from_disk(start, exclude=["config"])  # it is that of another run
     else:
         nlp = load_model_from_config(config, auto_fill=True)
         check_config(checkpoint, _text_of(nlp))

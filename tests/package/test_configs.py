@@ -11,7 +11,9 @@ from spacy.util import load_config, load_model_from_config, registry
 from bert_spacy.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("*.cfg"))
+# Configs of tools, which are no pipelines.
+TOOLS = {"distill"}
+CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.cfg") if p.stem not in TOOLS)
 HEADS = {
     "textcat": ["bert_textcat"],
     "ner": ["bert_ner"],
