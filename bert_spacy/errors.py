@@ -544,5 +544,7 @@ class Warnings(metaclass=_Coded):
 
     # 6xx command line
 
+    BW710 = "Not as it stands in the corpus: {problem}."
+
     # 8xx weights and files
     pass

@@ -20,6 +20,7 @@ from bert_spacy.weights.distill.settings import load_settings, make_settings
 from bert_spacy.weights.distill.soft import compare, make_loss, shift_scores, split_scores
 from bert_spacy.weights.distill.targets import Targets
 from bert_spacy.weights.distill.teacher import open_teacher
+from bert_spacy.weights.distill.texts import create_texts_v1
 
 from ..tiny import LINES, make_folder
 from ..util import HEADS, all_examples, encoder_of, make_nlp, textcat_examples, trained
@@ -130,7 +131,7 @@ def test_a_narrower_student_of_other_weights_has_projections_on_the_way(values, 
     given = BertConfig.from_pretrained(narrow)
     given.hidden_size, given.intermediate_size, given.num_hidden_layers = 8, 16, 3
     BertModel(given).save_pretrained(narrow)
-    values["student"] = {"name": str(narrow), "layers": 2, "take": [1, 3]}
+    values["student"] = {"name": str(narrow), "layers": 2, "take": [1, 3], "dropout": 0.25}
     values["layers"]["map"] = "last"
     values["heads"]["layers"] = 0.5
     report = distill(make_settings(values), tmp_path / "out")
@@ -139,6 +140,7 @@ def test_a_narrower_student_of_other_weights_has_projections_on_the_way(values, 
     nlp = spacy.load(tmp_path / "out" / "model")
     assert nlp.pipe_names == ["bert_encoder", *HEADS]
     assert encoder_of(nlp).width == 8
+    assert encoder_of(nlp).model.config.hidden_dropout_prob == 0.25
     assert nlp("bob lives in london").cats
 
 
@@ -169,6 +171,17 @@ def test_an_encoder_teaches_its_layers_on_plain_text(values, place, tmp_path):
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 0, result.output
     assert read(tmp_path / "cli" / "settings.json")["layers"]["steps"] == 2
+
+
+def test_lines_that_are_no_text_are_reported(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"a good film\n\xff\xfe\n\nanna was in paris\n")
+    read_texts = create_texts_v1(path)
+    nlp = spacy.blank("en")
+    with pytest.warns(UserWarning, match=r"BW710.*texts.txt.*2.*UTF-8"):
+        docs = [eg.predicted.text for eg in read_texts(nlp)]
+    assert docs == ["a good film", "anna was in paris"]
+    assert len(list(create_texts_v1([path], limit=1)(nlp))) == 1
 
 
 def test_albert_shares_its_layers(tiny_folder, place, values, tmp_path):
@@ -297,8 +310,8 @@ def test_labels_that_the_teacher_does_not_know_are_refused(values, part, tmp_pat
 @pytest.mark.parametrize(
     ("section", "given", "message"),
     [
-        ("student", {"layers": 3}, "student.layers cannot be 3.*1 to 2"),
-        ("student", {"layers": 1, "take": [3]}, "student.take.*layers 1 to 2"),
+        ("student", {"layers": 3}, "student.take.*3 of 2 layers"),
+        ("student", {"layers": 1, "take": [3]}, "student.take.*numbers from 1 to 2"),
         ("student", {"layers": 2, "take": [1]}, "student.take"),
         ("student", {"layers": 0}, "student.layers"),
         ("student", {"take": "first"}, "student.take"),

@@ -134,9 +134,10 @@ def _card(report: dict[str, Any], teacher: Teacher) -> str:
         f"Held-out data: {', '.join(report['settings']['dev'])}",
         "Command: `bert-spacy distill CONFIG -o OUT`, with the settings in `distill.json`",
     ]
-    scores = report["scores"]
+    scores, weights = report["scores"], teacher.nlp.config["training"]["score_weights"]
     facts += [
         f"Held-out {key}: {scores['teacher'].get(key)} by the teacher, {value} by the student"
         for key, value in scores["student"].items()
+        if weights.get(key)
     ]
     return "# A distilled student\n\n" + "".join(f"- {fact}\n" for fact in facts)

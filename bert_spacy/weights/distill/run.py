@@ -97,6 +97,7 @@ class _Run:
         size, how = n_layers(student), self.settings.layers.map
         self.map = choose_layers("layers.map", how, n_layers(self.teacher.encoder), size)
         if self.settings.layers.epochs or self.settings.layers.steps or self.settings.heads.layers:
+            # Refuses what cannot be compared, before anything is trained.
             LayerTeacher(student, self.teacher.encoder, self.map, self.weights)
         if not (self.output / START).is_dir():
             folder = self.output / STUDENT

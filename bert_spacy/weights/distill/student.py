@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from spacy.language import Language
 from spacy.util import load_model_from_config
 
@@ -32,26 +31,18 @@ def choose_layers(name: str, how: Layers, n_source: int, n_wanted: int | None) -
     RETURNS (list[int]): Numbers from 1 on.
     RAISES (ValueError): B722 if there are not so many.
     """
-    allowed = f"layers 1 to {n_source}" + (f", {n_wanted} of them" if n_wanted else "")
+    is_list = isinstance(how, list)
+    wanted = n_wanted or (len(how) if is_list else n_source)
     if isinstance(how, list):
-        if not all(1 <= n <= n_source for n in how) or (n_wanted or len(how)) != len(how):
-            reason = "a layer is out of range, or there are more or fewer"
-            message = Errors.B722.format(name=name, value=how, reason=reason, allowed=allowed)
-            raise ValueError(message)
-        return how
-    if n_wanted is not None and n_wanted > n_source and name != "layers.map":
-        reason = "there are not so many layers"
-        message = Errors.B722.format(
-            name="student.layers", value=n_wanted, reason=reason, allowed=f"1 to {n_source}"
-        )
+        numbers = how
+    else:
+        numbers = pick_layers(n_source, wanted, how) if wanted <= n_source else []
+    if len(numbers) != wanted or not all(1 <= number <= n_source for number in numbers):
+        reason = f"it is to choose {wanted} of {n_source} layers"
+        allowed = f"{wanted} numbers from 1 to {n_source}" if is_list else f"{n_source} or fewer"
+        message = Errors.B722.format(name=name, value=how, reason=reason, allowed=allowed)
         raise ValueError(message)
-    if name == "layers.map" and n_wanted is not None and n_wanted > n_source:
-        reason = f"the student has {n_wanted} layers, more than the teacher"
-        message = Errors.B722.format(
-            name=name, value=how, reason=reason, allowed="a list of the teacher's layers"
-        )
-        raise ValueError(message)
-    return pick_layers(n_source, n_wanted or n_source, how)
+    return numbers
 
 
 def n_layers(encoder: TransformerEncoder) -> int:
@@ -102,10 +93,7 @@ def make_encoder(
         else:
             new[key] = old[_NUMBER.sub(rf"\g<1>{taken[layer] - 1}", key)]
     model.load_state_dict({key: value.detach().cpu().clone() for key, value in new.items()})
-    student = TransformerEncoder(model, teacher.encoder.tokenizer).eval()
-    if settings.dropout is not None:
-        student.set_dropout(settings.dropout)
-    return student, taken
+    return TransformerEncoder(model, teacher.encoder.tokenizer).eval(), taken
 
 
 def layer_names(encoder: TransformerEncoder) -> set[int]:
@@ -129,15 +117,18 @@ def make_start(teacher: Teacher, folder: Path, settings: StudentSettings, output
 
     teacher (Teacher): The teacher.
     folder (Path): Folder of the student's encoder.
-    settings (StudentSettings): Whether heads are copied.
+    settings (StudentSettings): Its dropout, and whether heads are copied.
     output (Path): Where to write it.
     RETURNS (Language): The pipeline.
     RAISES (ValueError): B205 if the teacher's window is too large for the student.
     """
     config = copy.deepcopy(teacher.nlp.config)
     model = config["components"][teacher.encoder_name]["model"]
-    # What `optimize` made belongs to the teacher's weights.
+    # What `optimize` made belongs to the teacher's weights; all of the student learns.
     model.update(name=str(folder), window=teacher.window, backend="auto", precision="auto")
+    model["freeze"] = "none"
+    if settings.dropout is not None:
+        model["dropout"] = settings.dropout
     nlp = load_model_from_config(config, auto_fill=True)
     parts = teacher.nlp.to_bytes(exclude=[teacher.encoder_name])
     nlp.from_bytes(parts, exclude=["config", teacher.encoder_name])
@@ -162,5 +153,5 @@ _UNFITTED: dict[str, Any] = {"temperature": 1.0, "thresholds": {}}
 
 def save_encoder(encoder: TransformerEncoder, folder: Path) -> None:
     """Write an encoder as an ordinary Hugging Face folder, whole or not at all."""
-    with atomic_dir(folder) as target, torch.no_grad():
+    with atomic_dir(folder) as target:
         encoder.save(target)

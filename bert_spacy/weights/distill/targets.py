@@ -133,7 +133,7 @@ class Targets:
             model.shims[0].module.eval()
             with torch.no_grad():
                 rows = split_scores(head, model.attrs["compute"](model, batch), docs)
-            found[name] = [shift_scores(head, row).half() for row in rows]
+            found[name] = [shift_scores(head, row).half().cpu() for row in rows]
         return found
 
 
