@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import spacy
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
+from spacy.util import load_config
 from transformers import AutoModel, BertConfig, BertModel
 from typer.testing import CliRunner
 
@@ -353,6 +355,14 @@ def test_bad_teachers_are_refused(values, tmp_path, bert):
     spacy.blank("en").to_disk(tmp_path / "blank")
     values["teacher"] = str(tmp_path / "blank")
     check(values, tmp_path, "B724.*0 components")
+
+
+def test_the_config_holds_every_setting():
+    path = Path(__file__).parents[2] / "configs" / "distill.cfg"
+    written = load_config(path, interpolate=True)["distill"]
+    settings = load_settings(path, {"distill.student.layers": 3}).to_dict()
+    assert settings.pop("student") == {**written.pop("student"), "layers": 3}
+    assert settings == written
 
 
 def test_bad_configs_are_refused(tmp_path):
