@@ -38,7 +38,8 @@ from bert_spacy.weights.distill.settings import make_settings  # noqa: E402
 
 SYSTEMS = ("teacher", "distilled", "undistilled")
 # Passes over the data in the two phases; the undistilled student has as many together.
-LAYER_EPOCHS, HEAD_EPOCHS = 8, 6
+LAYER_EPOCHS = {"classify": 8, "tag": 8, "answer": 4}
+HEAD_EPOCHS = {"classify": 6, "tag": 6, "answer": 3}
 LAYER_RATE, GOLD = 1e-4, 0.3
 # Docs of the test data whose reading is timed.
 N_TIMED = 500
@@ -151,6 +152,7 @@ def make_setting(
     if args.init == "weights":
         student.update(name=task.weights, copy_heads=False)
     alone = system == "undistilled"
+    first, second = LAYER_EPOCHS[task.kind], HEAD_EPOCHS[task.kind]
     max_pieces = ours.BATCH_SIZE * task.max_pieces
     return make_settings(
         {
@@ -159,9 +161,9 @@ def make_setting(
             "dev": str(root / "dev.spacy"),
             "seed": seed,
             "student": student,
-            "layers": {"epochs": 0 if alone else LAYER_EPOCHS, "learn_rate": LAYER_RATE},
+            "layers": {"epochs": 0 if alone else first, "learn_rate": LAYER_RATE},
             "heads": {
-                "epochs": HEAD_EPOCHS + (LAYER_EPOCHS if alone else 0),
+                "epochs": second + (first if alone else 0),
                 "learn_rate": encoder_rate(task.weights),
                 "gold": 1.0 if alone else GOLD,
             },
