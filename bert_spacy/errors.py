@@ -631,6 +631,26 @@ class Errors(metaclass=_Coded):
         "The segmenter {segmenter!r} is not installed. Run: pip install {package}, or set "
         "segmenter = 'char'."
     )
+    B720 = (
+        "The student {student!r} has another vocabulary than the teacher {teacher!r}: "
+        "{difference}. A student reads the teacher's pieces: give weights with the same "
+        "vocabulary, or none, to start from layers of the teacher."
+    )
+    B721 = (
+        "The teacher does not know {labels} of the training data for {name!r}; it has {known}. "
+        "Give the data that the teacher was trained on, or leave these labels out."
+    )
+    B722 = "distill.{name} cannot be {value!r}: {reason}. Allowed: {allowed}."
+    B723 = "The distillation config {path} cannot be read: {reason}."
+    B724 = (
+        "{teacher!r} cannot be a teacher: {reason}. Give a folder of a trained pipeline with a "
+        "bert_encoder and heads of this package, or a folder of an encoder's weights."
+    )
+    B725 = "{path} holds another run: {difference}. Give a new folder, or remove this one."
+    B727 = (
+        "The attention of student and teacher cannot be compared: {reason}. Set "
+        "distill.layers.attention = 0."
+    )
 
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (
@@ -710,5 +730,7 @@ class Warnings(metaclass=_Coded):
     )
 
     # 6xx command line
+
+    BW710 = "Not as it stands in the corpus: {problem}."
 
     # 8xx weights and files

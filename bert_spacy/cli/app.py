@@ -18,6 +18,7 @@ def main() -> None:
 from . import (  # noqa: E402
     calibrate,  # noqa: F401
     convert,  # noqa: F401
+    distill,  # noqa: F401
     evaluate,  # noqa: F401
     export_tf,  # noqa: F401
     fill_mask,  # noqa: F401

@@ -145,9 +145,12 @@ def forward(
         return predict_groups(runner, groups, model.attrs["spill_bytes"]), no_gradient
     if not encoder.has_weights:
         raise ValueError(Errors.B133)
-    runner = _Runner(encoder, encoder, shim.template, given)
+    teacher = shim.teacher
+    run = encoder if teacher is None else teacher.run
+    runner = _Runner(run, encoder, shim.template, given)
     groups = pack_windows(given.lengths, budget or TRAINING_PIECES)
-    return update_groups(runner, groups, model.attrs["mixed_precision"])
+    own_loss = None if teacher is None else teacher.take_loss
+    return update_groups(runner, groups, model.attrs["mixed_precision"], own_loss)
 
 
 def pad_windows(model: Model, docs: Sequence[Doc]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -252,13 +255,18 @@ def predict_groups(runner: Runner, groups: list[Ints], spill_bytes: int) -> Enco
 
 
 def update_groups(
-    runner: Runner, groups: list[Ints], half: bool
+    runner: Runner,
+    groups: list[Ints],
+    half: bool,
+    own_loss: Callable[[], Tensor] | None = None,
 ) -> tuple[EncoderBatch, Callable[[EncoderGradient], list[Doc]]]:
     """Run all groups and keep the way back.
 
     runner (Runner): Runs one.
     groups (list[Ints]): Numbers of the windows in each.
     half (bool): Compute in bfloat16 autocast.
+    own_loss (Callable[[], Tensor]): Gives a loss of the encoder itself, once all groups have
+        run; its gradient goes back with those of the heads.
     RETURNS: The batch, detached, and a callback that takes its gradient.
     """
     encoder = runner.encoder
@@ -267,6 +275,7 @@ def update_groups(
     learns = any(p.requires_grad for p in encoder.parameters())
     with nullcontext() if learns else torch.no_grad(), autocast(half, runner.device):
         parts = [runner.run(group) for group in groups]
+    loss = None if own_loss is None else own_loss()
     order = _inverse(np.concatenate([rows for _, rows, _, _ in parts]), runner.device)
     windows = _inverse(np.concatenate(groups), runner.device)
     hidden = torch.cat([taken for taken, _, _, _ in parts])[order]
@@ -288,6 +297,7 @@ def update_groups(
                 (hidden, gradient.hidden),
                 (cls, gradient.cls),
                 (pooled, gradient.pooled),
+                (loss, None if loss is None else torch.ones_like(loss)),
             )
             if output is not None and grad is not None and output.requires_grad
         ]

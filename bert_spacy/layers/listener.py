@@ -59,6 +59,7 @@ class TrainingBatch:
     r_drop (float): Weight of the divergence of the two halves, 0 where there is one of each Doc.
     second (SecondPass | None): Follows the backward pass. Every head that has learnt from the
         batch must have offered to do so again.
+    has_loss (bool): Whether the encoder has a loss of its own, which needs no report.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TrainingBatch:
         count: Callable[[float], None],
         r_drop: float = 0.0,
         second: SecondPass | None = None,
+        has_loss: bool = False,
     ):
         self.docs = tuple(docs)
         self.batch = batch
@@ -81,6 +83,7 @@ class TrainingBatch:
         self._offers: list[Again] = []
         self._n_learnt = 0
         self._waiting = n_listeners
+        self._has_loss = has_loss
         self._next: list[Callable[[], None]] = []
 
     @property
@@ -111,7 +114,7 @@ class TrainingBatch:
     @property
     def is_waiting(self) -> bool:
         """Whether the backward pass has yet to come, and no gradient is there for it."""
-        return self._backprop is not None and not self.gradient.parts()
+        return self._backprop is not None and not (self._has_loss or self.gradient.parts())
 
     @property
     def comes_again(self) -> bool:

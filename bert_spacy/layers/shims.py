@@ -64,6 +64,8 @@ class FolderShim(Shim):
     def __init__(self) -> None:
         super().__init__(None)
         self.encoder: Any = None
+        # Stands beside the encoder while it learns from another one; has its own loss.
+        self.teacher: Any = None
         self._folder: tempfile.TemporaryDirectory | None = None
 
     def learning_rate_scale(self, name: str) -> float:

@@ -125,6 +125,28 @@ def find_marginals(
     return chain.batch.restore(unary, emissions)
 
 
+def find_expectations(
+    emissions: Tensor, lengths: Tensor, transitions: Tensor, start: Tensor, end: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the mass of all paths, and how often tags and pairs of tags are expected.
+
+    emissions (Tensor): Scores per position; finite where padded. Shape (B, T, L).
+    lengths (Tensor): Tokens per sequence, int64. Shape (B,).
+    transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
+    RETURNS (tuple[Tensor, Tensor, Tensor]): Log of the summed exponential scores, shape (B,);
+        probability of each tag, 0 where padded, shape (B, T, L); expected number of each pair of
+        neighbours in all sequences together, shape (L, L). In the working dtype.
+
+    SOURCE: Lafferty et al. (2001), section 3.
+    """
+    with torch.autocast(emissions.device.type, enabled=False):
+        chain = make_chain(pack(emissions, lengths), transitions, start, end)
+        unary, pairs = chain.expect(torch.ones_like(chain.log_mass))
+    batch, mass = chain.batch, torch.empty_like(chain.log_mass)
+    mass[batch.order] = chain.log_mass
+    return mass, batch.restore(unary, emissions.to(unary.dtype)), pairs
+
+
 def make_chain(
     batch: Batch, transitions: Tensor, start: Tensor, end: Tensor
 ) -> "ScaledChain | LogChain":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Errors
-from .chain import LogMass, check_array, find_marginals
+from .chain import LogMass, check_array, find_expectations, find_marginals
 from .kbest import find_k_best_paths
 from .spans import Posterior
 from .viterbi import find_best_paths
@@ -139,6 +139,52 @@ class LinearChainCRF(nn.Module):
         """
         emissions, lengths = self._prepare(emissions, mask)
         return find_marginals(emissions, lengths, *self._constrained_scores())
+
+    def divergence(
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        teacher: "LinearChainCRF",
+        teacher_emissions: Tensor,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Compute how far the distribution over paths is from that of a teacher.
+
+        The divergence of Kullback and Leibler of all paths, teacher first. As a path's score is a
+        sum over positions, the teacher's marginals of tags and of pairs of tags are all it takes.
+
+        emissions (Tensor): Scores per position, float. Shape (B, T, L).
+        mask (Tensor): True on real tokens, bool, left-aligned. Shape (B, T).
+        teacher (LinearChainCRF): A chain of the same tags and constraints; it gets no gradient.
+        teacher_emissions (Tensor): Its scores. Shape (B, T, L).
+        temperature (float): All scores of both are divided by it.
+        RETURNS (Tensor): Mean over the sequences, in nats. Shape ().
+        RAISES (ValueError): B110, B111 emissions; B112, B113 mask; B117 temperature.
+        """
+        if not 0 < temperature < float("inf"):
+            raise ValueError(Errors.B117.format(value=temperature))
+        emissions, lengths = self._prepare(emissions, mask)
+        with torch.no_grad():
+            given, _ = teacher._prepare(teacher_emissions, mask)
+            scores = [part / temperature for part in teacher._constrained_scores()]
+            mass, unary, pairs = find_expectations(given / temperature, lengths, *scores)
+            first = unary[:, 0].sum(0) if unary.shape[1] else unary.sum((0, 1))
+            last = unary.gather(
+                1, (lengths - 1).clamp(min=0)[:, None, None].expand_as(unary[:, :1])
+            )
+            parts = (unary, pairs, first, last.sum((0, 1)))
+            own = (given, teacher.transitions, teacher.start, teacher.end)
+            entropy = mass.sum() - sum(
+                (share * part.to(share.dtype)).sum() / temperature
+                for share, part in zip(parts, own)
+            )
+        scores = [part / temperature for part in self._constrained_scores()]
+        total = LogMass.apply(emissions / temperature, lengths, *scores).sum()
+        ours = (emissions, self.transitions, self.start, self.end)
+        expected = sum(
+            (share * part.to(share.dtype)).sum() / temperature for share, part in zip(parts, ours)
+        )
+        return ((total - expected) - entropy).to(emissions.dtype) / max(len(mask), 1)
 
     @torch.no_grad()
     def posterior(

@@ -4,7 +4,7 @@ import inspect
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -79,9 +79,27 @@ class TransformerEncoder(nn.Module):
         RETURNS (tuple[Tensor, Tensor | None]): Last hidden states, float32,
             shape (B, P, H), and the pooler's output, shape (B, H).
         """
-        extra = {"token_type_ids": types} if self.has_types else {}
+        return self._read(self._run(ids, mask, types))
+
+    def run_layers(
+        self, ids: Tensor, mask: Tensor, types: Tensor
+    ) -> tuple[Tensor, Tensor | None, Sequence[Tensor]]:
+        """Run the encoder on padded windows and give the states between its layers too.
+
+        ids, mask, types (Tensor): As in `forward`. Shape (B, P).
+        RETURNS (tuple[Tensor, Tensor | None, Sequence[Tensor]]): As `forward`, and what leaves
+            the embeddings and each layer, each of shape (B, P, its width).
+        """
+        output = self._run(ids, mask, types, output_hidden_states=True)
+        return *self._read(output), output.hidden_states
+
+    def _run(self, ids: Tensor, mask: Tensor, types: Tensor, **options: Any) -> Any:
+        if self.has_types:
+            options["token_type_ids"] = types
         with fast_dropout(ids.device) if self.training else nullcontext():
-            output = self.model(input_ids=ids, attention_mask=mask, return_dict=True, **extra)
+            return self.model(input_ids=ids, attention_mask=mask, return_dict=True, **options)
+
+    def _read(self, output: Any) -> tuple[Tensor, Tensor | None]:
         pooled = output.pooler_output if self.has_pooler else None
         return output.last_hidden_state.float(), None if pooled is None else pooled.float()
 

@@ -48,6 +48,8 @@ class BertHead(TrainablePipe):
         self.name = name
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": []}
+        # Takes the place of `compute_loss` while the component learns from a teacher.
+        self.taught_loss: Callable[[Sequence[Example], Any], Tensor | None] | None = None
 
     # What a subclass says.
 
@@ -300,7 +302,7 @@ class BertHead(TrainablePipe):
 
         SOURCE: Liang et al. (2021), halved: the loss is a mean over the halves, not a sum.
         """
-        loss = self.compute_loss(examples, output)
+        loss = (self.taught_loss or self.compute_loss)(examples, output)
         if loss is not None and training is not None and training.r_drop:
             apart = self.compute_divergence(examples[: len(examples) // 2], output)
             loss = loss + training.r_drop / 2 * apart

@@ -224,8 +224,18 @@ class BertEncoder(Transformer):
         if self.adversary is not None:
             around = partial(self.adversary.learn, self.model.shims[0].encoder)
             second = SecondPass(partial(self.model.begin_update, docs), around)
+        teacher = self.model.shims[0].teacher
+        if teacher is not None:
+            count(teacher.value)
         training = TrainingBatch(
-            docs, batch, backprop, len(self.listeners), count, self.r_drop_alpha, second
+            docs,
+            batch,
+            backprop,
+            len(self.listeners),
+            count,
+            r_drop=self.r_drop_alpha,
+            second=second,
+            has_loss=teacher is not None,
         )
         self.store.training = training
         if self.stock_listeners:

@@ -51,6 +51,8 @@ def train(
     resume: bool = False,
     checkpoint_every: int = 0,
     use_gpu: int = -1,
+    start: Path | None = None,
+    prepare: Callable[[Language], None] = lambda nlp: None,
     stdout: IO = sys.stdout,
     stderr: IO = sys.stderr,
 ) -> Path:
@@ -67,6 +69,8 @@ def train(
         the folder is removed.
     checkpoint_every (int): Steps between checkpoints; 0 for one with each evaluation.
     use_gpu (int): GPU, -1 for the CPU.
+    start (Path): A saved pipeline of the same components to start from; None to initialize.
+    prepare (Callable[[Language], None]): Called with the pipeline before the first step.
     RETURNS (Path): The last pipeline.
     RAISES (ValueError): B540 if the checkpoint is damaged, B541 if it is of another config,
         B542 if the data have changed.
@@ -76,12 +80,17 @@ def train(
     if checkpoint is None:
         for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
             shutil.rmtree(output / name, ignore_errors=True)
-        nlp = init_nlp(config, use_gpu=use_gpu)
+        if start is None:
+            nlp = init_nlp(config, use_gpu=use_gpu)
+        else:
+            nlp = load_model_from_config(config, auto_fill=True)
+            nlp.from_disk(start, exclude=["config"])  # it is that of another run
     else:
         nlp = load_model_from_config(config, auto_fill=True)
         check_config(checkpoint, _text_of(nlp))
         read_pipeline(checkpoint, nlp)
         done = read_progress(checkpoint)
+    prepare(nlp)
     return _Run(nlp, output, checkpoint, done).train(checkpoint_every, stdout, stderr)
 
 

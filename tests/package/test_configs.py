@@ -13,8 +13,10 @@ from bert_spacy.sources import SOURCES
 from bert_spacy.weights.pretrain.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
+# Configs of tools, which are no pipelines.
+TOOLS = {"distill", "pretrain"}
+CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.cfg") if p.stem not in TOOLS)
 PRETRAIN = ROOT / "configs" / "pretrain.cfg"
-CONFIGS = sorted(set((ROOT / "configs").glob("*.cfg")) - {PRETRAIN})
 HEADS = {
     "textcat": ["bert_textcat"],
     "ner": ["bert_ner"],

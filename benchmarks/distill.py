@@ -1,0 +1,212 @@
+"""Measure distillation: a teacher, a student with half its layers, and the same student alone.
+
+    python benchmarks/distill.py --data DIR --out distill.jsonl --work DIR --seeds 0 1 2
+
+For each task and seed it fine-tunes the teacher (or takes the one of --teacher), distils it with
+`bert_spacy.weights.distill`, and trains the same student on the gold alone. Both students begin
+with the same weights and see the training data equally often; --init says which weights:
+
+    teacher   every second layer of the fine-tuned teacher, and its heads
+    weights   every second layer of the pretrained weights, and fresh heads
+
+Each result is a JSON line on the screen and in --out. Lines that are there are not measured
+again, and a training that was killed goes on, so the command can be repeated until it is done.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.util import load_config
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import ours  # noqa: E402
+from benchmarks.accuracy import round_score  # noqa: E402
+from benchmarks.tasks import TASKS, Task, encoder_rate, main_score  # noqa: E402
+from bert_spacy.training.run import train  # noqa: E402
+from bert_spacy.weights.distill.run import distill  # noqa: E402
+from bert_spacy.weights.distill.settings import make_settings  # noqa: E402
+
+SYSTEMS = ("teacher", "distilled", "undistilled")
+# Passes over the data in the two phases; the undistilled student has as many together.
+LAYER_EPOCHS = {"classify": 8, "tag": 8, "answer": 4}
+HEAD_EPOCHS = {"classify": 6, "tag": 6, "answer": 3}
+LAYER_RATE, GOLD = 1e-4, 0.3
+# Docs of the test data whose reading is timed.
+N_TIMED = 500
+
+
+def main() -> None:
+    """Parse the arguments, run what is missing, and sum up."""
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    done = list(read_lines(args.out))
+    for name in args.tasks:
+        for seed in args.seeds:
+            for system in SYSTEMS:
+                key = {"task": name, "seed": seed, "system": system, "init": args.init}
+                if any(all(row.get(k) == v for k, v in key.items()) for row in done):
+                    continue
+                row = {**key, **run(TASKS[name], seed, system, args)}
+                with args.out.open("a", encoding="utf-8") as file_:
+                    file_.write(json.dumps(row) + "\n")
+                print(json.dumps(row), flush=True)
+                done.append(row)
+    for row in summarize([r for r in done if r["init"] == args.init and r["task"] in args.tasks]):
+        print(json.dumps(row), flush=True)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, required=True, help="Folder with one folder per set.")
+    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines.")
+    parser.add_argument("--work", type=Path, required=True, help="Folder for pipelines.")
+    tasks = ["thucnews_titles", "cluener", "SST-2", "squad1"]
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=tasks)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--teacher", help="A trained pipeline for all tasks, not trained here.")
+    parser.add_argument("--init", choices=["teacher", "weights"], default="teacher")
+    parser.add_argument("--layers", type=int, help="Layers of the student; half if not given.")
+    parser.add_argument("--threads", type=int, default=1, help="Threads that torch may use.")
+    parser.add_argument("--limit", type=int, help="Use only so many items of each file: a trial.")
+    return parser.parse_args()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the results of earlier runs."""
+    if path.is_file():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def run(task: Task, seed: int, system: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Train one system and score it."""
+    splits = {name: items[: args.limit] for name, items in task.load(args.data).items()}
+    root = args.work / task.name / str(seed)
+    root.mkdir(parents=True, exist_ok=True)
+    write_gold(task, splits, root)
+    began = time.process_time()
+    teacher = train_teacher(task, seed, root, args.teacher)
+    path = teacher
+    if system != "teacher":
+        path = root / f"{system}-{args.init}"
+        distill(make_setting(task, seed, root, teacher, system, args), path, resume=True)
+        path = path / "model"
+    seconds = time.process_time() - began
+    nlp = spacy.load(path)
+    dev = task.score(splits["dev"], ours.predict(nlp, task, splits["dev"], is_dev=True))
+    test = task.score(splits["test"], ours.predict(nlp, task, splits["test"]))
+    encoder: Any = nlp.get_pipe("bert_encoder")
+    module = encoder.model.shims[0].encoder
+    return {
+        "metric": task.metric,
+        "dev": round_score(dev),
+        "test": round_score(test),
+        "layers": module.model.config.num_hidden_layers,
+        "mb": round(sum(p.numel() for p in module.parameters()) * 4 / 1e6, 1),
+        "docs_per_second": round(measure_speed(nlp, task, splits["test"]), 1),
+        "cpu_seconds": round(seconds, 1),
+    }
+
+
+def write_gold(task: Task, splits: dict[str, list], root: Path) -> None:
+    """Write `train.spacy` and `dev.spacy`, as `ours.run` does."""
+    blank = spacy.blank(ours.language(task.weights))
+    train_items = [item for item in splits["train"] if getattr(item, "is_trainable", True)]
+    for name, items in (("train", train_items), ("dev", splits["dev"])):
+        if not (root / f"{name}.spacy").is_file():
+            docs = [ours.make_gold(blank, item) for item in items]
+            DocBin(docs=docs).to_disk(root / f"{name}.spacy")
+
+
+def train_teacher(task: Task, seed: int, root: Path, given: str | None) -> Path:
+    """Return the teacher, fine-tuned by the recipe of the accuracy benchmark."""
+    if given is not None:
+        return Path(given)
+    done = root / "teacher" / "done"
+    if not done.is_file():
+        config = root / "config.cfg"
+        if not config.is_file():
+            ours.make_config(task, task.weights, seed, root).to_disk(config)
+        train(load_config(config, interpolate=False), root / "teacher", resume=True)
+        done.touch()
+    return root / "teacher" / "model-best"
+
+
+def make_setting(
+    task: Task, seed: int, root: Path, teacher: Path, system: str, args: argparse.Namespace
+) -> Any:
+    """Return the settings of a student."""
+    encoder: Any = spacy.load(teacher).get_pipe("bert_encoder")
+    n_layers = encoder.model.shims[0].encoder.model.config.num_hidden_layers
+    student: dict[str, Any] = {"layers": args.layers or n_layers // 2}
+    if args.init == "weights":
+        student.update(name=task.weights, copy_heads=False)
+    alone = system == "undistilled"
+    first, second = LAYER_EPOCHS[task.kind], HEAD_EPOCHS[task.kind]
+    max_pieces = ours.BATCH_SIZE * task.max_pieces
+    return make_settings(
+        {
+            "teacher": str(teacher),
+            "train": str(root / "train.spacy"),
+            "dev": str(root / "dev.spacy"),
+            "seed": seed,
+            "student": student,
+            "layers": {"epochs": 0 if alone else first, "learn_rate": LAYER_RATE},
+            "heads": {
+                "epochs": second + (first if alone else 0),
+                "learn_rate": encoder_rate(task.weights),
+                "gold": 1.0 if alone else GOLD,
+            },
+            "training": {"batch_size": ours.BATCH_SIZE, "max_pieces": max_pieces},
+        }
+    )
+
+
+def measure_speed(nlp: Language, task: Task, items: list) -> float:
+    """Return Docs per second of processor time, the best of three."""
+    best = 0.0
+    for _ in range(3):
+        docs = [ours.make_doc(nlp, item) for item in items[:N_TIMED]]
+        began = time.process_time()
+        for _doc in nlp.pipe(docs):
+            pass
+        best = max(best, len(docs) / (time.process_time() - began))
+    return best
+
+
+def summarize(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield for each task means over seeds: what the student keeps, and what it gains."""
+    for task in dict.fromkeys(row["task"] for row in rows):
+        parts = {s: [r for r in rows if r["task"] == task and r["system"] == s] for s in SYSTEMS}
+        if not all(parts.values()):
+            continue
+        test = {s: _mean([main_score(r["test"]) for r in part]) for s, part in parts.items()}
+        speed = {s: _mean([r["docs_per_second"] for r in part]) for s, part in parts.items()}
+        yield {
+            "summary": task,
+            "init": rows[0]["init"],
+            "seeds": len(parts["distilled"]),
+            **{f"test_{s}": round(value, 2) for s, value in test.items()},
+            "kept_percent": round(100 * test["distilled"] / test["teacher"], 2),
+            "gain": round(test["distilled"] - test["undistilled"], 2),
+            "mb": [parts[s][0]["mb"] for s in ("teacher", "distilled")],
+            "speedup": round(speed["distilled"] / speed["teacher"], 2),
+        }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""More texts for a student: words of the training texts replaced by what a model would write."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from spacy.tokens import Doc
+
+from ...segments import read_segments, write_segments
+
+# Takes texts with one mask each, gives the words that fit there, best first.
+Fill = Callable[[Sequence[str]], Sequence[Sequence[str]]]
+
+
+def augment(
+    docs: Iterable[Doc],
+    fill: Fill,
+    is_piece: Callable[[str], bool],
+    *,
+    mask: str = "[MASK]",
+    copies: int = 5,
+    rate: float = 0.4,
+    n_candidates: int = 15,
+    seed: int = 0,
+) -> Iterator[Doc]:
+    """Yield variants of Docs in which some words are others.
+
+    Words that are one piece of the model are replaced, each by chance, by one of the words that a
+    masked-word model would write there. Variants have no gold: a teacher says what they are.
+    Segments, as of a question and its context, stay where they are.
+
+    docs (Iterable[Doc]): The Docs.
+    fill (Callable): Takes texts that hold the mask once; gives words for each, best first.
+    is_piece (Callable[[str], bool]): Says whether a word is one piece.
+    mask (str): The mask in a text.
+    copies (int): Variants of each Doc; one without any change is left out.
+    rate (float): Share of such words that change, 0..1.
+    n_candidates (int): Words to choose among.
+    seed (int): Seed of the choices.
+    YIELDS (Doc): The variants, Doc after Doc.
+
+    SOURCE: Jiao et al. (2020), TinyBERT, algorithm 1 (words of several pieces stay here).
+    """
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    for doc in docs:
+        candidates = _find_candidates(doc, fill, is_piece, mask, n_candidates)
+        for _ in range(copies if candidates else 0):
+            chosen = {
+                at: chance.choice(words)
+                for at, words in candidates.items()
+                if chance.random() < rate
+            }
+            if chosen:
+                yield _replace(doc, chosen)
+
+
+def _find_candidates(
+    doc: Doc, fill: Fill, is_piece: Callable[[str], bool], mask: str, n_candidates: int
+) -> dict[int, list[str]]:
+    """Return other words for each token that is one piece, by its number."""
+    places = [token.i for token in doc if token.is_alpha and is_piece(token.text)]
+    texts = []
+    for at in places:
+        token = doc[at]
+        start, end = token.idx, token.idx + len(token)
+        texts.append(f"{doc.text[:start]}{mask}{doc.text[end:]}")
+    found = {}
+    for at, words in zip(places, fill(texts) if texts else ()):
+        old = doc[at]
+        # Pieces that continue a word, marks and special pieces are no words.
+        usable = [w for w in words if w.isalpha() and w.lower() != old.lower_][:n_candidates]
+        if usable:
+            found[at] = [w.capitalize() if old.is_title else w for w in usable]
+    return found
+
+
+def _replace(doc: Doc, chosen: dict[int, str]) -> Doc:
+    words = [chosen.get(token.i, token.text) for token in doc]
+    other = Doc(doc.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
+    if segments := read_segments(doc):
+        write_segments(other, [len(s) for s in segments], [s.label_ for s in segments])
+    return other

@@ -1,0 +1,143 @@
+"""What comes out of a distillation: the student, its card and a report."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+
+from ...layers.encoder import pad_windows
+from ...nn.distill import LayerWeights
+from ...util import atomic_dir
+from .phases import compare_layers, make_corpora, read_corpus
+from .projections import NAME as PROJECTIONS
+from .settings import Settings
+from .student import n_layers
+from .teacher import Teacher
+
+REPORT_FILE, CARD_FILE, WEIGHTS_FILE = "distill.json", "README.md", "model.safetensors"
+# Docs on which the distance of the layers is measured.
+N_MEASURED = 256
+# Where a pipeline keeps the folder of its encoder.
+ENCODER_FOLDER = "encoder"
+
+
+def write_result(
+    settings: Settings,
+    teacher: Teacher,
+    students: Mapping[str, Path],
+    layers: Mapping[str, list[int]],
+    output: Path,
+) -> None:
+    """Write the student: a pipeline, or the folder of an encoder.
+
+    settings (Settings): All settings.
+    teacher (Teacher): The teacher.
+    students (Mapping[str, Path]): The student's pipelines "before" and "after".
+    layers (Mapping[str, list[int]]): Layers that were "taken", and the teacher's in the "map".
+    output (Path): The folder.
+    """
+    loaded = {when: spacy.load(path) for when, path in students.items()}
+    dev = read_corpus(make_corpora(settings, teacher), "dev")
+    weights = LayerWeights(
+        settings.layers.embedding,
+        settings.layers.hidden,
+        settings.layers.attention,
+        settings.layers.probabilities,
+    )
+    distances = {
+        when: _distance(nlp, teacher, layers["map"], weights, dev) for when, nlp in loaded.items()
+    }
+    student = loaded["after"]
+    if student.has_pipe(PROJECTIONS):
+        student.remove_pipe(PROJECTIONS)
+    # What stood beside the student stays behind.
+    shim = student.get_pipe(teacher.encoder_name).model.shims[0]  # type: ignore[attr-defined]
+    shim.teacher = None
+    names = {"teacher": teacher.nlp, "student": student}
+    report: dict[str, Any] = {
+        "teacher": settings.teacher,
+        "student": settings.student.name or settings.teacher,
+        "layers": {"teacher": n_layers(teacher.encoder), "student": len(layers["map"])},
+        **layers,
+        "parameters": {key: _count_parameters(nlp, teacher) for key, nlp in names.items()},
+        "distance": distances,
+        "scores": {
+            key: _scores(nlp, dev) if teacher.head_names else {} for key, nlp in names.items()
+        },
+        "settings": settings.to_dict(),
+    }
+    with atomic_dir(output) as folder:
+        inner = folder
+        if teacher.head_names:
+            student.to_disk(folder)
+            inner = folder / teacher.encoder_name / ENCODER_FOLDER
+        else:
+            shim.to_disk(folder)
+        report["sha256"] = hashlib.sha256((inner / WEIGHTS_FILE).read_bytes()).hexdigest()
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
+        card = _card(report, teacher)
+        (inner / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
+
+
+def _distance(
+    nlp: Language, teacher: Teacher, layers: list[int], weights: LayerWeights, dev: Any
+) -> float | None:
+    """Return the loss on layers, on the first Docs of the held-out data."""
+    if not any((weights.embedding, weights.hidden, weights.attention)):
+        return None
+    taught = compare_layers(nlp, teacher, layers, weights)
+    taught.student.eval()
+    docs = [eg.predicted for eg in islice(dev(nlp), N_MEASURED)]
+    model = nlp.get_pipe(teacher.encoder_name).model  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for ids, mask, types in pad_windows(model, docs):
+            taught.run(*(x.to(taught.student.device) for x in (ids, mask, types)))
+        return float(taught.take_loss())
+
+
+def _scores(nlp: Language, dev: Any) -> dict[str, float]:
+    scores = nlp.evaluate(dev(nlp))
+    left_out = ("token_", "speed")
+    return {
+        key: round(float(value), 6)
+        for key, value in sorted(scores.items())
+        if isinstance(value, int | float) and not key.startswith(left_out)
+    }
+
+
+def _count_parameters(nlp: Language, teacher: Teacher) -> int:
+    parts = [nlp.get_pipe(teacher.encoder_name).model.shims[0].encoder]  # type: ignore[attr-defined]
+    parts += [nlp.get_pipe(name).shim.module for name in teacher.head_names]  # type: ignore[attr-defined]
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def _card(report: dict[str, Any], teacher: Teacher) -> str:
+    layers, parameters = report["layers"], report["parameters"]
+    facts = [
+        f"Teacher: `{report['teacher']}`",
+        f"Licence of the teacher's weights as stated: {teacher.licence()}",
+        f"Student: layers {report['taken']} of `{report['student']}`; compared with the teacher's "
+        f"layers {report['map']}",
+        f"Layers: {layers['teacher']} in the teacher, {layers['student']} in the student",
+        f"Parameters: {parameters['teacher']:,} in the teacher, {parameters['student']:,} in the "
+        "student",
+        f"Distance of the layers on held-out texts: {report['distance']['before']} before, "
+        f"{report['distance']['after']} after",
+        f"Training data: {', '.join(report['settings']['train'])}",
+        f"Held-out data: {', '.join(report['settings']['dev'])}",
+        "Command: `bert-spacy distill CONFIG -o OUT`, with the settings in `distill.json`",
+    ]
+    scores, weights = report["scores"], teacher.nlp.config["training"]["score_weights"]
+    facts += [
+        f"Held-out {key}: {scores['teacher'].get(key)} by the teacher, {value} by the student"
+        for key, value in scores["student"].items()
+        if weights.get(key)
+    ]
+    return "# A distilled student\n\n" + "".join(f"- {fact}\n" for fact in facts)

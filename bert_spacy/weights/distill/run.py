@@ -1,0 +1,166 @@
+"""The command: a student from a teacher, in two phases, each of which can be killed."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.util import fix_random_seed
+from spacy.vocab import Vocab
+
+from ...data.corpus import Corpus
+from ...data.docbin import read_docbin
+from ...errors import Errors
+from ...nn.distill import LayerTeacher, LayerWeights
+from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
+from ...util import atomic_file
+from .phases import compare_layers, compare_predictions, make_config, make_corpora, read_corpus
+from .result import REPORT_FILE, write_result
+from .settings import HeadSettings, LayerSettings, Settings
+from .student import choose_layers, make_encoder, make_start, n_layers, save_encoder
+from .targets import Targets
+from .teacher import Teacher, check_labels, open_teacher
+
+MODEL, STUDENT, START, LAYERS, HEADS = "model", "student", "start", "layers", "heads"
+SETTINGS_FILE, TARGETS_FILE, DONE = "settings.json", "targets.safetensors", "done"
+
+
+def distill(settings: Settings, output: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train a smaller student to do what a teacher does, and write it.
+
+    First the layers of the student become like those of the teacher, then its predictions. Each
+    phase is a run of `training.run.train`, which can be killed and goes on. From a pipeline comes
+    an ordinary pipeline, from weights an ordinary Hugging Face folder, in `model/`.
+
+    settings (Settings): From `load_settings`.
+    output (Path): Folder for all of it.
+    resume (bool): Go on with what is there; otherwise it is removed.
+    RETURNS (dict[str, Any]): The report, which is in the folder of the model too.
+    RAISES (ValueError): B720, B721, B722, B724 and B727 if teacher, student and data do not fit;
+        B725 if the folder holds another run; B413, B414, B670 and B671 for bad data; B540 to B542
+        for a bad checkpoint.
+
+    SOURCE: Jiao et al. (2020), TinyBERT: Distilling BERT for natural language understanding.
+    """
+    prepare_output(settings, output, resume)
+    report = output / MODEL / REPORT_FILE
+    if not report.is_file():
+        fix_random_seed(settings.seed)
+        run = _Run(settings, output, open_teacher(settings.teacher, settings.lang))
+        run.make_student()
+        run.train(LAYERS, settings.layers)
+        if run.teacher.head_names:
+            run.train(HEADS, settings.heads)
+        run.write_model()
+    return json.loads(report.read_text(encoding="utf-8"))
+
+
+def prepare_output(settings: Settings, output: Path, resume: bool) -> None:
+    """Write the settings of a run into its folder; remove an earlier run unless it goes on.
+
+    RAISES (ValueError): B725 if the folder holds something else, or another run to go on with.
+    """
+    path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(settings.to_dict()))
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if resume and there != wanted:
+            names = [name for name in wanted if wanted[name] != there.get(name)]
+            difference = "; ".join(f"{n}: {there.get(n)} -> {wanted[n]}" for n in names)
+            raise ValueError(Errors.B725.format(path=output, difference=difference))
+        if not resume:
+            for name in (MODEL, STUDENT, START, LAYERS, HEADS):
+                shutil.rmtree(output / name, ignore_errors=True)
+    elif output.is_dir() and any(output.iterdir()):
+        raise ValueError(Errors.B725.format(path=output, difference="files of something else"))
+    with atomic_file(path) as file_:
+        file_.write(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
+
+
+class _Run:
+    """One distillation on its way."""
+
+    def __init__(self, settings: Settings, output: Path, teacher: Teacher):
+        self.settings, self.output, self.teacher = settings, output, teacher
+        self.corpora = make_corpora(settings, teacher)
+        given = settings.layers
+        parts = (given.embedding, given.hidden, given.attention, given.probabilities)
+        self.weights = LayerWeights(*parts)
+        self.taken: list[int] = []
+        self.map: list[int] = []
+
+    def make_student(self) -> None:
+        """Look at the data, and make the student unless an earlier run has."""
+        self._check_data()
+        student, self.taken = make_encoder(self.settings.student, self.teacher)
+        size, how = n_layers(student), self.settings.layers.map
+        self.map = choose_layers("layers.map", how, n_layers(self.teacher.encoder), size)
+        if self.settings.layers.epochs or self.settings.layers.steps or self.settings.heads.layers:
+            # Refuses what cannot be compared, before anything is trained.
+            LayerTeacher(student, self.teacher.encoder, self.map, self.weights)
+        if not (self.output / START).is_dir():
+            folder = self.output / STUDENT
+            save_encoder(student, folder)
+            make_start(self.teacher, folder, self.settings.student, self.output / START)
+
+    def _check_data(self) -> None:
+        if not self.teacher.head_names:
+            return
+        vocab = Vocab()
+        for paths in (self.settings.train, self.settings.dev):
+            for shard in Corpus([Path(path) for path in paths]).find_shards():
+                check_labels(self.teacher, read_docbin(shard, vocab))
+
+    def current(self) -> Path:
+        """Return the pipeline as it is after the phases that are done."""
+        if (self.output / HEADS / DONE).is_file():
+            return self.output / HEADS / DIR_MODEL_BEST
+        if (self.output / LAYERS / DONE).is_file():
+            return self.output / LAYERS / DIR_MODEL_LAST
+        return self.output / START
+
+    def train(self, name: str, phase: LayerSettings | HeadSettings) -> None:
+        """Run a phase or go on with it, unless it is done or left out."""
+        folder = self.output / name
+        if (folder / DONE).is_file() or not (phase.epochs or phase.steps):
+            return
+        start = self.current()
+        nlp = spacy.load(start)
+        read = read_corpus(self.corpora, "train")
+        targets = Targets(self.teacher)
+        if isinstance(phase, HeadSettings) and phase.cache and phase.gold < 1:
+            docs = (eg.predicted for eg in read(nlp))
+            targets.build(docs, self.output / TARGETS_FILE, phase.cache_mb * 10**6)
+
+        def count_batches(batcher: Any) -> int:
+            return sum(1 for _ in batcher(read(nlp)))
+
+        def prepare(student: Language) -> None:
+            if isinstance(phase, HeadSettings):
+                compare_predictions(student, self.teacher, targets, phase)
+            scale = phase.layers if isinstance(phase, HeadSettings) else 1.0
+            if scale:
+                compare_layers(student, self.teacher, self.map, self.weights, scale)
+
+        config = make_config(nlp, self.settings, self.teacher, phase, count_batches)
+        train(
+            config,
+            folder,
+            resume=True,
+            checkpoint_every=self.settings.training.checkpoint_every,
+            start=start,
+            prepare=prepare,
+        )
+        (folder / DONE).touch()
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    def write_model(self) -> None:
+        """Score teacher and student, and write the student with its card."""
+        write_result(
+            self.settings,
+            self.teacher,
+            {"before": self.output / START, "after": self.current()},
+            {"taken": self.taken, "map": self.map},
+            self.output / MODEL,
+        )
