@@ -138,12 +138,11 @@ def _run_task(
     """Run one task, or read its result if it is finished."""
     home = output / task.name
     settings = _settings(task, folder, recipe)
-    if (home / SETTINGS).exists():
-        before = srsly.read_json(home / SETTINGS)
-        changed = [key for key in settings if before.get(key) != settings[key]]
+    before = srsly.read_json(home / SETTINGS) if (home / SETTINGS).exists() else {}
+    changed = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+    if (home / RESULT).exists():
         if changed:
             raise ValueError(Errors.B643.format(path=home, changed=", ".join(changed)))
-    if (home / RESULT).exists():
         return srsly.read_json(home / RESULT)
     _write_json(home / SETTINGS, settings)
     problems: list[RowError] = []
@@ -157,8 +156,8 @@ def _run_task(
         n_docs[part] = summary.n_docs
     n_train = min(n_docs["train"], recipe.limit or n_docs["train"])
     config = make_config(task, recipe, home / "data", n_train)
-    # A run that was stopped goes on from its last checkpoint.
-    train(config, home / "training", resume=True, use_gpu=use_gpu)
+    # A run that was stopped goes on from its last checkpoint, unless settings or data changed.
+    train(config, home / "training", resume=not changed, use_gpu=use_gpu)
     nlp = spacy.load(home / "training" / "model-best")
     result: dict[str, Any] = {"task": task.name, "n_train": n_train, "dev": {}, "test": {}}
     for key, name in task.dev.items():

@@ -116,12 +116,16 @@ def test_a_task_that_fails_does_not_end_the_others(data, bert, tmp_path, monkeyp
     calls = []
 
     def fail(config, output, **kwargs):
-        calls.append(output)
+        calls.append(kwargs["resume"])
         raise RuntimeError("no | luck")
 
     monkeypatch.setattr(run, "train", fail)
     results = run_glue(data, tmp_path / "out", Recipe(str(bert)))
-    assert [result["error"] for result in results] == ["no | luck"] * 3 and len(calls) == 3
+    assert [result["error"] for result in results] == ["no | luck"] * 3
+    # What is not finished goes on with the same settings, and begins anew with others.
+    run_glue(data, tmp_path / "out", Recipe(str(bert)))
+    run_glue(data, tmp_path / "out", Recipe(str(bert), seed=1))
+    assert calls == [False] * 3 + [True] * 3 + [False] * 3
     assert "failed: no \\| luck" in (tmp_path / "out" / "results.md").read_text()
 
 
