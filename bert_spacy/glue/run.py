@@ -225,10 +225,15 @@ def make_config(task: GlueTask, recipe: Recipe, data: Path, n_train: int) -> Con
     config["training"]["optimizer"]["learn_rate"].update(
         initial_rate=recipe.learn_rate, warmup_steps=max(1, steps // 10), total_steps=steps
     )
-    chosen = "cats_micro_f" if task.metrics[0] == "accuracy" else "cats_macro_f"
-    config["training"]["score_weights"] = {
-        "regression_score" if task.is_regression else chosen: 1.0
-    }
+    # Accuracy is micro F1. Matthews' correlation is not among the scores; macro F1 is near it.
+    if task.is_regression:
+        score_weights: dict[str, float | None] = {"regression_score": 1.0}
+    elif task.metrics[0] == "accuracy":
+        # spaCy puts the component's own score beside this one unless it is taken away.
+        score_weights = {"cats_micro_f": 1.0, "cats_score": None}
+    else:
+        score_weights = {"cats_macro_f": 1.0, "cats_score": None}
+    config["training"]["score_weights"] = score_weights
     return load_model_from_config(config, auto_fill=True).config
 
 

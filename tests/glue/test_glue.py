@@ -166,6 +166,17 @@ def test_files_with_and_without_labels(tmp_path):
             read_items(path, TASKS[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("CoLA", "cats_macro_f"), ("RTE", "cats_micro_f"), ("STS-B", "regression_score")],
+)
+def test_one_score_chooses_the_epoch(bert, tmp_path, name, wanted):
+    config = run.make_config(TASKS[name], Recipe(str(bert), epochs=3), tmp_path, 33)
+    weights = config["training"]["score_weights"]
+    assert {key for key, value in weights.items() if value} == {wanted}
+    assert (config["training"]["eval_frequency"], config["training"]["max_steps"]) == (3, 9)
+
+
 def test_prediction_files(tmp_path):
     items = [Item("3", ("a",), None), Item("4", ("b",), None)]
     write_predictions(tmp_path / "x.tsv", items, [2.5, -0.12345])
