@@ -180,9 +180,10 @@ def make_config(
     encoder.update(name=weights, window=task.max_pieces)
     del config["components"]["head"]
     config["components"][head] = {"factory": head}
-    score = SCORES[task.kind]
+    weights_of_scores: dict[str, float | None] = {SCORES[task.kind]: 1.0}
     if task.kind == "classify":
-        score = "task_score"
+        # spaCy puts the component's own score beside this one unless it is taken away.
+        weights_of_scores = {"task_score": 1.0, "cats_score": None}
         scorer = {"@scorers": "benchmark.task_scorer.v1", "name": task.name}
         config["components"][head]["scorer"] = scorer
     if task.kind == "answer":
@@ -204,7 +205,7 @@ def make_config(
     config["training"]["optimizer"]["learn_rate"].update(
         initial_rate=encoder_rate(weights), warmup_steps=max(1, steps // 10), total_steps=steps
     )
-    config["training"]["score_weights"] = {score: 1.0}
+    config["training"]["score_weights"] = weights_of_scores
     for path, value in (overrides or {}).items():
         *sections, name = path.replace("components.head.", f"components.{head}.").split(".")
         section = config

@@ -138,12 +138,11 @@ def _run_task(
     """Run one task, or read its result if it is finished."""
     home = output / task.name
     settings = _settings(task, folder, recipe)
-    if (home / SETTINGS).exists():
-        before = srsly.read_json(home / SETTINGS)
-        changed = [key for key in settings if before.get(key) != settings[key]]
+    before = srsly.read_json(home / SETTINGS) if (home / SETTINGS).exists() else {}
+    changed = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+    if (home / RESULT).exists():
         if changed:
             raise ValueError(Errors.B643.format(path=home, changed=", ".join(changed)))
-    if (home / RESULT).exists():
         return srsly.read_json(home / RESULT)
     _write_json(home / SETTINGS, settings)
     problems: list[RowError] = []
@@ -157,8 +156,8 @@ def _run_task(
         n_docs[part] = summary.n_docs
     n_train = min(n_docs["train"], recipe.limit or n_docs["train"])
     config = make_config(task, recipe, home / "data", n_train)
-    # A run that was stopped goes on from its last checkpoint.
-    train(config, home / "training", resume=True, use_gpu=use_gpu)
+    # A run that was stopped goes on from its last checkpoint, unless settings or data changed.
+    train(config, home / "training", resume=not changed, use_gpu=use_gpu)
     nlp = spacy.load(home / "training" / "model-best")
     result: dict[str, Any] = {"task": task.name, "n_train": n_train, "dev": {}, "test": {}}
     for key, name in task.dev.items():
@@ -226,10 +225,15 @@ def make_config(task: GlueTask, recipe: Recipe, data: Path, n_train: int) -> Con
     config["training"]["optimizer"]["learn_rate"].update(
         initial_rate=recipe.learn_rate, warmup_steps=max(1, steps // 10), total_steps=steps
     )
-    chosen = "cats_micro_f" if task.metrics[0] == "accuracy" else "cats_macro_f"
-    config["training"]["score_weights"] = {
-        "regression_score" if task.is_regression else chosen: 1.0
-    }
+    # Accuracy is micro F1. Matthews' correlation is not among the scores; macro F1 is near it.
+    if task.is_regression:
+        score_weights: dict[str, float | None] = {"regression_score": 1.0}
+    elif task.metrics[0] == "accuracy":
+        # spaCy puts the component's own score beside this one unless it is taken away.
+        score_weights = {"cats_micro_f": 1.0, "cats_score": None}
+    else:
+        score_weights = {"cats_macro_f": 1.0, "cats_score": None}
+    config["training"]["score_weights"] = score_weights
     return load_model_from_config(config, auto_fill=True).config
 
 

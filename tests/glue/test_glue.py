@@ -116,12 +116,16 @@ def test_a_task_that_fails_does_not_end_the_others(data, bert, tmp_path, monkeyp
     calls = []
 
     def fail(config, output, **kwargs):
-        calls.append(output)
+        calls.append(kwargs["resume"])
         raise RuntimeError("no | luck")
 
     monkeypatch.setattr(run, "train", fail)
     results = run_glue(data, tmp_path / "out", Recipe(str(bert)))
-    assert [result["error"] for result in results] == ["no | luck"] * 3 and len(calls) == 3
+    assert [result["error"] for result in results] == ["no | luck"] * 3
+    # What is not finished goes on with the same settings, and begins anew with others.
+    run_glue(data, tmp_path / "out", Recipe(str(bert)))
+    run_glue(data, tmp_path / "out", Recipe(str(bert), seed=1))
+    assert calls == [False] * 3 + [True] * 3 + [False] * 3
     assert "failed: no \\| luck" in (tmp_path / "out" / "results.md").read_text()
 
 
@@ -160,6 +164,17 @@ def test_files_with_and_without_labels(tmp_path):
     for name in ("RTE", "CoLA"):
         with pytest.raises(ValueError, match="B646.*sentence"):
             read_items(path, TASKS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("CoLA", "cats_macro_f"), ("RTE", "cats_micro_f"), ("STS-B", "regression_score")],
+)
+def test_one_score_chooses_the_epoch(bert, tmp_path, name, wanted):
+    config = run.make_config(TASKS[name], Recipe(str(bert), epochs=3), tmp_path, 33)
+    weights = config["training"]["score_weights"]
+    assert {key for key, value in weights.items() if value} == {wanted}
+    assert (config["training"]["eval_frequency"], config["training"]["max_steps"]) == (3, 9)
 
 
 def test_prediction_files(tmp_path):

@@ -126,7 +126,9 @@ def make_start(teacher: Teacher, folder: Path, settings: StudentSettings, output
     model = config["components"][teacher.encoder_name]["model"]
     # What `optimize` made belongs to the teacher's weights; all of the student learns.
     model.update(name=str(folder), window=teacher.window, backend="auto", precision="auto")
-    model["freeze"] = "none"
+    model.update(freeze="none", unfreeze_every=0)
+    # The teacher's outputs are those of each batch as it is, read once.
+    config["components"][teacher.encoder_name].update(adversarial="none", r_drop_alpha=0.0)
     if settings.dropout is not None:
         model["dropout"] = settings.dropout
     nlp = load_model_from_config(config, auto_fill=True)
