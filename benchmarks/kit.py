@@ -36,6 +36,17 @@ SWITCHES: dict[str, ours.Overrides] = {
     "head rate 3": {"components.head.model.lr_multiplier": 3.0},
     "CRF rate 100": {"components.head.model.crf_lr_multiplier": 100.0},
     "early stopping": {"training.patience": lambda steps: max(1, steps // 4)},
+    "label smoothing": {"components.bert_textcat.label_smoothing": 0.1},
+    "focal loss": {"components.bert_textcat.loss": "focal"},
+    "dice loss": {"components.bert_textcat.loss": "dice"},
+    "4 drawings of dropout": {"components.bert_textcat.model.dropout_samples": 4},
+    "R-Drop": {"components.bert_encoder.r_drop_alpha": 1.0},
+    "FGM": {"components.bert_encoder.adversarial": "fgm"},
+    "AWP": {"components.bert_encoder.adversarial": "awp"},
+    "FGM, averages": {
+        "components.bert_encoder.adversarial": "fgm",
+        "training.optimizer.average_decay": 0.99,
+    },
 }
 WEIGHTS = {
     "thucnews_titles": "albert-tiny-zh",

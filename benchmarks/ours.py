@@ -208,9 +208,9 @@ def make_config(
     config["training"]["score_weights"] = weights_of_scores
     for path, value in (overrides or {}).items():
         *sections, name = path.replace("components.head.", f"components.{head}.").split(".")
-        section = config
+        section: Any = config
         for part in sections:
-            section = section[part]
+            section = section.get(part, {})
         if name not in section:
             raise UnknownSetting(path)
         section[name] = value(steps) if callable(value) else value
