@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from confection import Config
+from thinc.api import Config
 
 from ...util import atomic_dir
 from ..folders import checksum, find_licence

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from confection import Config
+from thinc.api import Config
 from transformers import set_seed
 from transformers.utils import is_accelerate_available
 
