@@ -22,7 +22,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from confection import Config
+from thinc.api import Config
 
 from bert_spacy.weights.pretrain.results import REPORT_FILE
 from bert_spacy.weights.pretrain.run import pretrain

@@ -11,7 +11,7 @@ from spacy.util import registry
 
 from ...data.convert.rows import RowError
 from ...errors import Warnings
-from ..vocab.corpus import TextCorpus
+from ..corpus import TextCorpus
 
 
 @registry.readers("bert-spacy.Texts.v1")

@@ -120,18 +120,6 @@ class Settings:
         return self.masking.unit != "piece" or self.sentences.task != "none"
 
 
-class SettingError(ValueError):
-    """A setting that is unknown, missing or out of range.
-
-    name (str): Its section and name.
-    value (Any): What was given.
-    allowed (str): What is allowed.
-    """
-
-    def __init__(self, name: str, value: Any, allowed: str):
-        super().__init__(Errors.B701.format(name=name, value=value, allowed=allowed))
-
-
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """Read and check a config.
 
@@ -142,7 +130,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     known = ("paths", "pretrain", "corpus", "masking", "sentences", "model", "trainer")
     for name in config:
         if name not in known:
-            raise SettingError("section", name, ", ".join(known))
+            allowed = ", ".join(known)
+            raise ValueError(Errors.B701.format(name="section", value=name, allowed=allowed))
     sections = {name: dict(config.get(name, {})) for name in known}
     settings = Settings(
         main=_read(Main, "pretrain", sections["pretrain"]),
@@ -160,18 +149,22 @@ def _read(kind: type[T], section: str, values: dict[str, Any]) -> T:
     """Make one section's dataclass; check names and types."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for name, value in values.items():
+        setting = f"{section}.{name}"
         if name not in known:
-            raise SettingError(f"{section}.{name}", value, ", ".join(known))
+            names = ", ".join(known)
+            raise ValueError(Errors.B701.format(name=setting, value=value, allowed=names))
         wanted = known[name].type
         allowed = get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
         if type(value) is int and float in allowed:
             values[name] = float(value)
         elif type(value) not in allowed:
             names = ", ".join(getattr(t, "__name__", str(t)) for t in allowed)
-            raise SettingError(f"{section}.{name}", value, names.replace("NoneType", "null"))
+            names = names.replace("NoneType", "null")
+            raise ValueError(Errors.B701.format(name=setting, value=value, allowed=names))
     for name, f in known.items():
         if f.default is MISSING and name not in values:
-            raise SettingError(f"{section}.{name}", None, "a value, as it has no default")
+            setting, names = f"{section}.{name}", "a value, as it has no default"
+            raise ValueError(Errors.B701.format(name=setting, value=None, allowed=names))
     return kind(**values)
 
 
@@ -212,7 +205,10 @@ def _check(settings: Settings) -> None:
     ]
     for name, value, allowed, fine in rules:
         if not fine:
-            raise SettingError(name, value, allowed)
+            raise ValueError(Errors.B701.format(name=name, value=value, allowed=allowed))
     for name, value in settings.trainer.items():
         if name not in TRAINER:
-            raise SettingError(f"trainer.{name}", value, ", ".join(sorted(TRAINER)))
+            allowed = ", ".join(sorted(TRAINER))
+            raise ValueError(
+                Errors.B701.format(name=f"trainer.{name}", value=value, allowed=allowed)
+            )

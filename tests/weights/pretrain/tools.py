@@ -4,7 +4,7 @@ import random
 import sys
 from pathlib import Path
 
-from confection import Config
+from thinc.api import Config
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "bert_spacy", "pretrain"]
