@@ -10,7 +10,7 @@ from torch import Tensor
 from ..nn.heads import ClassifierHead
 from ..types import EncoderBatch
 from .head import build_head
-from .textcat import Pooling, compute
+from .textcat import Pooling, pool_docs
 
 
 @registry.architectures("bert-spacy.RegressionHead.v1")
@@ -40,3 +40,9 @@ def build_regression_head_v1(
         {"": lr_multiplier},
         {"pooling": pooling, "windows": windows},
     )
+
+
+def compute(model: Model, batch: EncoderBatch) -> Tensor:
+    """Pool each Doc and give its values. Shape (D, L)."""
+    vectors = pool_docs(batch, model.attrs["pooling"], model.attrs["windows"])
+    return model.shims[0].module(vectors)

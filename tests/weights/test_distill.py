@@ -25,7 +25,7 @@ from bert_spacy.weights.distill.teacher import open_teacher
 from bert_spacy.weights.distill.texts import create_texts_v1
 
 from ..tiny import LINES, make_folder
-from ..util import HEADS, all_examples, encoder_of, make_nlp, textcat_examples, trained
+from ..util import ANY_ENCODER, all_examples, encoder_of, make_nlp, textcat_examples, trained
 
 
 class Killed(BaseException):
@@ -36,9 +36,9 @@ class Killed(BaseException):
 def place(tmp_path_factory):
     """Return a folder with a teacher and its data."""
     path = tmp_path_factory.mktemp("distill")
-    nlp = trained(make_folder(path / "bert", "bert"), steps=20)
+    nlp = trained(make_folder(path / "bert", "bert"), ANY_ENCODER, steps=20)
     nlp.to_disk(path / "teacher")
-    docs = [eg.reference for eg in all_examples(nlp) * 2]
+    docs = [eg.reference for eg in all_examples(nlp, ANY_ENCODER) * 2]
     DocBin(docs=docs).to_disk(path / "data.spacy")
     (path / "texts.txt").write_text("\n".join(line.strip() for line in LINES * 4), encoding="utf-8")
     return path
@@ -73,7 +73,7 @@ def test_a_student_is_an_ordinary_pipeline_and_can_be_repeated_and_killed(
     assert report["parameters"]["student"] < report["parameters"]["teacher"]
     assert report["scores"]["teacher"]["ents_f"] > 0.9
     nlp = spacy.load(tmp_path / "out" / "model")
-    assert nlp.pipe_names == ["bert_encoder", *HEADS]
+    assert nlp.pipe_names == ["bert_encoder", *ANY_ENCODER]
     assert nlp.get_pipe("bert_ner").labels == ("LOC", "PER")
     doc = nlp("anna was in paris")
     assert doc.cats and "bert_ner_scores" in doc.spans
@@ -109,7 +109,7 @@ def test_a_student_is_an_ordinary_pipeline_and_can_be_repeated_and_killed(
     assert runs == len(kills)
     assert again["sha256"] == report["sha256"]
     heads = [
-        [(tmp_path / out / "model" / name / "model").read_bytes() for name in HEADS]
+        [(tmp_path / out / "model" / name / "model").read_bytes() for name in ANY_ENCODER]
         for out in ("out", "again")
     ]
     assert heads[0] == heads[1]
@@ -140,7 +140,7 @@ def test_a_narrower_student_of_other_weights_has_projections_on_the_way(values, 
     assert report["taken"] == [1, 3] and report["map"] == [1, 2]
     assert report["distance"]["after"] < report["distance"]["before"]
     nlp = spacy.load(tmp_path / "out" / "model")
-    assert nlp.pipe_names == ["bert_encoder", *HEADS]
+    assert nlp.pipe_names == ["bert_encoder", *ANY_ENCODER]
     assert encoder_of(nlp).width == 8
     assert encoder_of(nlp).model.config.hidden_dropout_prob == 0.25
     assert nlp("bob lives in london").cats
@@ -200,7 +200,7 @@ def teacher(place):
 
 
 def test_heads_have_nothing_to_learn_from_themselves(teacher, tmp_path):
-    docs = [eg.predicted for eg in all_examples(teacher.nlp)]
+    docs = [eg.predicted for eg in all_examples(teacher.nlp, ANY_ENCODER)]
     found = Targets(teacher)
     found.build(docs, tmp_path / "targets.safetensors", 10**6)
     batch = teacher.nlp.get_pipe("bert_encoder").predict(docs)
@@ -219,7 +219,7 @@ def test_heads_have_nothing_to_learn_from_themselves(teacher, tmp_path):
 
 
 def test_what_is_not_on_disk_is_predicted(teacher, tmp_path, monkeypatch):
-    docs = [eg.predicted for eg in all_examples(teacher.nlp)]
+    docs = [eg.predicted for eg in all_examples(teacher.nlp, ANY_ENCODER)]
     path, whole = tmp_path / "targets.safetensors", Targets(teacher)
     whole.build(docs, path, 10**6)
     part = Targets(teacher)
@@ -227,7 +227,7 @@ def test_what_is_not_on_disk_is_predicted(teacher, tmp_path, monkeypatch):
     part.build(docs, tmp_path / "part.safetensors", 400)
     assert 0 < len(part._places) < len(whole._places)
     assert (tmp_path / "part.safetensors").stat().st_size < path.stat().st_size
-    for name in HEADS:
+    for name in ANY_ENCODER:
         for a, b in zip(part.get(name, docs), whole.get(name, docs), strict=True):
             torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3)
     # Read again, nothing is predicted; another teacher's are not taken.
