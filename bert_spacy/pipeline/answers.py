@@ -242,7 +242,8 @@ class _Reader:
         self.text, self.base = context
         start, end = whole_words(self.text)
         # Where an answer begins whose first piece is this one; where one ends.
-        self.start = start[scores.piece_start[low:high]]
+        # Pieces of white space, which begin none, may stand behind the last character.
+        self.start = start[np.minimum(scores.piece_start[low:high], len(self.text) - 1)]
         self.end = end[np.maximum(scores.piece_end[low:high] - 1, 0)]
         self.chosen: list[tuple[int, int, float]] = []
 
