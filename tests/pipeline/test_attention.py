@@ -163,7 +163,7 @@ def test_it_is_saved_and_loaded(bert, tmp_path):
 @pytest.mark.parametrize(("saved", "wanted"), [("attention", "mean"), ("mean", "attention")])
 def test_weights_of_the_other_kind_are_refused(bert, saved, wanted):
     message = make_head(bert, windows=saved).get_pipe("bert_textcat").to_bytes()
-    with pytest.raises(ValueError, match=r"\[B\d+\].*query"):
+    with pytest.raises(ValueError, match=r"\[B207\].*query"):
         make_head(bert, windows=wanted).get_pipe("bert_textcat").from_bytes(message)
 
 
