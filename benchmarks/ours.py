@@ -122,6 +122,23 @@ def run(
     RETURNS (tuple[Score, Score]): Scores on dev and test at the best epoch.
     RAISES (UnknownSetting): For an override that the config has no place for.
     """
+    nlp = fine_tune(task, splits, weights, seed, overrides)
+    dev = predict(nlp, task, splits["dev"], is_dev=True)
+    test = predict(nlp, task, splits["test"])
+    return task.score(splits["dev"], dev), task.score(splits["test"], test)
+
+
+def fine_tune(
+    task: Task,
+    splits: dict[str, list],
+    weights: str,
+    seed: int,
+    overrides: Overrides | None = None,
+) -> Language:
+    """Fine-tune on train and choose the epoch on dev; see `run`.
+
+    RETURNS (Language): The pipeline of the best epoch.
+    """
     items = [item for item in splits["train"] if getattr(item, "is_trainable", True)]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -132,10 +149,7 @@ def run(
         config = make_config(task, weights, seed, root, overrides)
         config.to_disk(root / "config.cfg")
         train(root / "config.cfg", root / "out")
-        nlp = spacy.load(root / "out" / "model-best")
-    dev = predict(nlp, task, splits["dev"], is_dev=True)
-    test = predict(nlp, task, splits["test"])
-    return task.score(splits["dev"], dev), task.score(splits["test"], test)
+        return spacy.load(root / "out" / "model-best")
 
 
 @registry.scorers("benchmark.task_scorer.v1")

@@ -78,6 +78,12 @@ def read_titles(path: Path) -> list[TextItem]:
     return [TextItem(text, names[int(number)]) for text, number in rows]
 
 
+def read_cnews(path: Path) -> list[TextItem]:
+    """Read `label TAB text` lines."""
+    rows = (line.split("\t", 1) for line in _lines(path))
+    return [TextItem(text, label) for label, text in rows]
+
+
 def read_sst(path: Path) -> list[TextItem]:
     """Read `sentence TAB label` lines after a header."""
     rows = (line.rsplit("\t", 1) for line in list(_lines(path))[1:])
@@ -246,6 +252,29 @@ TASKS = {
             read_sst,
             EN,
             "accuracy",
+        ),
+        Task(
+            "bbc_news",
+            "classify",
+            "bbc_news",
+            ("cnews.train.txt", "cnews.val.txt", "cnews.test.txt"),
+            read_cnews,
+            EN,
+            "accuracy",
+            epochs=3,
+            max_pieces=512,
+        ),
+        # One text of each class: a pass is one batch.
+        Task(
+            "thucnews_fulltext",
+            "classify",
+            "thucnews_fulltext",
+            TXT,
+            read_cnews,
+            ZH,
+            "accuracy",
+            epochs=20,
+            max_pieces=512,
         ),
         Task("CoLA", "classify", "glue/CoLA", TSV, read_cola, EN, "matthews"),
         Task("MRPC", "classify", "glue/MRPC", TSV, read_mrpc, EN, "accuracy_f1"),

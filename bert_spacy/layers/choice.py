@@ -1,6 +1,7 @@
 """The model of multiple choice: one score per choice."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..nn.heads import ClassifierHead
 from ..types import EncoderBatch, Ints, Layout
 from .head import build_head
-from .textcat import combine_windows
+from .textcat import Windows, combine_windows
 
 Pooling = Literal["auto", "pooler", "cls"]
 
@@ -44,7 +45,7 @@ class ChoiceScores:
 def build_choice_head_v1(
     encoder: Model[list[Doc], EncoderBatch],
     pooling: Pooling = "auto",
-    windows: Literal["mean", "max"] = "mean",
+    windows: Windows = "mean",
     lr_multiplier: float = 1.0,
 ) -> Model[list[Doc], ChoiceScores]:
     """Build the model of multiple choice.
@@ -52,8 +53,8 @@ def build_choice_head_v1(
     encoder (Model[list[Doc], EncoderBatch]): A listener, or an encoder of its own.
     pooling (str): "pooler" for the pretrained pooler over [CLS], "cls" for its
         hidden state, "auto" for the pooler where the model has one.
-    windows (str): How the vectors of several windows of one choice are combined,
-        "mean" or "max".
+    windows (str): How the vectors of several windows of one choice are combined: "mean",
+        "max", or "attention" for a mean with learned weights, which begins as the plain one.
     lr_multiplier (float): Learning rate of this head as a multiple of the
         optimiser's.
     RETURNS (Model[list[Doc], ChoiceScores]): The model.
@@ -61,7 +62,7 @@ def build_choice_head_v1(
     return build_head(
         "bert_choice",
         encoder,
-        ClassifierHead,
+        partial(ClassifierHead, attends=windows == "attention"),
         compute,
         {"": lr_multiplier},
         {"pooling": pooling, "windows": windows},
@@ -75,7 +76,7 @@ def compute(model: Model, batch: EncoderBatch) -> ChoiceScores:
     if batch.pooled is not None and model.attrs["pooling"] != "cls":
         vectors = batch.pooled
     n_windows, offsets = _count_windows(batch.layout)
-    combined = combine_windows(vectors, n_windows, model.attrs["windows"])
+    combined = combine_windows(model, vectors, n_windows)
     return ChoiceScores(module(combined).float().squeeze(1), offsets)
 
 

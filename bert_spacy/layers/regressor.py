@@ -1,6 +1,6 @@
 """The regressor's model: one vector per Doc, one number per target."""
 
-from typing import Literal
+from functools import partial
 
 from spacy.tokens import Doc
 from spacy.util import registry
@@ -10,14 +10,14 @@ from torch import Tensor
 from ..nn.heads import ClassifierHead
 from ..types import EncoderBatch
 from .head import build_head
-from .textcat import Pooling, pool_docs
+from .textcat import Pooling, Windows, pool_docs
 
 
 @registry.architectures("bert-spacy.RegressionHead.v1")
 def build_regression_head_v1(
     encoder: Model[list[Doc], EncoderBatch],
     pooling: Pooling = "auto",
-    windows: Literal["mean", "max"] = "mean",
+    windows: Windows = "mean",
     lr_multiplier: float = 1.0,
 ) -> Model[list[Doc], Tensor]:
     """Build the model of a regressor.
@@ -26,8 +26,9 @@ def build_regression_head_v1(
     pooling (str): "pooler" for the pretrained pooler over [CLS], "cls" for its
         hidden state, "mean" for the mean of all pieces, "auto" for the pooler
         where the model has one and the mean otherwise.
-    windows (str): How the vectors of several windows are combined, "mean" or
-        "max". The mean of all pieces needs no combining.
+    windows (str): How the vectors of several windows are combined: "mean", "max", or
+        "attention" for a mean with learned weights, which begins as the plain one. The mean of
+        all pieces needs no combining.
     lr_multiplier (float): Learning rate of this head as a multiple of the
         optimiser's.
     RETURNS (Model[list[Doc], Tensor]): Standardised values, shape (D, L).
@@ -35,7 +36,7 @@ def build_regression_head_v1(
     return build_head(
         "bert_regressor",
         encoder,
-        ClassifierHead,
+        partial(ClassifierHead, attends=windows == "attention"),
         compute,
         {"": lr_multiplier},
         {"pooling": pooling, "windows": windows},
@@ -44,5 +45,4 @@ def build_regression_head_v1(
 
 def compute(model: Model, batch: EncoderBatch) -> Tensor:
     """Pool each Doc and give its values. Shape (D, L)."""
-    vectors = pool_docs(batch, model.attrs["pooling"], model.attrs["windows"])
-    return model.shims[0].module(vectors)
+    return model.shims[0].module(pool_docs(model, batch))

@@ -1,5 +1,6 @@
 """The classifier's model: one vector per Doc, one score per class."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,18 +11,19 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
-from ..nn.heads import ClassifierHead
+from ..nn.heads import ClassifierHead, attend
 from ..types import EncoderBatch, Ints
 from .head import build_head
 
 Pooling = Literal["auto", "pooler", "cls", "mean"]
+Windows = Literal["mean", "max", "attention"]
 
 
 @registry.architectures("bert-spacy.TextCatHead.v1")
 def build_textcat_head_v1(
     encoder: Model[list[Doc], EncoderBatch],
     pooling: Pooling = "auto",
-    windows: Literal["mean", "max"] = "mean",
+    windows: Windows = "mean",
     lr_multiplier: float = 1.0,
     dropout_samples: int = 1,
 ) -> Model[list[Doc], Tensor]:
@@ -31,8 +33,9 @@ def build_textcat_head_v1(
     pooling (str): "pooler" for the pretrained pooler over [CLS], "cls" for its
         hidden state, "mean" for the mean of all pieces, "auto" for the pooler
         where the model has one and the mean otherwise.
-    windows (str): How the vectors of several windows are combined, "mean" or
-        "max". The mean of all pieces needs no combining.
+    windows (str): How the vectors of several windows are combined: "mean", "max", or
+        "attention" for a mean with learned weights, which begins as the plain one. The mean of
+        all pieces needs no combining.
     lr_multiplier (float): Learning rate of this head as a multiple of the
         optimiser's.
     dropout_samples (int): While training, how often dropout is drawn for each Doc; the loss is
@@ -46,7 +49,7 @@ def build_textcat_head_v1(
     return build_head(
         "bert_textcat",
         encoder,
-        ClassifierHead,
+        partial(ClassifierHead, attends=windows == "attention"),
         compute,
         {"": lr_multiplier},
         {"pooling": pooling, "windows": windows, "dropout_samples": dropout_samples},
@@ -56,30 +59,33 @@ def build_textcat_head_v1(
 def compute(model: Model, batch: EncoderBatch) -> Tensor:
     """Pool each Doc and score its classes. Shape (D, L), or as many for each drawing."""
     module, samples = model.shims[0].module, model.attrs["dropout_samples"]
-    vectors = pool_docs(batch, model.attrs["pooling"], model.attrs["windows"])
+    vectors = pool_docs(model, batch)
     return module(vectors.repeat(samples, 1) if module.training and samples > 1 else vectors)
 
 
-def pool_docs(batch: EncoderBatch, pooling: Pooling, windows: Literal["mean", "max"]) -> Tensor:
+def pool_docs(model: Model, batch: EncoderBatch) -> Tensor:
     """Return one vector per Doc; see `build_textcat_head_v1`. Shape (D, H)."""
+    pooling: Pooling = model.attrs["pooling"]
     if pooling == "mean" or (pooling == "auto" and batch.pooled is None):
         return _mean_of_pieces(batch)
     vectors = batch.cls if pooling == "cls" or batch.pooled is None else batch.pooled
-    return combine_windows(vectors, np.diff(batch.layout.doc_windows), windows)
+    return combine_windows(model, vectors, np.diff(batch.layout.doc_windows))
 
 
-def combine_windows(vectors: Tensor, counts: Ints, how: Literal["mean", "max"]) -> Tensor:
+def combine_windows(model: Model, vectors: Tensor, counts: Ints) -> Tensor:
     """Combine the vectors of windows that belong together.
 
+    model (Model): The model of the head, which says how.
     vectors (Tensor): One per window. Shape (B, H).
     counts (Ints): How many each group has, one or more. Shape (N,).
-    how (str): "mean" or "max".
     RETURNS (Tensor): Shape (N, H).
     """
     if (counts == 1).all():
         return vectors
     lengths = torch.from_numpy(counts).to(vectors.device)
-    return torch.segment_reduce(vectors, how, lengths=lengths, unsafe=True)
+    if model.attrs["windows"] == "attention":
+        return attend(vectors, lengths, model.shims[0].module.query)
+    return torch.segment_reduce(vectors, model.attrs["windows"], lengths=lengths, unsafe=True)
 
 
 def _mean_of_pieces(batch: EncoderBatch) -> Tensor:

@@ -14,12 +14,15 @@ class ClassifierHead(nn.Module):
 
     width (int): Width of the encoder, H.
     n_labels (int): Number of classes, L.
+    attends (bool): Whether there is a query for `attend`. It begins at zero, where attention
+        is the mean.
     """
 
-    def __init__(self, width: int, n_labels: int):
+    def __init__(self, width: int, n_labels: int, *, attends: bool = False):
         super().__init__()
         self.dropout = nn.Dropout(0.1)
         self.output = _linear(width, n_labels)
+        self.query = nn.Parameter(torch.zeros(width)) if attends else None
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Score the classes. Shape (N, H) to (N, L)."""
@@ -96,6 +99,24 @@ class SpanHead(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Score start and end. Shape (N, H) to (N, 2)."""
         return self.output(self.dropout(states))
+
+
+def attend(vectors: Tensor, lengths: Tensor, query: Tensor) -> Tensor:
+    """Return the mean of each sequence, weighted by a softmax of products with the query.
+
+    vectors (Tensor): All sequences, one after the other. Shape (N, H).
+    lengths (Tensor): Vectors in each, each at least 1. Shape (D,).
+    query (Tensor): Shape (H,).
+    RETURNS (Tensor): Shape (D, H).
+    """
+    sequence = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
+    scores = vectors @ query
+    largest = torch.segment_reduce(scores.detach(), "max", lengths=lengths, unsafe=True)
+    weights = (scores - largest[sequence]).exp().unsqueeze(1)
+    # The last column sums to the softmax's denominator.
+    weighted = torch.cat((weights * vectors, weights), 1)
+    sums = weighted.new_zeros(len(lengths), weighted.shape[1]).index_add(0, sequence, weighted)
+    return sums[:, :-1] / sums[:, -1:]
 
 
 def _linear(n_in: int, n_out: int) -> nn.Linear:
