@@ -153,7 +153,7 @@ def values(place, masked):
 
 
 def test_a_student_learns_from_variants_too(values, place, tmp_path, monkeypatch):
-    monkeypatch.setattr(variants, "DOCS_A_FILE", 4)
+    monkeypatch.setattr(variants, "DOCS_A_FILE", 2)
     report = distill(make_settings(values), tmp_path / "out")
     folder = tmp_path / "out" / "variants"
     files = sorted(folder.iterdir())
@@ -183,7 +183,7 @@ def test_a_student_learns_from_variants_too(values, place, tmp_path, monkeypatch
     def killed(*args, **kwargs):
         nonlocal n
         n += 1
-        if n == 6:
+        if n == 4:
             raise Killed
         return plain(*args, **kwargs)
 
