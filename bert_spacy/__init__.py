@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from .targets import set_targets
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "Answer",

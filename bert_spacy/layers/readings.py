@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..errors import Warnings
-from ..segments import count_choices
+from ..segments import count_choices, read_segments
 from ..text.pieces import Pieces, Template, shorten
-from ..types import Ints, concat_ranges
+from ..types import CONTEXT, Ints, concat_ranges
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def plan_readings(docs: Sequence[Doc], n_segments: Ints, counts: Ints) -> Readin
 
     Of a choice item it reads the context, as body, and after it the question
     together with each choice in turn; without a context the question takes its
-    place. Of any other Doc it reads all segments once, the last one as body.
+    place. Of any other Doc it reads all segments once. The body is the last one; of a
+    pair that is no question with its context, the longer one.
 
     docs (Sequence[Doc]): The Docs.
     n_segments (Ints): Segments of each. Shape (D,).
@@ -70,7 +71,10 @@ def plan_readings(docs: Sequence[Doc], n_segments: Ints, counts: Ints) -> Readin
         n_choices = count_choices(doc)
         if not n_choices:
             parts += [(len(readings), first + k, k, True) for k in range(n)]
-            readings.append((i, 0, n, n - 1))
+            body = n - 1
+            if n == 2 and counts[first] > counts[first + 1]:
+                body = int(read_segments(doc)[1].label_ == CONTEXT)
+            readings.append((i, 0, n, body))
         question = 1 if counts[first] else 0
         for k in range(n_choices):
             texts = ((first, 0, k == 0), (first + 1, question, k == 0), (first + 2 + k, 1, True))

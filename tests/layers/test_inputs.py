@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from bert_spacy.data.pairs import make_choice, make_segments
+from bert_spacy.data.pairs import make_choice, make_pair, make_question, make_segments
 from bert_spacy.layers.inputs import owned_positions, pad_group, prepare_docs
 from bert_spacy.nn.encoder import clean_tokenizer
 from bert_spacy.text.pieces import Template, read_template
@@ -23,11 +23,12 @@ ODD = Template(np.array([90, 91]), np.array([92, 93, 94]), np.array([95, 96]), (
 def read_by_hand(layout, window, n_segments):
     """List the piece rows of the texts of a window's reading, and which text is cut."""
     doc = int(np.searchsorted(layout.doc_windows, window, side="right")) - 1
-    n, is_choice = n_segments[doc]
+    n, is_choice, has_context = n_segments[doc]
     every = range(*layout.doc_pieces[doc : doc + 2])
     parts = [[r for r in every if layout.piece_segment[r] == i] for i in range(n)]
     if not is_choice:
-        return parts, n - 1
+        is_late = has_context or n != 2 or len(parts[0]) <= len(parts[1])
+        return parts, n - 1 if is_late else 0
     context, question, chosen = parts[0], parts[1], parts[2 + layout.window_choice[window]]
     return ([context, [*question, *chosen]] if context else [question, chosen]), 0
 
@@ -53,6 +54,7 @@ def tokenizer(bert):
 
 
 LISTS = st.lists(TEXT, min_size=1, max_size=3).map(lambda texts: (False, texts))
+LABELS = {True: "context", False: "b"}
 ITEMS = st.tuples(TEXT, TEXT, st.lists(TEXT.filter(bool), min_size=2, max_size=4)).map(
     lambda item: (True, item)
 )
@@ -66,11 +68,14 @@ def test_padded_groups_equal_windows_joined_by_hand(tokenizer, template, texts, 
     template = template or read_template(tokenizer)
     docs, n_segments = [], []
     for is_choice, part in texts:
-        n_segments.append((2 + len(part[2]) if is_choice else len(part), is_choice))
+        # What is shortened is no longer the longest: there the context alone shows the rule.
+        is_pair = not is_choice and len(part) == 2
+        has_context = is_pair and (len(part[1].split()) > 2 or data.draw(st.booleans()))
+        n_segments.append((2 + len(part[2]) if is_choice else len(part), is_choice, has_context))
         if is_choice:
             docs.append(make_choice(NLP, *part))
         elif len(part) > 1:
-            docs.append(make_segments(NLP, part, ["a"] * len(part)))
+            docs.append(make_segments(NLP, part, [*["a"] * (len(part) - 1), LABELS[has_context]]))
         else:
             docs.append(NLP.make_doc(part[0]))
     prepared = prepare_docs(docs, tokenizer, template, WINDOW, 5)
@@ -95,3 +100,22 @@ def test_padded_groups_equal_windows_joined_by_hand(tokenizer, template, texts, 
         given_rows += rows.tolist()
     # Each piece is given once.
     assert sorted(given_rows) == list(range(prepared.layout.doc_pieces[-1]))
+
+
+def test_the_longer_text_of_a_pair_is_cut_and_the_shorter_one_stays(tokenizer):
+    long, short = " ".join(["play"] * 40), "good"
+    template = read_template(tokenizer)
+    for texts, body in (([long, short], 0), ([short, long], 1)):
+        prepared = prepare_docs([make_pair(NLP, *texts)], tokenizer, template, WINDOW, 5)
+        ids, mask, types = pad_group(prepared, np.arange(len(prepared.lengths)), template, PAD)
+        assert len(ids) > 1 and prepared.readings.body.item() == body
+        one = tokenizer(short, add_special_tokens=False)["input_ids"]
+        for row, there, kind in zip(ids, mask.astype(bool), types):
+            first = row[there & (kind == 0)].tolist()[1:-1]
+            second = row[there & (kind == 1)].tolist()[:-1]
+            assert (second if body == 0 else first) == one
+            assert len(first) + len(second) + 3 == WINDOW
+    # A context is what is cut, however short.
+    doc = make_question(NLP, long, short)
+    with pytest.warns(UserWarning, match=r"\[BW001\]"):
+        assert prepare_docs([doc], tokenizer, template, WINDOW, 5).readings.body.item() == 1

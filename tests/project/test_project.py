@@ -241,7 +241,7 @@ def test_own_files_run(project, task):
 
 @pytest.mark.slow
 def test_pretraining_runs_once(project):
-    steps = ("--vars.pretrain.max_steps", "2")
+    steps = ("--vars.pretrain.max_steps", "2", "--vars.pretrain.window", "32")
     run(project, "pretrain", *steps)
     card = (project / "training" / "pretrained" / "README.md").read_text("utf-8")
     assert "Perplexity" in card
