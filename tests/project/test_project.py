@@ -1,5 +1,6 @@
 """The project file fits together, and its workflow runs on a few Docs with a tiny encoder."""
 
+import itertools
 import json
 import os
 import re
@@ -187,7 +188,11 @@ def _no_caches(folder, names):
 def _shorten(corpus):
     for split in ("train", "dev", "test"):
         news = corpus / "news" / f"zh.{split}.tsv"
-        news.write_text("\n".join(news.read_text("utf-8").splitlines()[:20]) + "\n", "utf-8")
+        rows = sorted(news.read_text("utf-8").splitlines(), key=lambda row: row.split("\t")[0])
+        groups = itertools.groupby(rows, key=lambda row: row.split("\t")[0])
+        # Two rows of each class: what a teacher has not learnt is refused.
+        kept = [row for _, group in groups for row in itertools.islice(group, 2)]
+        news.write_text("\n".join(kept) + "\n", "utf-8")
         ner = corpus / "ner" / f"zh.{split}.bio"
         ner.write_text("\n\n".join(ner.read_text("utf-8").split("\n\n")[:8]) + "\n", "utf-8")
         qa = corpus / "qa" / f"zh.{split}.json"
