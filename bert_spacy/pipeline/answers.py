@@ -97,18 +97,23 @@ class SpanTable:
         first, last (Ints): First and end (exclusive) of its ranges. Shape (B, 2).
         RETURNS (Floats): Shape (B,).
         """
-        width = np.maximum(last[:, 1] - last[:, 0], 0)
-        cells = np.maximum(first[:, 1] - first[:, 0], 0) * width
-        block = np.repeat(np.arange(len(rows)), cells)
-        at = concat_ranges(np.zeros_like(cells), cells)
-        start = first[block, 0] + at // width[block]
-        size = last[block, 0] + at % width[block] - start
-        good = (size >= 0) & (size < self.total.shape[2])
-        index = (torch.from_numpy(part[good]) for part in (rows[block], start, size))
-        scores = self.total[tuple(index)].double() / self.temperature
-        mass = self.log_mass[torch.from_numpy(rows[block][good])]
-        shares = torch.exp(scores - mass).numpy()
-        return np.bincount(block[good], weights=shares, minlength=len(rows)).astype(np.float64)
+        width = self.total.shape[2]
+        counts = np.maximum(first[:, 1] - first[:, 0], 0)
+        every = np.repeat(np.arange(len(rows)), counts)
+        starts = concat_ranges(first[:, 0], first[:, 0] + counts)
+        total = np.zeros(len(rows))
+        # A word may have very many pieces.
+        step = max(1, TABLE_CELLS // width)
+        for at in range(0, len(starts), step):
+            block, start = (x[at : at + step] for x in (every, starts))
+            low = np.clip(last[block, 0] - start, 0, width)
+            high = np.clip(last[block, 1] - start, low, width)
+            block, start = (np.repeat(x, high - low) for x in (block, start))
+            index = (torch.from_numpy(x) for x in (rows[block], start, concat_ranges(low, high)))
+            scores = self.total[tuple(index)].double() / self.temperature
+            shares = torch.exp(scores - self.log_mass[torch.from_numpy(rows[block])]).numpy()
+            total += np.bincount(block, weights=shares, minlength=len(rows))
+        return total
 
 
 def find_answers(

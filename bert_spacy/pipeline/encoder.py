@@ -227,16 +227,9 @@ class BertEncoder(Transformer):
         teacher = self.model.shims[0].teacher
         if teacher is not None:
             count(teacher.value)
-        training = TrainingBatch(
-            docs,
-            batch,
-            backprop,
-            len(self.listeners),
-            count,
-            r_drop=self.r_drop_alpha,
-            second=second,
-            has_loss=teacher is not None,
-        )
+        has_loss = teacher is not None
+        make = partial(TrainingBatch, r_drop=self.r_drop_alpha, second=second, has_loss=has_loss)
+        training = make(docs, batch, backprop, len(self.listeners), count)
         self.store.training = training
         if self.stock_listeners:
             data = data_from_batch(docs, batch, self.model.shims[0].encoder.tokenizer)

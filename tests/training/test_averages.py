@@ -17,7 +17,7 @@ from bert_spacy.training.run import train
 
 from ..elmo import make_elmo
 from ..util import (
-    HEADS,
+    ANY_ENCODER,
     TEXTS,
     all_examples,
     assert_close,
@@ -86,9 +86,9 @@ def test_a_decay_out_of_range_is_refused(value):
 
 
 def start(bert, **model):
-    nlp = make_nlp(bert, HEADS, configs={"bert_ner": {"model": {"lstm_width": 8}}}, **model)
+    nlp = make_nlp(bert, ANY_ENCODER, configs={"bert_ner": {"model": {"lstm_width": 8}}}, **model)
     nlp.add_pipe("tagger")
-    examples = all_examples(nlp)
+    examples = all_examples(nlp, ANY_ENCODER)
     for example in examples:
         for token in example.reference:
             token.tag_ = "A" if len(token) > 3 else "B"

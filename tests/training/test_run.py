@@ -17,7 +17,7 @@ from thinc.api import Config
 from bert_spacy.training.checkpoint import find_checkpoint, read_progress
 from bert_spacy.training.run import CHECKPOINTS, train
 
-from ..util import HEADS, all_examples, make_nlp
+from ..util import ANY_ENCODER, all_examples, make_nlp
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,8 +41,8 @@ def create_kill():
 
 @pytest.fixture
 def config(bert, tmp_path):
-    nlp = make_nlp(bert, HEADS)
-    docs = [eg.reference for eg in all_examples(nlp) * 3]
+    nlp = make_nlp(bert, ANY_ENCODER)
+    docs = [eg.reference for eg in all_examples(nlp, ANY_ENCODER) * 3]
     DocBin(docs=docs).to_disk(tmp_path / "train.spacy")
     config = load_config(ROOT / "configs" / "joint.cfg", interpolate=False)
     data = str(tmp_path / "train.spacy")

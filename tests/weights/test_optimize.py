@@ -63,6 +63,7 @@ def test_the_new_pipeline_says_the_same(trained, tmp_path, backend, precision):
         "cats_score",
         "ents_f",
         "qa_f1",
+        "choice_acc",
     }
     assert report["chosen"]["relative_error"] < (1e-5 if precision == "fp32" else 0.2)
     assert (report["chosen"]["relative_error"] == 0) == ((backend, precision) == ("torch", "fp32"))
