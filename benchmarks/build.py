@@ -17,6 +17,7 @@ from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.util import registry
+from tokenizers import Tokenizer
 from transformers import (
     AutoModel,
     AutoModelForQuestionAnswering,
@@ -28,7 +29,7 @@ from transformers import (
 )
 
 from benchmarks.contest import ContenderError
-from benchmarks.texts import ROOT
+from benchmarks.texts import ROOT, PieceEnds
 from bert_spacy import make_question, set_gold_answers
 from bert_spacy.sources import resolve_name
 from bert_spacy.text.tags import tag_names
@@ -86,6 +87,18 @@ def cache_key() -> str:
     for path in [*sorted((ROOT / "bert_spacy").rglob("*.py")), Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def piece_ends(encoder: str) -> PieceEnds:
+    """Give the tokenizer of an encoder as a function from a text to the ends of its pieces."""
+    tokenizer = Tokenizer.from_file(str(Path(resolve_name(ENCODERS[encoder])) / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+
+    def ends(text: str) -> list[int]:
+        return [end for _, end in tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    return ends
 
 
 # Our pipelines.

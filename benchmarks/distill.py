@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ours  # noqa: E402
 from benchmarks.accuracy import round_score  # noqa: E402
+from benchmarks.rows import add_row, read_rows  # noqa: E402
 from benchmarks.tasks import TASKS, Task, encoder_rate, main_score  # noqa: E402
 from bert_spacy.training.run import train  # noqa: E402
 from bert_spacy.weights.distill.run import distill  # noqa: E402
@@ -49,7 +50,7 @@ def main() -> None:
     """Parse the arguments, run what is missing, and sum up."""
     args = parse_args()
     torch.set_num_threads(args.threads)
-    done = list(read_lines(args.out))
+    done = read_rows(args.out)
     for name in args.tasks:
         for seed in args.seeds:
             for system in SYSTEMS:
@@ -57,9 +58,7 @@ def main() -> None:
                 if any(all(row.get(k) == v for k, v in key.items()) for row in done):
                     continue
                 row = {**key, **run(TASKS[name], seed, system, args)}
-                with args.out.open("a", encoding="utf-8") as file_:
-                    file_.write(json.dumps(row) + "\n")
-                print(json.dumps(row), flush=True)
+                add_row(args.out, row)
                 done.append(row)
     for row in summarize([r for r in done if r["init"] == args.init and r["task"] in args.tasks]):
         print(json.dumps(row), flush=True)
@@ -80,12 +79,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="Threads that torch may use.")
     parser.add_argument("--limit", type=int, help="Use only so many items of each file: a trial.")
     return parser.parse_args()
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the results of earlier runs."""
-    if path.is_file():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
 def run(task: Task, seed: int, system: str, args: argparse.Namespace) -> dict[str, Any]:

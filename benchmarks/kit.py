@@ -8,7 +8,6 @@ that it can be stopped at any time. The second prints a table of what is there.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ours  # noqa: E402
 from benchmarks.accuracy import round_score  # noqa: E402
+from benchmarks.rows import Row, add_row, read_rows  # noqa: E402
 from benchmarks.tasks import TASKS, main_score  # noqa: E402
 
 ENCODER = "components.bert_encoder.model"
@@ -53,7 +53,6 @@ WEIGHTS = {
     "cluener": "albert-tiny-zh",
     "SST-2": "minilm-l6-en",
 }
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -90,30 +89,11 @@ def main() -> None:
                 row["seconds"] = round(time.perf_counter() - began, 1)
                 row[CPU] = round(time.process_time() - worked, 1)
                 add_row(args.out, row)
-                print(json.dumps(row), flush=True)
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
     """Say what a run is; two runs with one key are the same."""
     return tuple(row[name] for name in ("task", "weights", "switch", "seed", "train"))
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read the runs that are in a file; what a kill has cut off is no run."""
-    rows = []
-    for line in path.read_text(encoding="utf8").splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            print(f"{path}: passed over {line[:60]!r}", file=sys.stderr)
-    return rows
-
-
-def add_row(path: Path, row: Row) -> None:
-    """Append a run to a file, on a line of its own whatever stands before."""
-    before = path.read_bytes() if path.is_file() else b""
-    with path.open("a", encoding="utf8") as file_:
-        file_.write("\n" * (not before.endswith(b"\n") and bool(before)) + json.dumps(row) + "\n")
 
 
 def make_table(rows: Iterable[Row]) -> list[str]:

@@ -142,7 +142,7 @@ def fine_tune(
     items = [item for item in splits["train"] if getattr(item, "is_trainable", True)]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        blank = spacy.blank(language(weights))
+        blank = spacy.blank(language(task.weights))
         for name, part in (("train", items), ("dev", splits["dev"])):
             docs = [make_gold(blank, item) for item in part]
             DocBin(docs=docs).to_disk(root / f"{name}.spacy")
@@ -180,7 +180,7 @@ def make_config(
     """Fill in the training config of one run.
 
     task (Task): The task.
-    weights (str): Alias of the encoder.
+    weights (str): Alias, folder or hub name of the encoder.
     seed (int): Seed.
     root (Path): Folder with train.spacy and dev.spacy.
     overrides (Overrides): Settings that differ from the recipe.
@@ -188,7 +188,7 @@ def make_config(
     """
     config = Config().from_str(CONFIG)
     head = COMPONENTS[task.kind]
-    config["nlp"]["lang"] = language(weights)
+    config["nlp"]["lang"] = language(task.weights)
     config["nlp"]["pipeline"] = ["bert_encoder", head]
     encoder = config["components"]["bert_encoder"]["model"]
     encoder.update(name=weights, window=task.max_pieces)

@@ -18,10 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from benchmarks import chart, startup, sweeps
-from benchmarks.build import ENCODERS, Assets, cache_key
+from benchmarks.build import Assets, cache_key, piece_ends
 from benchmarks.contest import (
     Contender,
     ContenderError,
@@ -35,8 +33,7 @@ from benchmarks.environments import python_of
 from benchmarks.memory import measure_all
 from benchmarks.speed_rows import GROUPS, Group, Row
 from benchmarks.table import Result, format_table, from_json, ratios, to_json, write_json
-from benchmarks.texts import ROOT, PieceEnds, make_inputs
-from bert_spacy.sources import resolve_name
+from benchmarks.texts import ROOT, make_inputs
 from bert_spacy.util import atomic_file
 
 # Texts, questions, rounds and training batches a run.
@@ -112,18 +109,6 @@ def parse() -> argparse.Namespace:
     if unknown:
         parser.error(f"--only does not know {sorted(unknown)}; it knows {sorted(known)}")
     return args
-
-
-def piece_ends(encoder: str) -> PieceEnds:
-    """Give the tokenizer of an encoder as a function from a text to the ends of its pieces."""
-    tokenizer = Tokenizer.from_file(str(Path(resolve_name(ENCODERS[encoder])) / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-
-    def ends(text: str) -> list[int]:
-        return [end for _, end in tokenizer.encode(text, add_special_tokens=False).offsets]
-
-    return ends
 
 
 def is_chosen(name: str, only: list[str], mode: str) -> bool:

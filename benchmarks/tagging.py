@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from benchmarks import ours
+from benchmarks.rows import Row, add_row, read_rows
 from benchmarks.tasks import TASKS, main_score
-from bert_spacy.util import atomic_file
 
 SCHEMES = ("bio", "bioes", "biox")
 KINDS: dict[str, dict[str, Any]] = {
@@ -40,8 +40,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 LSTM_WIDTH = 128
 NAMES = ("task", "weights", "limit", "scheme", "lstm", "kind", "seed")
-
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -55,8 +53,7 @@ def main() -> None:
     for i, run in enumerate(missing, 1):
         print(f"{i}/{len(missing)}: {json.dumps(run)}", flush=True)
         rows.append(measure(run, args.data))
-        write_rows(rows, args.out)
-        print(json.dumps(rows[-1]), flush=True)
+        add_row(args.out, rows[-1])
     if args.table:
         print(format_table(rows))
     if args.chart:
@@ -115,19 +112,6 @@ def measure(run: Row, data: Path) -> Row:
     seconds = round(time.perf_counter() - began, 1)
     scores = {"dev": round(main_score(dev), 2), "test": round(main_score(test), 2)}
     return {**run, **scores, "seconds": seconds}
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read the runs that are done."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
-
-
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write all runs, or leave the file as it was."""
-    with atomic_file(path) as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def group(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Row]]:

@@ -651,6 +651,11 @@ class Errors(metaclass=_Coded):
         "The attention of student and teacher cannot be compared: {reason}. Set "
         "distill.layers.attention = 0."
     )
+    B740 = (
+        "No text of the training data could be changed by {name!r} with distill.augment.rate "
+        "{rate}. Give a masked-word model for the language of the texts, or a higher rate, or set "
+        "distill.augment.name = null."
+    )
 
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (

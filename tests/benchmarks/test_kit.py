@@ -6,6 +6,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from benchmarks import kit, ours
+from benchmarks.rows import add_row, read_rows
 from benchmarks.tasks import TASKS, TextItem
 
 
@@ -38,15 +39,15 @@ def test_table_holds_mean_spread_and_ratio_over_common_seeds():
 
 def test_what_is_cut_off_is_run_again(tmp_path, capsys):
     path = tmp_path / "kit.jsonl"
-    assert kit.read_rows(path) == []
+    assert read_rows(path) == []
     first, second = row("plain", 0, 80.0, 1.0), row("plain", 1, 81.0, 1.0)
-    kit.add_row(path, first)
+    add_row(path, first)
     with path.open("a", encoding="utf8") as file_:
         file_.write(json.dumps(second)[:20])
-    assert kit.read_rows(path) == [first]
+    assert read_rows(path) == [first]
     assert "passed over" in capsys.readouterr().err
-    kit.add_row(path, second)
-    assert kit.read_rows(path) == [first, second]
+    add_row(path, second)
+    assert read_rows(path) == [first, second]
 
 
 @pytest.fixture

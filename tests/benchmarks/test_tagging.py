@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from benchmarks import ours, tagging
+from benchmarks.rows import read_rows
 
 BASE = ["--data", "none", "--schemes", "bio", "biox", "--kinds", "softmax", "tuned", "--seeds"]
 
@@ -79,7 +80,7 @@ def test_runs_go_on_where_they_stopped(runs, monkeypatch, tmp_path, capsys):
 def test_other_items_or_weights_are_other_runs(runs, monkeypatch, tmp_path):
     call(monkeypatch, tmp_path, "--seeds", "0", "--limit", "1", "--kinds", "learned")
     call(monkeypatch, tmp_path, "--seeds", "0", "--weights", "x", "--kinds", "learned")
-    rows = tagging.read_rows(tmp_path / "r.jsonl")
+    rows = read_rows(tmp_path / "r.jsonl")
     assert [(row["limit"], row["weights"]) for row in rows] == [(1, "m3e-small-zh")] * 2 + [
         (None, "x")
     ] * 2

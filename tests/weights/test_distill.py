@@ -70,6 +70,7 @@ def test_a_student_is_an_ordinary_pipeline_and_can_be_repeated_and_killed(
     assert report["distance"]["after"] < report["distance"]["before"]
     assert report["layers"] == {"teacher": 2, "student": 1}
     assert report["taken"] == report["map"] == [2]
+    assert report["variants"] == 0 and not (tmp_path / "out" / "variants").exists()
     assert report["parameters"]["student"] < report["parameters"]["teacher"]
     assert report["scores"]["teacher"]["ents_f"] > 0.9
     nlp = spacy.load(tmp_path / "out" / "model")

@@ -26,7 +26,8 @@ def augment(
 
     Words that are one piece of the model are replaced, each by chance, by one of the words that a
     masked-word model would write there. Variants have no gold: a teacher says what they are.
-    Segments, as of a question and its context, stay where they are.
+    Segments, as of a question and its context, stay where they are. A Doc whose text holds the mask
+    is left alone.
 
     docs (Iterable[Doc]): The Docs.
     fill (Callable): Takes texts that hold the mask once; gives words for each, best first.
@@ -57,6 +58,8 @@ def _find_candidates(
     doc: Doc, fill: Fill, is_piece: Callable[[str], bool], mask: str, n_candidates: int
 ) -> dict[int, list[str]]:
     """Return other words for each token that is one piece, by its number."""
+    if mask in doc.text:
+        return {}
     places = [token.i for token in doc if token.is_alpha and is_piece(token.text)]
     texts = []
     for at in places:
@@ -76,6 +79,7 @@ def _find_candidates(
 def _replace(doc: Doc, chosen: dict[int, str]) -> Doc:
     words = [chosen.get(token.i, token.text) for token in doc]
     other = Doc(doc.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
+    other.has_unknown_spaces = doc.has_unknown_spaces
     if segments := read_segments(doc):
         write_segments(other, [len(s) for s in segments], [s.label_ for s in segments])
     return other

@@ -35,6 +35,7 @@ def read_corpus(corpora: dict[str, Any], name: str) -> Callable[[Language], Any]
 def make_config(
     nlp: Language,
     settings: Settings,
+    corpora: dict[str, Any],
     teacher: Teacher,
     phase: LayerSettings | HeadSettings,
     n_batches: Callable[[Any], int],
@@ -43,6 +44,7 @@ def make_config(
 
     nlp (Language): The pipeline that the phase starts from.
     settings (Settings): All settings.
+    corpora (dict[str, Any]): The section `[corpora]`.
     teacher (Teacher): The teacher.
     phase (LayerSettings | HeadSettings): Those of the phase.
     n_batches (Callable): Takes a batcher, counts the batches of an epoch.
@@ -68,7 +70,7 @@ def make_config(
     steps = frequency * n_evaluations
     learns = {teacher.encoder_name, PROJECTIONS}
     learns.update(teacher.head_names if isinstance(phase, HeadSettings) else ())
-    config["corpora"] = make_corpora(settings, teacher)
+    config["corpora"] = copy.deepcopy(corpora)
     config["distill"] = settings.to_dict()
     config["training"].update(
         seed=settings.seed,

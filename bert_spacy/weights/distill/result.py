@@ -32,6 +32,7 @@ def write_result(
     teacher: Teacher,
     students: Mapping[str, Path],
     layers: Mapping[str, list[int]],
+    n_variants: int,
     output: Path,
 ) -> None:
     """Write the student: a pipeline, or the folder of an encoder.
@@ -40,6 +41,7 @@ def write_result(
     teacher (Teacher): The teacher.
     students (Mapping[str, Path]): The student's pipelines "before" and "after".
     layers (Mapping[str, list[int]]): Layers that were "taken", and the teacher's in the "map".
+    n_variants (int): Variants of training texts.
     output (Path): The folder.
     """
     loaded = {when: spacy.load(path) for when, path in students.items()}
@@ -66,6 +68,7 @@ def write_result(
         "layers": {"teacher": n_layers(teacher.encoder), "student": len(layers["map"])},
         **layers,
         "parameters": {key: _count_parameters(nlp, teacher) for key, nlp in names.items()},
+        "variants": n_variants,
         "distance": distances,
         "scores": {
             key: _scores(nlp, dev) if teacher.head_names else {} for key, nlp in names.items()
@@ -131,6 +134,8 @@ def _card(report: dict[str, Any], teacher: Teacher) -> str:
         f"Distance of the layers on held-out texts: {report['distance']['before']} before, "
         f"{report['distance']['after']} after",
         f"Training data: {', '.join(report['settings']['train'])}",
+        f"Variants of training texts: {report['variants']}, filled in by "
+        f"`{report['settings']['augment']['name']}`",
         f"Held-out data: {', '.join(report['settings']['dev'])}",
         "Command: `bert-spacy distill CONFIG -o OUT`, with the settings in `distill.json`",
     ]

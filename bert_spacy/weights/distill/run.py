@@ -22,8 +22,10 @@ from .settings import HeadSettings, LayerSettings, Settings
 from .student import choose_layers, make_encoder, make_start, n_layers, save_encoder
 from .targets import Targets
 from .teacher import Teacher, check_labels, open_teacher
+from .variants import write_variants
 
 MODEL, STUDENT, START, LAYERS, HEADS = "model", "student", "start", "layers", "heads"
+VARIANTS = "variants"
 SETTINGS_FILE, TARGETS_FILE, DONE = "settings.json", "targets.safetensors", "done"
 
 
@@ -39,8 +41,8 @@ def distill(settings: Settings, output: Path, *, resume: bool = False) -> dict[s
     resume (bool): Go on with what is there; otherwise it is removed.
     RETURNS (dict[str, Any]): The report, which is in the folder of the model too.
     RAISES (ValueError): B720, B721, B722, B724 and B727 if teacher, student and data do not fit;
-        B725 if the folder holds another run; B413, B414, B670 and B671 for bad data; B540 to B542
-        for a bad checkpoint.
+        B703 and B740 if there can be no variants; B725 if the folder holds another run; B413, B414,
+        B670 and B671 for bad data; B540 to B542 for a bad checkpoint.
 
     SOURCE: Jiao et al. (2020), TinyBERT: Distilling BERT for natural language understanding.
     """
@@ -50,6 +52,7 @@ def distill(settings: Settings, output: Path, *, resume: bool = False) -> dict[s
         fix_random_seed(settings.seed)
         run = _Run(settings, output, open_teacher(settings.teacher, settings.lang))
         run.make_student()
+        run.make_variants()
         run.train(LAYERS, settings.layers)
         if run.teacher.head_names:
             run.train(HEADS, settings.heads)
@@ -70,7 +73,7 @@ def prepare_output(settings: Settings, output: Path, resume: bool) -> None:
             difference = "; ".join(f"{n}: {there.get(n)} -> {wanted[n]}" for n in names)
             raise ValueError(Errors.B725.format(path=output, difference=difference))
         if not resume:
-            for name in (MODEL, STUDENT, START, LAYERS, HEADS):
+            for name in (MODEL, STUDENT, START, VARIANTS, LAYERS, HEADS):
                 shutil.rmtree(output / name, ignore_errors=True)
     elif output.is_dir() and any(output.iterdir()):
         raise ValueError(Errors.B725.format(path=output, difference="files of something else"))
@@ -89,6 +92,7 @@ class _Run:
         self.weights = LayerWeights(*parts)
         self.taken: list[int] = []
         self.map: list[int] = []
+        self.n_variants = 0
 
     def make_student(self) -> None:
         """Look at the data, and make the student unless an earlier run has."""
@@ -103,6 +107,16 @@ class _Run:
             folder = self.output / STUDENT
             save_encoder(student, folder)
             make_start(self.teacher, folder, self.settings.student, self.output / START)
+
+    def make_variants(self) -> None:
+        """Add variants of the training texts to the training data, if they are wanted."""
+        given = self.settings.augment
+        if given.name is None:
+            return
+        folder, read = self.output / VARIANTS, read_corpus(self.corpora, "train")
+        nlp = spacy.load(self.output / START)
+        self.n_variants = write_variants(nlp, read, given, self.settings.seed, folder)
+        self.corpora["train"]["path"].append(str(folder))
 
     def _check_data(self) -> None:
         if not self.teacher.head_names:
@@ -143,7 +157,7 @@ class _Run:
             if scale:
                 compare_layers(student, self.teacher, self.map, self.weights, scale)
 
-        config = make_config(nlp, self.settings, self.teacher, phase, count_batches)
+        config = make_config(nlp, self.settings, self.corpora, self.teacher, phase, count_batches)
         train(
             config,
             folder,
@@ -162,5 +176,6 @@ class _Run:
             self.teacher,
             {"before": self.output / START, "after": self.current()},
             {"taken": self.taken, "map": self.map},
+            self.n_variants,
             self.output / MODEL,
         )

@@ -95,6 +95,22 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class AugmentSettings:
+    """More training texts: variants of those there are, in which some words are others.
+
+    name (str | None): Weights with a masked-word head, an alias or a folder; None for no variants.
+    copies (int): Variants of each text.
+    rate (float): Share of the words of one piece that change, above 0 to 1.
+    candidates (int): The likeliest words at a place, among which one is drawn.
+    """
+
+    name: str | None = None
+    copies: int = 5
+    rate: float = 0.4
+    candidates: int = 15
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of a distillation.
 
@@ -110,6 +126,7 @@ class Settings:
     lang: str = "xx"
     seed: int = 0
     student: StudentSettings = field(default_factory=StudentSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     layers: LayerSettings = field(default_factory=LayerSettings)
     heads: HeadSettings = field(default_factory=HeadSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -121,6 +138,7 @@ class Settings:
 
 _SECTIONS: dict[str, Any] = {
     "student": StudentSettings,
+    "augment": AugmentSettings,
     "layers": LayerSettings,
     "heads": HeadSettings,
     "training": TrainingSettings,
@@ -206,6 +224,7 @@ _WEIGHT: Rule = (lambda x: _is_number(x) and x >= 0, "a number, 0 or more")
 _COUNT: Rule = (lambda x: _is_whole(x) and x >= 0, "a whole number, 0 or more")
 _SIZE: Rule = (lambda x: _is_whole(x) and x >= 1, "a whole number, 1 or more")
 _LAYERS: Rule = (_is_choice, '"uniform", "last", or a list of whole numbers')
+_NAME: Rule = (lambda x: x is None or _is_text(x), "an alias, a folder, or null")
 _PATHS: Rule = (
     lambda x: isinstance(x, list) and bool(x) and all(map(_is_text, x)),
     "a path or a list of paths",
@@ -216,7 +235,7 @@ _RULES: dict[str, Rule] = {
     "dev": _PATHS,
     "lang": (_is_text, "a language code"),
     "seed": (_is_whole, "a whole number"),
-    "student.name": (lambda x: x is None or _is_text(x), "an alias, a folder, or null"),
+    "student.name": _NAME,
     "student.layers": (lambda x: x is None or _SIZE[0](x), "a whole number from 1 on, or null"),
     "student.take": _LAYERS,
     "student.dropout": (
@@ -224,6 +243,10 @@ _RULES: dict[str, Rule] = {
         "a number from 0 to below 1, or null",
     ),
     "student.copy_heads": _FLAG,
+    "augment.name": _NAME,
+    "augment.copies": _SIZE,
+    "augment.rate": (lambda x: _is_number(x) and 0 < x <= 1, "a number above 0, at most 1"),
+    "augment.candidates": _SIZE,
     "layers.map": _LAYERS,
     "layers.embedding": _WEIGHT,
     "layers.hidden": _WEIGHT,
