@@ -158,7 +158,8 @@ def make_table(rows: Iterable[Row]) -> list[str]:
     RETURNS (list[str]): Lines. The spread is the standard deviation of the test score.
     """
     runs: dict[tuple, list[Row]] = {}
-    for row in rows:
+    order = list(CONTENDERS)
+    for row in sorted(rows, key=lambda row: (row["task"], order.index(row["contender"]))):
         runs.setdefault(key_of(row)[:-1], []).append(row)
     lines = [
         "| task | weights | window | epochs | train (long) | test (long) | windows | seeds | dev "
