@@ -1,8 +1,8 @@
 """Every error and warning of the package, with its code.
 
 Bands: 0xx text, 1xx nn, 2xx layers, 3xx pipeline, 4xx data, 5xx scoring and
-training, 6xx command line, 8xx weights and files. A message says what is wrong, the value, what is
-allowed, and what to do.
+training, 6xx command line and tools, 7xx pretraining and distillation, 8xx weights and files. Codes
+stand in order. A message says what is wrong, the value, what is allowed, and what to do.
 """
 
 
@@ -103,7 +103,6 @@ class Errors(metaclass=_Coded):
         "The int8 ranges do not fit {layer!r} of the ONNX model: it needs {width} finite numbers "
         "above 0. Measure them on the encoder that was exported."
     )
-
     B125 = (
         "Cannot load an ELMo from {folder}: {reason}. Give a folder with config.json and "
         "model.safetensors that python -m bert_spacy weights import-elmo has written."
@@ -112,7 +111,6 @@ class Errors(metaclass=_Coded):
         "Cannot freeze {value!r} of an ELMo. Allowed: 'none', 'embeddings', 'lm', 'all', or a "
         "number of layers from 0 to {n_layers}."
     )
-
     B130 = (
         "There is no backend {backend!r} with precision {precision!r}. Backends: 'auto', 'torch', "
         "'onnx'; precisions: 'auto', 'fp32', 'bf16', 'int8'."
@@ -122,20 +120,16 @@ class Errors(metaclass=_Coded):
         "{backend!r} with precision {precision!r}. Load it with the settings it was saved with, "
         "or optimize the original pipeline again without --slim."
     )
-
     B132 = (
         "Cannot read the int8 ranges of {path}: {reason}. Delete the file to predict in float, or "
         "run python -m bert_spacy optimize again."
     )
-
     B133 = (
         "This pipeline was optimized with --slim and cannot be trained: its encoder has no torch "
         "weights. Train the pipeline that it was made from, or freeze and annotate with it."
     )
-
     B140 = "There is no loss {value!r}. Set loss to one of {allowed}."
     B141 = "The loss cannot have {name} = {value!r}. Allowed: {allowed}."
-
     B142 = (
         "There is no adversarial training {kind!r} with a distance of {epsilon}. Set adversarial "
         "to one of {allowed}, and adversarial_epsilon to a number above 0 or null."
@@ -175,12 +169,10 @@ class Errors(metaclass=_Coded):
         "The saved weights do not fit the model: {reason}. The folder was made with other "
         "labels or settings; train again, or load it with its own config."
     )
-
     B208 = (
         "The model of {name!r} has no weights yet. Call nlp.initialize() with examples, or load "
         "a trained pipeline with spacy.load."
     )
-
     B215 = (
         "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
         "gradient_checkpointing = false, and a smaller window or batch if memory is short."
@@ -233,17 +225,9 @@ class Errors(metaclass=_Coded):
         "vocabulary. Make the Docs with the pipeline that the component is in."
     )
     B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
-    B360 = (
-        "{name!r} is to count the transitions of tags, but no training example has entity gold. "
-        "Give examples with entities, or set transitions = 'learned'."
-    )
-    B361 = (
-        "Scheme 'biox' of {name!r} tags pieces, so a token is its first piece: pooling {pooling!r} "
-        "does not go with it. Set pooling = 'first', or scheme = 'bio'."
-    )
-    B362 = (
-        "{name!r} has no CRF and so no transitions: {transitions!r} does not go with "
-        "use_crf = false. Set transitions = 'learned', or use_crf = true."
+    B340 = (
+        "{name!r} has no usable mean and scale for its target {label!r}: {mean!r} and {scale!r}. "
+        "A scale is above 0 and both are finite. Restore the cfg that was saved with the weights."
     )
     B350 = (
         "{name!r} cannot choose on a Doc with one choice: {text!r}. Give two choices or more, "
@@ -257,10 +241,17 @@ class Errors(metaclass=_Coded):
         "{name!r} cannot learn from an Example whose predicted Doc has {n} choices and whose gold "
         "has {wanted}. Read the corpus with bert-spacy.Corpus.v1, which keeps segments."
     )
-
-    B340 = (
-        "{name!r} has no usable mean and scale for its target {label!r}: {mean!r} and {scale!r}. "
-        "A scale is above 0 and both are finite. Restore the cfg that was saved with the weights."
+    B360 = (
+        "{name!r} is to count the transitions of tags, but no training example has entity gold. "
+        "Give examples with entities, or set transitions = 'learned'."
+    )
+    B361 = (
+        "Scheme 'biox' of {name!r} tags pieces, so a token is its first piece: pooling {pooling!r} "
+        "does not go with it. Set pooling = 'first', or scheme = 'bio'."
+    )
+    B362 = (
+        "{name!r} has no CRF and so no transitions: {transitions!r} does not go with "
+        "use_crf = false. Set transitions = 'learned', or use_crf = true."
     )
     B370 = (
         "{name!r} has no temperature: it gives no probabilities that one could change. Set it for "
@@ -329,6 +320,11 @@ class Errors(metaclass=_Coded):
         "Format {name!r} does not take {options}. It takes {allowed}. "
         "Leave out what it does not take."
     )
+    B417 = "GLUE has no task {task!r}. Set --task to one of: {allowed}."
+    B418 = (
+        "Pairs have either a label ({label}) or a score ({score}). "
+        "Give --label-column or --score-column, not both; and --label-map to labels alone."
+    )
     B420 = (
         "A choice item needs two choices or more, as a list. Got {choices!r} for the question "
         "{question!r}. Give all choices, the wrong ones too."
@@ -341,22 +337,12 @@ class Errors(metaclass=_Coded):
         "There is no choice {index!r} on this Doc with {n} choices: {text!r}. Give an index from "
         "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
     )
-    B417 = "GLUE has no task {task!r}. Set --task to one of: {allowed}."
-    B418 = (
-        "Pairs have either a label ({label}) or a score ({score}). "
-        "Give --label-column or --score-column, not both; and --label-map to labels alone."
-    )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."
     )
 
     # 5xx scoring and training
-    B520 = (
-        "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
-        "betas and average_decay from 0 to below 1, eps above 0."
-    )
-    B521 = "Batcher setting {name} must be 1 or more. Got {value}."
     B501 = (
         "The no-answer threshold needs one value per question in each list, and at least one "
         "question. Got shapes {null} (null scores), {answered} (answer scores) and {has_answer}."
@@ -365,11 +351,7 @@ class Errors(metaclass=_Coded):
         "The no-answer threshold needs finite scores, and at least one is NaN or infinite. "
         "Check that the pipeline's weights are finite."
     )
-    B525 = (
-        "Probabilities and outcomes must be two flat rows of one length, probabilities in 0..1. "
-        "Got shapes {shape} and {other}, or values outside. Check what was put together."
-    )
-    B526 = "A precision must be in 0..1. Got {value}."
+    B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
     B504 = (
         "A correlation needs two flat rows of one length. Got shapes {gold} and {predicted}. "
         "Give one predicted value for each value of the gold."
@@ -378,7 +360,16 @@ class Errors(metaclass=_Coded):
         "A correlation needs finite values, and at least one is NaN or infinite. "
         "Check the gold, and that the pipeline's weights are finite."
     )
-    B503 = "There is no rule '{rule}' to score answers. Choose one of: {allowed}."
+    B520 = (
+        "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
+        "betas and average_decay from 0 to below 1, eps above 0."
+    )
+    B521 = "Batcher setting {name} must be 1 or more. Got {value}."
+    B525 = (
+        "Probabilities and outcomes must be two flat rows of one length, probabilities in 0..1. "
+        "Got shapes {shape} and {other}, or values outside. Check what was put together."
+    )
+    B526 = "A precision must be in 0..1. Got {value}."
     B540 = (
         "The checkpoint {path} cannot be used: {reason}. Remove it to start from the one before "
         "or from the beginning."
@@ -403,7 +394,6 @@ class Errors(metaclass=_Coded):
         "epoch alone, and with -1 it learns labels from 100 Docs. Set it to -2, or to 0 with "
         "mixing 'proportional' or 'sqrt'."
     )
-
     B560 = (
         "class_weights of {name!r} has {label!r}, which is none of its labels: {labels}. "
         "Correct the name, or leave it out; a label without a weight counts 1."
@@ -416,7 +406,6 @@ class Errors(metaclass=_Coded):
         "class_weights of {name!r} is 'balanced', and the labels have not been counted. Call "
         "nlp.initialize() with the training examples, or give a number for each label."
     )
-
     B563 = (
         "With adversarial training or R-Drop the heads learn from each batch again, and {names} "
         "cannot: only components of bert-spacy can. Switch both off in {encoder!r}, or train "
@@ -431,14 +420,13 @@ class Errors(metaclass=_Coded):
         "A stateful ELMo cannot be trained with adversarial training or R-Drop: it would read each "
         "batch twice, and go on from the wrong place. Set stateful = false, or switch both off."
     )
-
     B567 = (
         "{name!r} has a CRF, which learns whole taggings by their likelihood: it takes no other "
         "loss, no label smoothing and no class_weights. Leave these out, or set use_crf = false in "
         "its model."
     )
 
-    # 6xx command line
+    # 6xx command line and tools
     B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."
     B621 = (
         "{path} has no column '{column}'. Its columns are: {found}. "
@@ -466,8 +454,6 @@ class Errors(metaclass=_Coded):
         "{path} is a folder with other files than a pipeline's, which would be replaced. "
         "Give a new folder, or one that holds a pipeline."
     )
-
-    # 8xx weights and files
     B640 = (
         "These settings do not go together: precision {precision!r}, backend {backend!r}, slim "
         "{slim}. Precision is 'fp32' or 'int8', backend 'auto', 'torch' or 'onnx', and a slim "
@@ -559,7 +545,6 @@ class Errors(metaclass=_Coded):
         "The weights of {folder} cannot be exported: {reason}. Give a folder saved with "
         "save_pretrained(), with all tensors of the parts that it has, as model.safetensors."
     )
-
     B670 = "No corpus at {path}. Give a file that ends in {suffixes}, or a folder with some."
     B671 = "The corpus holds no text: {counts}. Give at least one text that is not blank."
     B672 = "{path} holds no word to add: {n_bad} of {n_lines} lines are bad. Write one word a line."
@@ -588,6 +573,7 @@ class Errors(metaclass=_Coded):
     )
     B692 = "There is something at {path} already. Give a new folder; nothing was written."
 
+    # 7xx pretraining and distillation
     B700 = (
         "Pretraining needs {package}, which is not installed. Run: "
         "pip install 'bert-spacy[pretrain]'"
@@ -623,13 +609,13 @@ class Errors(metaclass=_Coded):
         "One process sees {n_gpu} GPUs. Start one for each: torchrun --nproc_per_node {n_gpu} -m "
         "bert_spacy pretrain ..., or let it see one alone by CUDA_VISIBLE_DEVICES=0."
     )
-    B711 = (
-        "After {steps} steps the weights are no longer finite, and nothing was written. Set a "
-        "lower learning_rate in [trainer]."
-    )
     B710 = (
         "The segmenter {segmenter!r} is not installed. Run: pip install {package}, or set "
         "segmenter = 'char'."
+    )
+    B711 = (
+        "After {steps} steps the weights are no longer finite, and nothing was written. Set a "
+        "lower learning_rate in [trainer]."
     )
     B720 = (
         "The student {student!r} has another vocabulary than the teacher {teacher!r}: "
@@ -657,6 +643,7 @@ class Errors(metaclass=_Coded):
         "distill.augment.name = null."
     )
 
+    # 8xx weights and files
     B801 = "There are no weights with the alias '{alias}'. Choose one of: {allowed}."
     B802 = (
         "The weights '{alias}' are not fetched yet: {folder} is not there or not complete. "
@@ -703,6 +690,12 @@ class Warnings(metaclass=_Coded):
         "This {device} does not compute in bfloat16. Float32 is used instead: slower, and exact. "
         "Set mixed_precision = false and precision = 'fp32' to silence this."
     )
+    BW130 = "The encoder's settings ask for what is not there: {missing}. It predicts in {instead}."
+    BW131 = (
+        "This processor has no int8 instructions (VNNI). onnxruntime computes in int8 even so, "
+        "but products may overflow, and float32 may be faster. Measure with `bert_spacy optimize "
+        "--backend auto`, or set precision = 'fp32'."
+    )
 
     # 2xx layers
     BW216 = (
@@ -711,12 +704,6 @@ class Warnings(metaclass=_Coded):
     )
 
     # 3xx pipeline
-    BW130 = "The encoder's settings ask for what is not there: {missing}. It predicts in {instead}."
-    BW131 = (
-        "This processor has no int8 instructions (VNNI). onnxruntime computes in int8 even so, "
-        "but products may overflow, and float32 may be faster. Measure with `bert_spacy optimize "
-        "--backend auto`, or set precision = 'fp32'."
-    )
     BW300 = (
         "{n} gold answers of {name!r} in this batch do not touch any piece of their context and "
         "teach nothing. The first: {text!r}. Check the offsets with `bert_spacy convert squad`."
@@ -726,16 +713,11 @@ class Warnings(metaclass=_Coded):
         "left out of training. Add the label before training if it should be learned."
     )
 
-    # 4xx data
-
     # 5xx scoring and training
     BW560 = (
         "The encoder of {name!r} is frozen, so its settings for adversarial training and R-Drop do "
         "nothing. Switch them off, or take the encoder out of frozen_components."
     )
 
-    # 6xx command line
-
+    # 7xx pretraining and distillation
     BW710 = "Not as it stands in the corpus: {problem}."
-
-    # 8xx weights and files
