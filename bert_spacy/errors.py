@@ -560,7 +560,10 @@ class Errors(metaclass=_Coded):
         "save_pretrained(), with all tensors of the parts that it has, as model.safetensors."
     )
 
-    B670 = "No corpus at {path}. Give a file that ends in {suffixes}, or a folder with some."
+    B670 = (
+        "No corpus at {path}: it does not exist, is empty of such files, or ends otherwise. "
+        "Give a file that ends in {suffixes}, or a folder with some."
+    )
     B671 = "The corpus holds no text: {counts}. Give at least one text that is not blank."
     B672 = "{path} holds no word to add: {n_bad} of {n_lines} lines are bad. Write one word a line."
     B673 = "A {kind} tokenizer does not take {what}. Allowed: {allowed}. Use another encoder."
