@@ -44,8 +44,9 @@ class Errors(metaclass=_Coded):
         "folder with config.json and model.safetensors; pickled weights are not read."
     )
     B101 = (
-        "Cannot load a fast tokenizer from {name!r}: {reason}. The folder needs tokenizer.json, "
-        "or a vocabulary that a fast tokenizer class can read."
+        "Cannot load a fast tokenizer from {name!r}: {reason}. Check the name: an alias, a folder "
+        "that exists, or a name on the hub. The folder needs tokenizer.json, or a vocabulary that "
+        "a fast tokenizer class can read."
     )
     B102 = (
         "Cannot freeze {value!r}. Allowed: 'none', 'embeddings', 'all', or a number of layers "
