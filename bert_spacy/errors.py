@@ -44,8 +44,9 @@ class Errors(metaclass=_Coded):
         "folder with config.json and model.safetensors; pickled weights are not read."
     )
     B101 = (
-        "Cannot load a fast tokenizer from {name!r}: {reason}. The folder needs tokenizer.json, "
-        "or a vocabulary that a fast tokenizer class can read."
+        "Cannot load a fast tokenizer from {name!r}: {reason}. Check the name: an alias, a "
+        "folder that exists, or a name on the hub. The folder needs tokenizer.json, or a "
+        "vocabulary that a fast tokenizer class can read."
     )
     B102 = (
         "Cannot freeze {value!r}. Allowed: 'none', 'embeddings', 'all', or a number of layers "
@@ -301,8 +302,8 @@ class Errors(metaclass=_Coded):
         "shards need a folder that is new or holds only shards. Choose another path."
     )
     B412 = (
-        "There is no Doc to write to {path}; nothing was changed. At least one row must be usable. "
-        "Check the input and its format."
+        "There is no Doc to write to {path}; nothing was changed. The input is empty, or no row of "
+        "it is usable. Check the input and its format."
     )
     B413 = (
         "No .spacy file at {path}. Give a file written by DocBin or a folder that holds some. "
@@ -337,6 +338,7 @@ class Errors(metaclass=_Coded):
         "There is no choice {index!r} on this Doc with {n} choices: {text!r}. Give an index from "
         "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
     )
+    B423 = "Cannot make a Doc of {value!r}, which is no text. Give a string; '' is an empty text."
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."
@@ -369,7 +371,7 @@ class Errors(metaclass=_Coded):
         "Probabilities and outcomes must be two flat rows of one length, probabilities in 0..1. "
         "Got shapes {shape} and {other}, or values outside. Check what was put together."
     )
-    B526 = "A precision must be in 0..1. Got {value}."
+    B526 = "A precision (--min-precision) must be in 0..1. Got {value}."
     B540 = (
         "The checkpoint {path} cannot be used: {reason}. Remove it to start from the one before "
         "or from the beginning."
@@ -545,7 +547,10 @@ class Errors(metaclass=_Coded):
         "The weights of {folder} cannot be exported: {reason}. Give a folder saved with "
         "save_pretrained(), with all tensors of the parts that it has, as model.safetensors."
     )
-    B670 = "No corpus at {path}. Give a file that ends in {suffixes}, or a folder with some."
+    B670 = (
+        "No corpus at {path}: it does not exist, is empty of such files, or ends otherwise. Give a "
+        "file that ends in {suffixes}, or a folder with some."
+    )
     B671 = "The corpus holds no text: {counts}. Give at least one text that is not blank."
     B672 = "{path} holds no word to add: {n_bad} of {n_lines} lines are bad. Write one word a line."
     B673 = "A {kind} tokenizer does not take {what}. Allowed: {allowed}. Use another encoder."
@@ -630,7 +635,8 @@ class Errors(metaclass=_Coded):
     B723 = "The distillation config {path} cannot be read: {reason}."
     B724 = (
         "{teacher!r} cannot be a teacher: {reason}. Give a folder of a trained pipeline with a "
-        "bert_encoder and heads of this package, or a folder of an encoder's weights."
+        "bert_encoder, bert_textcat, bert_textcat_multilabel, bert_ner or bert_qa and no other "
+        "component that reads the encoder (nlp.remove_pipe takes one away), or an encoder's folder."
     )
     B725 = "{path} holds another run: {difference}. Give a new folder, or remove this one."
     B727 = (

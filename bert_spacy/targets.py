@@ -23,6 +23,8 @@ def set_targets(doc: Doc, targets: Mapping[str, float]) -> None:
         those that stood there.
     RAISES (ValueError): B440 for a value that is no finite number, or a name that is no string.
     """
+    if not isinstance(targets, Mapping):
+        raise ValueError(Errors.B440.format(name="", value=targets))
     for name, value in targets.items():
         is_number = isinstance(value, Real) and not isinstance(value, bool)
         if not isinstance(name, str) or not name or not is_number or not math.isfinite(value):

@@ -46,11 +46,17 @@ def make_segments(nlp: Language, texts: Sequence[str], labels: Sequence[str]) ->
     texts (Sequence[str]): The texts; an empty one becomes an empty Span.
     labels (Sequence[str]): A label per text, such as "question".
     RETURNS (Doc): The joined Doc with `doc.spans["segments"]`.
-    RAISES (ValueError): B400 if the counts differ or there is no text.
+    RAISES (ValueError): B400 if the counts differ or there is no text; B423 for what is no string.
     """
     if len(texts) != len(labels) or not texts:
         raise ValueError(Errors.B400.format(texts=len(texts), labels=len(labels)))
-    return _join(nlp, [nlp.make_doc(text) for text in texts], labels)
+    return _join(nlp, [_make_part(nlp, text) for text in texts], labels)
+
+
+def _make_part(nlp: Language, text: str) -> Doc:
+    if not isinstance(text, str):
+        raise ValueError(Errors.B423.format(value=text))
+    return nlp.make_doc(text)
 
 
 def _join(nlp: Language, parts: Sequence[Doc], labels: Sequence[str]) -> Doc:
@@ -90,9 +96,9 @@ def make_questions(nlp: Language, questions: Iterable[str], context: str) -> Ite
     context (str): The text in which the answers are looked for.
     YIELDS (Doc): As from `make_question`.
     """
-    tokens = nlp.make_doc(context)
+    tokens = _make_part(nlp, context)
     for question in questions:
-        yield _join(nlp, [nlp.make_doc(question), tokens], [QUESTION, CONTEXT])
+        yield _join(nlp, [_make_part(nlp, question), tokens], [QUESTION, CONTEXT])
 
 
 def make_choice(nlp: Language, context: str, question: str, choices: Sequence[str]) -> Doc:

@@ -20,6 +20,7 @@ from thinc.api import Model, Optimizer
 from torch import Tensor
 
 from ..errors import Errors, Warnings
+from ..extensions import install_extensions
 from ..layers.head import make_module, run_head
 from ..layers.listener import BertListener, TrainingBatch, listener_of
 from ..layers.shims import HeadShim, set_dropout
@@ -43,6 +44,7 @@ class BertHead(TrainablePipe):
     """
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None = None):
+        install_extensions()
         self.vocab = vocab
         self.model = model
         self.name = name

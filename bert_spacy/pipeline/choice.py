@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import Errors
 from ..layers.choice import ChoiceScores
 from ..scoring.calibration import Outcomes
-from ..segments import count_choices, get_choice, get_choice_scores, set_choice
+from ..segments import count_choices, get_choice, set_choice
 from .base import BertHead
 from .judging import judge_choices
 
@@ -29,7 +29,6 @@ class BertChoice(BertHead):
         super().__init__(vocab, model, name, scorer=scorer)
         # A fitted temperature divides the scores before the softmax.
         self.cfg = {"labels": [], "temperature": 1.0}
-        install_extensions()
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
@@ -104,11 +103,3 @@ class BertChoice(BertHead):
                 values = {"n": counts[i], "given": given[i], "text": text}
                 raise ValueError(Errors.B351.format(name=self.name, **values))
         return found
-
-
-def install_extensions() -> None:
-    """Add `doc._.choice` and `doc._.choice_scores`."""
-    if not Doc.has_extension("choice"):
-        Doc.set_extension("choice", getter=get_choice)
-    if not Doc.has_extension("choice_scores"):
-        Doc.set_extension("choice_scores", getter=get_choice_scores)

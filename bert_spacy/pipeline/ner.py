@@ -15,7 +15,6 @@ from torch import Tensor
 from ..errors import Errors
 from ..layers.ner import TagScores
 from ..nn.losses import PLAIN, Loss, balance, divergence
-from ..scored import install_extension
 from ..scoring.calibration import Outcomes
 from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
@@ -83,7 +82,6 @@ class BertEntityRecognizer(WeightedHead):
         self.keep_entities = keep_entities
         # What `bert_spacy calibrate` fits; a pipeline saved without it keeps these.
         self.cfg = {"labels": [], "temperature": 1.0, "thresholds": {}}
-        install_extension()
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from ..data.pairs import (
     Answer,
     get_answers,
-    get_no_answer,
     get_question,
     make_questions,
     set_answers,
@@ -66,7 +65,7 @@ class BertQuestionAnswerer(BertHead):
             # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this.
             "temperature": 1.0,
         }
-        install_extensions()
+        install_ask()
         PIPELINES[id(nlp.vocab)] = nlp
 
     def module_settings(self) -> dict[str, Any]:
@@ -254,10 +253,7 @@ def _on_doc(doc: Doc, answer: Answer) -> Answer:
     return replace(answer, span=span)
 
 
-def install_extensions() -> None:
-    """Add `doc._.answers`, `doc._.no_answer` and `doc._.ask`."""
-    for name, getter in (("answers", get_answers), ("no_answer", get_no_answer)):
-        if not Doc.has_extension(name):
-            Doc.set_extension(name, getter=getter)
+def install_ask() -> None:
+    """Add `doc._.ask`."""
     if not Doc.has_extension("ask"):
         Doc.set_extension("ask", method=ask)

@@ -13,7 +13,7 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
-from ..targets import get_targets, install_extension, write_targets
+from ..targets import get_targets, write_targets
 from .base import BertHead
 
 
@@ -25,7 +25,6 @@ class BertRegressor(BertHead):
     """
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None = None):
-        install_extension()
         super().__init__(vocab, model, name, scorer=scorer)
         self.cfg = {"labels": [], "mean": {}, "scale": {}}
 

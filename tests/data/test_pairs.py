@@ -106,3 +106,9 @@ def test_answer_of_no_length_leaves_the_doc_usable(start):
     doc = make_question(NLP, "who", "anna was")
     set_gold_answers(doc, [{"text": "", "start": start, "end": start}])
     assert get_answers(doc.copy())[0].text == ""
+
+
+def test_what_is_no_text_is_refused():
+    for make in (lambda: make_pair(NLP, "a", None), lambda: make_question(NLP, 3, "a")):
+        with pytest.raises(ValueError, match=r"\[B423\] .*(None|3)"):
+            make()

@@ -253,3 +253,17 @@ def test_get_loss_gives_the_loss_of_predictions(joint):
         part = joint.get_pipe(head)
         loss, gradient = part.get_loss(examples, part.predict(docs))
         assert loss > 0 and gradient is None
+
+
+def test_what_has_no_head_stays_empty() -> None:
+    """The attributes of all heads can be read as soon as a pipeline has one of them."""
+    code = (
+        "import spacy\n"
+        "nlp = spacy.blank('en')\n"
+        "nlp.add_pipe('bert_textcat')\n"
+        "doc = nlp.make_doc('A text.')\n"
+        "print(doc._.regression, doc._.choice, list(doc._.choice_scores), list(doc._.answers))\n"
+        "print(doc._.no_answer, doc[0:1]._.score)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["{}", "None", "[]", "[]", "None", "None"]

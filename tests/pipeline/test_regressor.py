@@ -109,6 +109,8 @@ def test_a_target_that_is_no_finite_number_is_refused(value):
     doc = spacy.blank("en").make_doc("anna")
     with pytest.raises(ValueError, match="B440.*'x'"):
         set_targets(doc, {"x": value})
+    with pytest.raises(ValueError, match="B440"):
+        set_targets(doc, value)
     assert get_targets(doc) == {}
 
 

@@ -40,7 +40,8 @@ def choose_layers(name: str, how: Layers, n_source: int, n_wanted: int | None) -
     if len(numbers) != wanted or not all(1 <= number <= n_source for number in numbers):
         reason = f"it is to choose {wanted} of {n_source} layers"
         allowed = f"{wanted} numbers from 1 to {n_source}" if is_list else f"{n_source} or fewer"
-        message = Errors.B722.format(name=name, value=how, reason=reason, allowed=allowed)
+        setting, value = (name, how) if is_list else (name.replace(".take", ".layers"), wanted)
+        message = Errors.B722.format(name=setting, value=value, reason=reason, allowed=allowed)
         raise ValueError(message)
     return numbers
 
