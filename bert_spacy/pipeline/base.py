@@ -20,11 +20,11 @@ from thinc.api import Model, Optimizer
 from torch import Tensor
 
 from ..errors import Errors, Warnings
-from ..extensions import install_extensions
 from ..layers.head import make_module, run_head
 from ..layers.listener import BertListener, TrainingBatch, listener_of
 from ..layers.shims import HeadShim, set_dropout
 from ..types import EncoderBatch, EncoderGradient
+from .extensions import install_extensions
 from .files import read_part, write_cfg, write_part
 
 # The pipelines, by their vocabulary: a Doc knows that alone.
@@ -97,15 +97,13 @@ class BertHead(TrainablePipe):
         RAISES (ValueError): B301 if it is no string or the model is made.
         """
         if not isinstance(label, str) or not label:
-            raise ValueError(
-                Errors.B301.format(label=label, name=self.name, reason="it is not a string")
-            )
+            values = {"label": label, "reason": "it is not a string"}
+            raise ValueError(Errors.B301.format(name=self.name, **values))
         if label in self.labels:
             return 0
         if self.shim.module is not None:
-            raise ValueError(
-                Errors.B301.format(label=label, name=self.name, reason="the model is made")
-            )
+            values = {"label": label, "reason": "the model is made"}
+            raise ValueError(Errors.B301.format(name=self.name, **values))
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         return 1

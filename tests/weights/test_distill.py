@@ -313,7 +313,7 @@ def test_labels_that_the_teacher_does_not_know_are_refused(values, part, tmp_pat
 @pytest.mark.parametrize(
     ("section", "given", "message"),
     [
-        ("student", {"layers": 3}, "student.take.*3 of 2 layers"),
+        ("student", {"layers": 3}, "student.layers.*3 of 2 layers"),
         ("student", {"layers": 1, "take": [3]}, "student.take.*numbers from 1 to 2"),
         ("student", {"layers": 2, "take": [1]}, "student.take"),
         ("student", {"layers": 0}, "student.layers"),

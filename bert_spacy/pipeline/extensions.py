@@ -2,10 +2,10 @@
 
 from spacy.tokens import Doc
 
-from .data.pairs import get_answers, get_no_answer
-from .scored import install_extension as install_score
-from .segments import get_choice, get_choice_scores
-from .targets import install_extension as install_regression
+from ..data.pairs import get_answers, get_no_answer
+from ..scored import install_extension as install_score
+from ..segments import get_choice, get_choice_scores
+from ..targets import install_extension as install_regression
 
 _GETTERS = {
     "answers": get_answers,
