@@ -16,7 +16,6 @@ The runs are short, so the head learns at ten times the encoder's rate. Without 
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 import time
@@ -29,7 +28,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ours  # noqa: E402
-from benchmarks.kit import Row, add_row, read_rows  # noqa: E402
+from benchmarks.rows import Row, add_row, read_rows  # noqa: E402
 from benchmarks.tasks import TASKS, Task, TextItem  # noqa: E402
 from bert_spacy.sources import resolve_name  # noqa: E402
 
@@ -83,7 +82,6 @@ def main() -> None:
                 if key_of(row) not in done:
                     row |= measure(task, splits, weights, tokenizer, contender, seed)
                     add_row(args.out, row)
-                    print(json.dumps(row), flush=True)
 
 
 def key_of(row: Row) -> tuple:
