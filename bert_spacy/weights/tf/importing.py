@@ -1,6 +1,5 @@
 """Turn a TensorFlow checkpoint of BERT or ALBERT into a Hugging Face folder."""
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from transformers import (
 
 from ...errors import Errors
 from ...util import atomic_dir
+from ..folders import checksum
 from .bundle import Bundle
 from .files import (
     find_beside,
@@ -254,7 +254,7 @@ def _architecture(kept: Iterable[str], family: str) -> str:
 
 def _make_card(name: str, report: ImportReport, command: str, sources: list[Path]) -> str:
     """Write the model card: what it is, where from, and what was changed."""
-    digests = "".join(f"| `{p.name}` | {_digest(p)} |\n" for p in sources if p.is_file())
+    digests = "".join(f"| `{p.name}` | {checksum(p)} |\n" for p in sources if p.is_file())
     notes = "".join(f"- {note}\n" for note in report.notes)
     return f"""# {name}
 
@@ -273,11 +273,3 @@ original programs may use an approximation of it.
 
 Licence: that of the original weights. The checkpoint does not state it; ask whoever published it.
 """
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file_:
-        while chunk := file_.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
