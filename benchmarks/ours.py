@@ -44,8 +44,8 @@ COMPONENTS = {
     "choose": "bert_choice",
 }
 # By dotted path in the config, in which "head" stands for the task's component: a value, or
-# a function that takes the steps of the run.
-Overrides = dict[str, Any | Callable[[int], Any]]
+# a function of the recipe's own value and the steps of the run.
+Overrides = dict[str, Any | Callable[[Any, int], Any]]
 SCORES = {
     "classify": "cats_score",
     "regress": "regression_score",
@@ -227,7 +227,7 @@ def make_config(
             section = section.get(part, {})
         if name not in section:
             raise UnknownSetting(path)
-        section[name] = value(steps) if callable(value) else value
+        section[name] = value(section[name], steps) if callable(value) else value
     return config
 
 

@@ -74,7 +74,7 @@ def test_switches_change_their_settings_alone(root, bert, switch):
         there, before = config, plain
         for section in sections:
             there, before = there[section], before[section]
-        wanted = value(steps) if callable(value) else value
+        wanted = value(before[name], steps) if callable(value) else value
         assert there[name] == wanted != before[name]
         there[name] = before[name]
     assert config.to_str() == plain.to_str()
