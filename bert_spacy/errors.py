@@ -326,6 +326,10 @@ class Errors(metaclass=_Coded):
         "Pairs have either a label ({label}) or a score ({score}). "
         "Give --label-column or --score-column, not both; and --label-map to labels alone."
     )
+    B419 = (
+        "A corpus has no path. Got None. Give a .spacy file or a folder of them: in the config "
+        "under [paths], or on the command line, such as --paths.train FILE --paths.dev FILE."
+    )
     B420 = (
         "A choice item needs two choices or more, as a list. Got {choices!r} for the question "
         "{question!r}. Give all choices, the wrong ones too."

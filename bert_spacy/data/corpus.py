@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
 
+from ..errors import Errors
 from ..segments import write_segments
 from ..types import SEGMENTS
 from .docbin import SUFFIX, read_docbin
@@ -17,7 +18,7 @@ from .pairs import get_segments
 
 @registry.readers("bert-spacy.Corpus.v1")
 def create_corpus_v1(
-    path: Path | list[Path],
+    path: Path | list[Path] | None,
     limit: int = 0,
     shuffle: bool = False,
     gold_tokens: bool = False,
@@ -25,15 +26,19 @@ def create_corpus_v1(
 ) -> Callable[[Language], Iterator[Example]]:
     """Create a reader of `.spacy` files.
 
-    path (Path | list[Path]): A file, a folder of shards, or a list of both;
-        the Docs of several tasks may stand side by side.
+    path (Path | list[Path] | None): A file, a folder of shards, or a list of both;
+        the Docs of several tasks may stand side by side. None stands in configs whose paths
+        are given on the command line.
     limit (int): Most Docs to read; 0 for all.
     shuffle (bool): Shuffle the order of shards, and of Docs within each.
     gold_tokens (bool): Predict on the gold tokens, where the text would allow
         to make new ones.
     seed (int): Seed of the shuffling.
     RETURNS (Callable[[Language], Iterator[Example]]): The reader.
+    RAISES (ValueError): B419 if there is no path.
     """
+    if path is None:
+        raise ValueError(Errors.B419)
     paths = path if isinstance(path, list) else [path]
     return Corpus(paths, limit=limit, shuffle=shuffle, gold_tokens=gold_tokens, seed=seed)
 

@@ -125,6 +125,11 @@ def test_nothing_there_is_refused(tmp_path):
             read(path)
 
 
+def test_no_path_at_all_says_how_to_give_one():
+    with pytest.raises(ValueError, match=r"\[B419\].*--paths.dev FILE"):
+        create_corpus_v1(None)
+
+
 def test_damaged_file_is_reported(tmp_path):
     path = tmp_path / "a.spacy"
     write_docbin([news("a")], path)
