@@ -40,6 +40,7 @@ ENCODERS = {"encoder": WEIGHTS, "encoder-zh": WEIGHTS_ZH}
 CLASSES = [f"CLASS{i}" for i in range(10)]
 ENTITIES = ["LOC", "ORG", "PER", "TIME"]
 ENTITY_SHARE = 0.1  # of the tokens, as in news: a random head would find far more
+CALIBRATION = {"ours": "calibration", "ours-qa": "calibration-qa"}
 QA_WINDOW, QA_OVERLAP, QA_ANSWER = 384, 128, 30
 LISTENER = {
     "@architectures": "spacy-transformers.TransformerListener.v1",
@@ -158,9 +159,11 @@ def optimize(source: str, precision: str) -> Callable[[Assets, Path], None]:
 
     def make(assets: Assets, target: Path) -> None:
         pipeline = assets.get(source)
-        # Labels of random heads nearly tie, so that a choice by score would be one by chance.
-        extra = ["--calibrate", str(assets.get("calibration")), "--backend", "torch", "--force"]
-        options = ["--precision", precision, *(extra if precision == "int8" else [])]
+        options = ["--precision", precision]
+        if precision == "int8":
+            # Labels of random heads nearly tie, so that a choice by score would be one by chance.
+            known = assets.get(CALIBRATION[source])
+            options += ["--calibrate", str(known), "--backend", "torch", "--force"]
         target.rmdir()  # the command makes it
         command = [sys.executable, "-m", "bert_spacy", "optimize", str(pipeline), str(target)]
         done = subprocess.run(
@@ -178,6 +181,17 @@ def make_calibration(assets: Assets, target: Path) -> None:
     """Make a set whose gold is what the exact pipeline says."""
     nlp = spacy.load(assets.get("ours"))
     DocBin(docs=list(nlp.pipe(assets.inputs["texts"][:100]))).to_disk(target / "dev.spacy")
+
+
+def make_calibration_qa(assets: Assets, target: Path) -> None:
+    """Make the same for questions."""
+    nlp = spacy.load(assets.get("ours-qa"))
+    pairs = assets.inputs["questions"][:100]
+    docs = [make_question(nlp, pair["question"], pair["context"]) for pair in pairs]
+    for doc in nlp.pipe(docs):
+        best = [{"text": a.text, "start": a.start, "end": a.end} for a in doc._.answers[:1]]
+        set_gold_answers(doc, best)
+    DocBin(docs=docs).to_disk(target / "dev.spacy")
 
 
 # The other side.
@@ -292,7 +306,9 @@ MAKERS: dict[str, Callable[[Assets, Path], None]] = {
     "ours-fp32": optimize("ours", "fp32"),
     "ours-int8": optimize("ours", "int8"),
     "ours-qa-fp32": optimize("ours-qa", "fp32"),
+    "ours-qa-int8": optimize("ours-qa", "int8"),
     "calibration": make_calibration,
+    "calibration-qa": make_calibration_qa,
     "spacy-transformers": make_spacy_transformers,
     "hf-classifier": make_hf("classifier"),
     "hf-tagger": make_hf("tagger"),

@@ -12,6 +12,7 @@ HALF = {"hidden": 0.02, "label": 0.05, "tags": 0.05}
 INT8 = {"hidden": 0.2, "label": 0.2, "tags": 0.2}
 # Other rules choose among the same scores: words against tokens, one best span of each window.
 ANSWERS = {"scores": 1e-3, "answer": 0.25}
+ANSWERS_INT8 = {"scores": 0.2, "answer": 0.5}
 
 PIPE = "nlp.pipe, classifier + NER"
 BARE_ONNX, BARE_TORCH = "bare onnxruntime loop", "bare torch loop"
@@ -208,6 +209,7 @@ QUESTIONS = Group(
         Contender("qa-hf", "huggingface", "Questions", QA_SETTINGS, {"qa": "hf-qa"}),
         ours("qa-torch", "ours-qa", "Questions"),
         ours("qa-fp32", "ours-qa-fp32", "Questions"),
+        ours("qa-int8", "ours-qa-int8", "Questions"),
     ],
     [
         Row(
@@ -218,6 +220,15 @@ QUESTIONS = Group(
             "qa-hf",
             5.0,
             ANSWERS,
+        ),
+        Row(
+            "qa-int8",
+            "questions on SQuAD, int8",
+            "Hugging Face question-answering",
+            "qa-int8",
+            "qa-hf",
+            None,
+            ANSWERS_INT8,
         ),
         Row(
             "qa-torch",
