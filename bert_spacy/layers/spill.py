@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -42,6 +43,9 @@ class RowFile:
                     self._file.write(np.ascontiguousarray(data[low:high]).data)
             self._file.flush()
         except OSError as err:
+            # What is left in the buffer would be tried again, and complain, when this is gone.
+            with suppress(OSError):
+                self._file.close()
             folder = tempfile.gettempdir()
             raise OSError(Errors.B203.format(reason=err, folder=folder)) from err
 
