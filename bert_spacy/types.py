@@ -5,7 +5,7 @@ Letters for shapes: B windows, P pieces, T tokens, D docs, H width, L labels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ CHOICE = "choice"
 Ints = NDArray[np.int64]
 
 
+@runtime_checkable  # thinc 8.3.0 checks types that name it
 class RowStore(Protocol):
     """Rows of hidden states that may lie on disk."""
 

@@ -220,9 +220,12 @@ class _Int8Linear:
         return self._run(x, torch.uint8, scale, zero, *_post_op(activation))
 
     def added(self, x: Tensor, other: Tensor) -> Tensor:
+        # By name, as torch 2.4 has another order.
         return torch.ops.onednn.qlinear_pointwise.binary(
-            x, 1.0, self.zero, self.weight, self.scale, self.zeros, other, self.bias,
-            1.0, 0, torch.float32, 1.0, 0, "add", 1.0, "none", [], "",
+            x, 1.0, self.zero, self.weight, self.scale, self.zeros, bias=self.bias,
+            output_scale=1.0, output_zero_point=0, output_dtype=torch.float32,
+            other=other, other_scale=1.0, other_zp=0, binary_post_op="add", binary_alpha=1.0,
+            unary_post_op="none", unary_post_op_args=[], unary_post_op_algorithm="",
         )  # fmt: skip
 
     def _run(
