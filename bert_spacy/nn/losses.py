@@ -134,7 +134,9 @@ def divergence(first: Tensor, second: Tensor) -> Tensor:
     """Return the symmetric Kullback-Leibler divergence of two predictions, mean over rows.
 
     first (Tensor): Logarithms of probabilities, each row adds up to 1. Shape (N, L).
-    second (Tensor): The same. Shape (N, L).
+    second (Tensor): The same, with -inf where the first has it. Shape (N, L).
     RETURNS (Tensor): Half of KL(first, second) + KL(second, first), a scalar.
     """
+    possible = first > -torch.inf
+    first, second = first.where(possible, 0.0), second.where(possible, 0.0)
     return ((first.exp() - second.exp()) * (first - second)).sum(1).mean() / 2

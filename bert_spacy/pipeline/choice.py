@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..layers.choice import ChoiceScores
+from ..nn.losses import divergence
 from ..scoring.calibration import Outcomes
 from ..segments import count_choices, get_choice, set_choice
 from .base import BertHead
@@ -89,6 +90,12 @@ class BertChoice(BertHead):
             return None
         target = torch.tensor([golds[i] for i in rows], device=output.scores.device)
         return torch.nn.functional.cross_entropy(output.table(rows), target)
+
+    def compute_divergence(self, examples: Sequence[Example], output: ChoiceScores) -> Tensor:
+        """Return how two predictions of the choice differ; see `BertHead`."""
+        rows = np.flatnonzero([get_choice(eg.reference) is not None for eg in examples])
+        logs = torch.log_softmax(output.table(np.concatenate((rows, rows + len(examples)))), 1)
+        return divergence(*logs.unflatten(0, (2, -1)))
 
     def _find_items(self, docs: Sequence[Doc], scores: ChoiceScores) -> np.ndarray:
         """Return which Docs are choice items, and check that there is a score for each choice."""

@@ -21,6 +21,7 @@ from ..data.pairs import (
 )
 from ..errors import Errors, Warnings
 from ..layers.qa import SpanScores, has_question
+from ..nn.losses import divergence
 from ..scoring.calibration import Outcomes
 from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY
 from .answers import Found, find_answers
@@ -168,9 +169,35 @@ class BertQuestionAnswerer(BertHead):
             )
         if not docs:
             return None
+        table = self._tabulate(output, docs)
+        goal = torch.tensor(targets, device=table.device)
+        losses = [torch.nn.functional.cross_entropy(table[..., k], goal[:, k]) for k in (0, 1)]
+        return (losses[0] + losses[1]) / 2
+
+    def compute_divergence(self, examples: Sequence[Example], output: SpanScores) -> Tensor:
+        """Return how two predictions of the first and last pieces differ; see `BertHead`."""
+        has_place = (np.diff(output.offsets) > 0) | self.cfg["knows_null"]
+        docs = [
+            i
+            for i, example in enumerate(examples)
+            if has_place[i]
+            and _gold_answers(example.reference) is not None
+            and has_question(example.predicted)
+        ]
+        if not docs:
+            return output.scores.sum() * 0
+        table = self._tabulate(output, [*docs, *(i + len(examples) for i in docs)])
+        logs = torch.log_softmax(table, 1).transpose(1, 2)
+        first, second = logs.unflatten(0, (2, -1))
+        return divergence(first.flatten(0, 1), second.flatten(0, 1))
+
+    def _tabulate(self, output: SpanScores, docs: Sequence[int]) -> Tensor:
+        """Return scores of start and end, filled up with -inf. Shape (docs, 1 + pieces, 2).
+
+        Column 0 is "no answer"; the pieces of the context follow.
+        """
         device = output.scores.device
         counts = np.diff(output.offsets)[docs]
-        # Column 0 is "no answer"; the pieces of the context follow.
         table = output.scores.new_full((len(docs), 1 + int(counts.max()), 2), -torch.inf)
         if self.cfg["knows_null"]:
             table[:, 0] = output.null[docs]
@@ -178,9 +205,7 @@ class BertQuestionAnswerer(BertHead):
         mask = column[None] < torch.from_numpy(counts).to(device)[:, None]
         rows = np.concatenate([np.arange(output.offsets[i], output.offsets[i + 1]) for i in docs])
         table[:, 1:][mask] = output.scores[torch.from_numpy(rows).to(device)]
-        goal = torch.tensor(targets, device=device)
-        losses = [torch.nn.functional.cross_entropy(table[..., k], goal[:, k]) for k in (0, 1)]
-        return (losses[0] + losses[1]) / 2
+        return table
 
 
 def _target_pieces(

@@ -71,15 +71,28 @@ class BertRegressor(BertHead):
         output (Tensor): Standardised values. Shape (D, L).
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
-        mean, scale = self._moments()
-        targets = [get_targets(eg.reference) for eg in examples]
-        gold = np.array([[row.get(x, np.nan) for x in self.labels] for row in targets])
-        gold = (gold.reshape(output.shape) - mean) / scale
-        target = torch.from_numpy(gold).to(output)
+        target = self._read_gold(examples).to(output)
         known = ~target.isnan()
         if not bool(known.any()):
             return None
         return torch.nn.functional.mse_loss(output[known], target[known])
+
+    def compute_divergence(self, examples: Sequence[Example], output: Tensor) -> Tensor:
+        """Return how two predictions of each target that the gold speaks of differ.
+
+        A prediction is taken for a normal distribution with variance 1/2, whose negative
+        log-likelihood is the squared error but for a constant. See `BertHead`.
+        """
+        known = ~self._read_gold(examples).isnan().to(output.device)
+        first, second = output.unflatten(0, (2, -1))
+        return torch.nn.functional.mse_loss(first[known], second[known])
+
+    def _read_gold(self, examples: Sequence[Example]) -> Tensor:
+        """Return the standardised targets, NaN where there is none. Shape (D, L)."""
+        mean, scale = self._moments()
+        targets = [get_targets(eg.reference) for eg in examples]
+        gold = np.array([[row.get(x, np.nan) for x in self.labels] for row in targets])
+        return torch.from_numpy((gold.reshape(-1, len(self.labels)) - mean) / scale)
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and scale of each target. Shape (L,) each."""

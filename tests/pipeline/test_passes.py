@@ -1,6 +1,7 @@
 """Batches that are learnt from more than once: adversarial training and R-Drop."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from bert_spacy.training.optimizer import create_adamw_v1
 
 from ..elmo import make_elmo
 from ..util import (
+    EXAMPLES,
     HEADS,
     all_examples,
     encoder_of,
@@ -34,7 +36,7 @@ def start(folder, heads=HEADS, configs=None, model=None, **encoder):
     nlp = make_nlp(folder, heads, configs=configs, **(model or {}))
     if encoder:
         nlp = with_encoder(nlp, **encoder)
-    examples = all_examples(nlp, [head for head in heads if head in HEADS])
+    examples = all_examples(nlp, [head for head in heads if head in EXAMPLES])
     if MULTI in heads:
         examples = textcat_examples(nlp)
     torch.manual_seed(0)
@@ -208,7 +210,7 @@ def test_what_is_off_changes_nothing(bert):
 # R-Drop.
 
 
-@pytest.mark.parametrize("heads", [("bert_textcat", "bert_ner"), (MULTI,)])
+@pytest.mark.parametrize("heads", [HEADS, (MULTI,), ("bert_regressor",)])
 def test_without_dropout_r_drop_changes_nothing(bert, heads):
     plain, examples = start(bert, heads)
     wanted = all_gradients(plain, examples)
@@ -259,13 +261,70 @@ def test_the_loss_of_r_drop_follows_its_formula(bert, head, monkeypatch):
     assert losses[head] == pytest.approx(wanted, rel=1e-4)
 
 
-def test_r_drop_teaches(bert):
+def test_r_drop_of_answers_follows_its_formula(bert):
+    nlp, examples = start(bert, ["bert_qa"])
+    pipe = nlp.get_pipe("bert_qa")
+    extra = Example.from_dict(nlp.make_doc("anna was there"), {})
+    examples = [*examples, extra]
+    output = two_outputs(nlp, pipe, examples)
+    found, n = [], len(examples)
+    for i in range(n - 1):
+        rows = []
+        for k in (i, i + n):
+            pieces = output.scores[output.offsets[k] : output.offsets[k + 1]]
+            rows.append(softmax(torch.cat((output.null[k : k + 1], pieces)).numpy().T))
+        found.append((kl(*rows) + kl(*reversed(rows))) / 2)
+    assert len(set(np.diff(output.offsets)[: n - 1])) > 1
+    value = float(pipe.compute_divergence(examples, output))
+    assert value == pytest.approx(np.mean(found), rel=1e-4) and value > 1e-4
+
+
+def test_r_drop_of_choices_follows_its_formula(bert):
+    nlp, examples = start(bert, ["bert_choice"])
+    pipe, n = nlp.get_pipe("bert_choice"), len(examples) + 1
+    examples = [*examples, Example.from_dict(nlp.make_doc("anna was there"), {})]
+    output = two_outputs(nlp, pipe, examples)
+    found = []
+    for i in range(n - 1):
+        p, q = (softmax(output.scores[output.offsets[k] : output.offsets[k + 1]].numpy())
+                for k in (i, i + n))  # fmt: skip
+        found.append((np.sum(p * np.log(p / q)) + np.sum(q * np.log(q / p))) / 2)
+    value = float(pipe.compute_divergence(examples, output))
+    assert value == pytest.approx(np.mean(found), rel=1e-4) and value > 1e-4
+
+
+def test_r_drop_of_values_is_their_squared_difference(bert):
+    nlp, examples = start(bert, ["bert_regressor"])
+    pipe = nlp.get_pipe("bert_regressor")
+    output = two_outputs(nlp, pipe, examples)
+    known = np.array([[True, i != 1] for i in range(4)])  # the second has no second target
+    first, second = output.numpy()[:4][known], output.numpy()[4:][known]
+    value = float(pipe.compute_divergence(examples, output))
+    assert value == pytest.approx(np.mean((first - second) ** 2), rel=1e-4) and value > 1e-6
+
+
+def two_outputs(nlp, pipe, examples):
+    """Return the output for all Docs twice, with other noise each time."""
+    docs = [eg.predicted for eg in examples] * 2
+    component = nlp.get_pipe("bert_encoder")
+    component.set_annotations(docs, component.predict(docs))
+    output = pipe.predict(docs)
+    if isinstance(output, torch.Tensor):
+        return output + torch.randn(output.shape)
+    values = {name: getattr(output, name, None) for name in ("scores", "null")}
+    noisy = {k: v + torch.randn(v.shape) for k, v in values.items() if v is not None}
+    return dataclasses.replace(output, **noisy)
+
+
+@pytest.mark.parametrize(
+    "heads", [("bert_textcat", "bert_ner"), ("bert_qa",), ("bert_choice",), ("bert_regressor",)]
+)
+def test_r_drop_teaches(bert, heads):
     nlp, examples = start(
-        bert, ["bert_textcat", "bert_ner"], model={"dropout": 0.1}, r_drop_alpha=1.0,
-        adversarial="fgm",
+        bert, heads, model={"dropout": 0.1}, r_drop_alpha=1.0, adversarial="fgm",
     )  # fmt: skip
-    history = train_steps(nlp, examples, 20, drop=0.1)
-    for head in ("bert_textcat", "bert_ner"):
+    history = train_steps(nlp, examples, 60, drop=0.1)
+    for head in heads:
         assert history[-1][head] < 0.8 * history[0][head]
 
 
@@ -346,8 +405,9 @@ def test_a_listener_that_does_not_offer_to_learn_again_is_told(bert):
         backprop(pipe.compute_loss(examples, output))
 
 
-def test_components_without_a_divergence_are_refused_with_r_drop(bert):
+def test_components_without_a_divergence_are_refused_with_r_drop(bert, monkeypatch):
     nlp, examples = start(bert, ["bert_qa"], r_drop_alpha=1.0)
+    monkeypatch.delattr(type(nlp.get_pipe("bert_qa")), "compute_divergence")
     with pytest.raises(NotImplementedError, match="B564.*bert_qa"):
         nlp.update(examples, sgd=False)
 
