@@ -233,6 +233,6 @@ def test_scores_are_those_of_the_saved_averages(config, tmp_path, ours):  # noqa
     assert row["step"] == 8
     scores = {name: row["scores"][name] for name in SCORES}
     assert scores == evaluate(config, tmp_path / "out" / "model-last")
-    if ours:  # what is trained has other scores
+    if ours:  # what is trained is something else
         raw = tmp_path / "out" / "checkpoints" / "step-00000009" / "pipeline"
-        assert scores != evaluate(config, raw)
+        assert weights_of(raw) != weights_of(tmp_path / "out" / "model-last")
