@@ -245,7 +245,7 @@ def make_hf(kind: str) -> Callable[[Assets, Path], None]:
             "ours",
             "bert_ner",
             "classifier",
-            tag_names(ENTITIES, "bio"),
+            tag_names(ENTITIES, "bioes"),
         ),
         "qa": (AutoModelForQuestionAnswering, "ours-qa", "bert_qa", "qa_outputs", ["a", "b"]),
     }[kind]

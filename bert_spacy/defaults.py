@@ -98,7 +98,7 @@ keep_entities = true
 [bert_ner.model]
 @architectures = "bert-spacy.CrfTagger.v1"
 pooling = "first"
-scheme = "bio"
+scheme = "bioes"
 use_crf = true
 lstm_width = 0
 lr_multiplier = 10.0

@@ -37,7 +37,7 @@ class TagScores:
 def build_crf_tagger_v1(
     encoder: Model[list[Doc], EncoderBatch],
     pooling: Literal["first", "mean"] = "first",
-    scheme: Literal["bio", "bioes", "biox"] = "bio",
+    scheme: Literal["bio", "bioes", "biox"] = "bioes",
     use_crf: bool = True,
     lstm_width: int = 0,
     lr_multiplier: float = 10.0,
@@ -49,8 +49,9 @@ def build_crf_tagger_v1(
 
     encoder (Model[list[Doc], EncoderBatch]): A listener, or an encoder of its own.
     pooling (str): A token is its "first" piece, or the "mean" of its pieces.
-    scheme (str): Tags "bio", "bioes" or "biox". With "biox" each piece has a tag: the
-        first of a token one of "bio", the others X.
+    scheme (str): Tags "bio", "bioes" or "biox". With "bioes" the last token of an entity and
+        one that is a whole entity have tags of their own. With "biox" each piece has a tag:
+        the first of a token one of "bio", the others X.
     use_crf (bool): Learn and decode whole sequences; otherwise each token has a
         softmax of its own.
     lstm_width (int): Width of each direction of a BiLSTM; 0 for none.

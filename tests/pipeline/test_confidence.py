@@ -136,12 +136,12 @@ def test_temperature_changes_probabilities_and_no_entity(nlp, head):
 def test_tags_and_taggings_on_request(nlp, head):
     docs = [nlp.make_doc(text) for text in (TEXT, "", "anna  was")]
     tables = head.tag_probability(docs)
-    names = tag_names(head.labels, "bio")
+    names = tag_names(head.labels, "bioes")
     assert [table.shape for table in tables] == [(len(doc), len(names)) for doc in docs]
     for table in tables:
         assert table.sum(1) == pytest.approx(1.0)
     assert tables[2][1, 0] == 1.0  # white space has no piece
-    assert names[tables[0][0].argmax()] == "B-PER"
+    assert names[tables[0][0].argmax()] == "S-PER"
     taggings = head.best_taggings(docs, k=4)
     assert [len(rows) for rows in taggings] == [4, 1, 4]
     assert taggings[1] == [([], 1.0)]

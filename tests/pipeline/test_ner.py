@@ -74,7 +74,7 @@ def test_a_doc_without_entities_is_gold_and_one_without_annotation_is_not(bert):
 
 @pytest.mark.parametrize("use_crf", [True, False])
 def test_tokens_without_gold_may_have_any_tag(bert, use_crf):
-    nlp = make_ner(bert, use_crf=use_crf)
+    nlp = make_ner(bert, use_crf=use_crf, scheme="bio")
     predicted = nlp.make_doc("anna was in paris")
     reference = nlp.make_doc("anna was in paris")
     reference.set_ents([Span(reference, 0, 1, "PER")], missing=[reference[1:3]], default="outside")

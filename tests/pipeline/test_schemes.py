@@ -123,7 +123,7 @@ def count_by_hand(head, examples, n_tags, constraints):
 @pytest.mark.parametrize("constraints", [True, False])
 @pytest.mark.parametrize("transitions", ["counted", "tuned"])
 def test_transitions_begin_as_log_frequencies(bert, tmp_path, transitions, constraints):
-    nlp = make_ner(bert, transitions=transitions, constraints=constraints)
+    nlp = make_ner(bert, transitions=transitions, constraints=constraints, scheme="bio")
     examples = ner_examples(nlp)
     head = nlp.get_pipe("bert_ner")
     names, table = count_by_hand(head, examples, 5, constraints)

@@ -91,7 +91,7 @@ class Tags:
     """A linear layer on the first piece of each word, and a CRF that sums over all paths."""
 
     pipe, make = "bert_ner", staticmethod(ner_examples)
-    config = {"model": {"constraints": False}}
+    config = {"model": {"constraints": False, "scheme": "bio"}}
 
     def __init__(self, folder, head):
         self.encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False)
