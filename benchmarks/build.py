@@ -189,7 +189,9 @@ def make_calibration_qa(assets: Assets, target: Path) -> None:
     pairs = assets.inputs["questions"][:100]
     docs = [make_question(nlp, pair["question"], pair["context"]) for pair in pairs]
     for doc in nlp.pipe(docs):
-        best = [{"text": a.text, "start": a.start_char, "end": a.end_char} for a in doc._.answers[:1]]
+        best = [
+            {"text": a.text, "start": a.start_char, "end": a.end_char} for a in doc._.answers[:1]
+        ]
         set_gold_answers(doc, best)
     DocBin(docs=docs).to_disk(target / "dev.spacy")
 
