@@ -33,7 +33,7 @@ from benchmarks import ours
 from benchmarks.accuracy import round_score
 from benchmarks.build import initialize, make_pipeline, piece_ends
 from benchmarks.contest import Contender, ContenderError, Worker, close_all, run_in_turn
-from benchmarks.rows import Row, add_row, read_rows
+from benchmarks.rows import Row, add_row, make_parser, parse_with, read_rows
 from benchmarks.tasks import TASKS, encoder_rate, main_score
 from benchmarks.texts import (
     ROOT,
@@ -324,11 +324,8 @@ def score_cell(values: Sequence[float]) -> str:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines.")
-    parser.add_argument("--table", action="store_true", help="Print what the file holds.")
+    parser = make_parser(__doc__)
     parser.add_argument("--baseline", help="Model whose speed is 1; default: the slowest.")
-    parser.add_argument("--data", type=Path, help="Folder with one folder per set.")
     parser.add_argument("--models", nargs="+", help=f"Aliases, {ELMO}, or NAME=zh:FOLDER.")
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASK_NAMES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -337,10 +334,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="Threads that torch may use.")
     parser.add_argument("--limit", type=int, help="Only so many items of each split: a trial.")
     parser.add_argument("--work", type=Path, default=Path("metrics/family"), help="For pipelines.")
-    args = parser.parse_args()
-    if not args.table and args.data is None:
-        parser.error("--data is needed, or --table")
-    return args
+    return parse_with(parser)
 
 
 if __name__ == "__main__":

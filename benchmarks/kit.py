@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ours  # noqa: E402
 from benchmarks.accuracy import round_score  # noqa: E402
-from benchmarks.rows import Row, add_row, read_rows  # noqa: E402
+from benchmarks.rows import Row, add_row, make_parser, parse_with, read_rows  # noqa: E402
 from benchmarks.tasks import TASKS, main_score  # noqa: E402
 
 ENCODER = "components.bert_encoder.model"
@@ -145,20 +145,14 @@ def make_table(rows: Iterable[Row]) -> list[str]:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines.")
-    parser.add_argument("--table", action="store_true", help="Print what the file holds.")
-    parser.add_argument("--data", type=Path, help="Folder with one folder per set.")
+    parser = make_parser(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(WEIGHTS))
     parser.add_argument("--switches", nargs="+", choices=list(SWITCHES), default=list(SWITCHES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--weights", help="Alias, folder or hub name, for all tasks.")
     parser.add_argument("--threads", type=int, default=2, help="Threads that torch may use.")
     parser.add_argument("--limit", type=int, help="Use only so many training items, for a trial.")
-    args = parser.parse_args()
-    if not args.table and args.data is None:
-        parser.error("--data is needed, or --table")
-    return args
+    return parse_with(parser)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import ours  # noqa: E402
-from benchmarks.rows import Row, add_row, read_rows  # noqa: E402
+from benchmarks.rows import Row, add_row, make_parser, parse_with, read_rows  # noqa: E402
 from benchmarks.tasks import TASKS, Task, TextItem  # noqa: E402
 from bert_spacy.sources import resolve_name  # noqa: E402
 
@@ -189,10 +189,7 @@ def spread(rows: Sequence[Row], name: str) -> str:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines.")
-    parser.add_argument("--table", action="store_true", help="Print what the file holds.")
-    parser.add_argument("--data", type=Path, help="Folder with one folder per set.")
+    parser = make_parser(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=list(WEIGHTS), default=list(WEIGHTS))
     contenders = list(CONTENDERS)
     parser.add_argument("--contenders", nargs="+", choices=contenders, default=contenders)
@@ -204,10 +201,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--max-pieces", type=int, default=512, help="Pieces in one window.")
     parser.add_argument("--epochs", type=int, help="Passes over the training texts.")
     parser.add_argument("--threads", type=int, default=1, help="Threads that torch may use.")
-    args = parser.parse_args()
-    if not args.table and args.data is None:
-        parser.error("--data is needed, or --table")
-    return args
+    return parse_with(parser)
 
 
 if __name__ == "__main__":

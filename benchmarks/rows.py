@@ -1,5 +1,6 @@
 """Results as JSON lines: read what is there, and add what is new."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -33,3 +34,24 @@ def add_row(path: Path, row: Row) -> None:
     with path.open("a", encoding="utf8") as file_:
         file_.write("\n" * (not before.endswith(b"\n") and bool(before)) + json.dumps(row) + "\n")
     print(json.dumps(row), flush=True)
+
+
+def make_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Make the parser of a command that fills such a file, or prints a table of it.
+
+    doc (str): The docstring of the command; its first line is shown.
+    RETURNS (ArgumentParser): With --out, --table and --data; for `parse_with`.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n", 1)[0])
+    parser.add_argument("--out", type=Path, required=True, help="File of JSON lines.")
+    parser.add_argument("--table", action="store_true", help="Print what the file holds.")
+    parser.add_argument("--data", type=Path, help="Folder with one folder per set.")
+    return parser
+
+
+def parse_with(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line, which must name the data unless it asks for the table."""
+    args = parser.parse_args()
+    if not args.table and args.data is None:
+        parser.error("--data is needed, or --table")
+    return args
