@@ -1,62 +1,35 @@
-"""Recursions over a linear chain: mass and expectations; `viterbi` has the best path.
+"""Recursions over a linear chain: mass and expectations; `viterbi` and `kbest` have best paths.
 
 Scores are (B, T, L) emissions, (L, L) transitions, (L,) start and (L,) end, any of them -inf for
-what is forbidden. Everything runs in float64 (float32 where a device has none).
+what is forbidden. Everything runs in float64 and in NumPy, wherever the scores come from: a step is
+a few operations on a small array, and there are as many steps as the longest sequence has tokens,
+so that what counts is the cost of a call, and NumPy's is a third of torch's, and less still than
+starting a kernel on a GPU.
 
-`ScaledChain` sums probabilities that are rescaled at each position: one small matrix product per
-step. It is exact unless numbers hundreds of nats apart meet at one position and the smaller one
+`ScaledChain` sums probabilities that are rescaled as it goes: one small matrix product per step. It
+is exact unless numbers hundreds of nats apart meet at one position and the smaller one
 underflows; that is checked, and then `LogChain` does the same sums on logarithms.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..errors import Errors
+from .sequences import NEG_INF, Batch, Floats, to_numpy
 
-NEG_INF = float("-inf")
 # How the exponent range of a float is shared out, so that a product of a rescaled sum, a
 # transition and an emission is never rounded to zero. What is left pays for the sum over tags.
 SUM_SHARE, TRANSITION_SHARE, EMISSION_SHARE = 0.35, 0.15, 0.42
-
-
-class Batch(NamedTuple):
-    """Sequences sorted by falling length, so that those alive at a step are the first rows."""
-
-    emissions: Tensor  # (T, B, L), T of the longest, contiguous
-    order: Tensor  # (B,) where each sorted row came from
-    lengths: Tensor  # (B,) falling
-    alive: list[int]  # (T,) number of sequences longer than t
-
-    def take_last(self, values: Tensor) -> Tensor:
-        """Pick each sequence's values at its last position from (T, B, L)."""
-        rows = torch.arange(len(self.lengths), device=values.device)
-        return values[(self.lengths - 1).clamp(min=0), rows]  # (B, L)
-
-    def restore(self, values: Tensor, like: Tensor) -> Tensor:
-        """Bring (T, B, L) back to the order, shape and dtype of the caller's (B, T, L)."""
-        out = torch.zeros_like(like)
-        out[self.order, : values.shape[0]] = values.transpose(0, 1).to(like.dtype)
-        return out
-
-
-def pack(emissions: Tensor, lengths: Tensor) -> Batch:
-    """Sort sequences by falling length and put time first.
-
-    emissions (Tensor): Scores per position, float. Shape (B, T, L).
-    lengths (Tensor): Tokens per sequence, int64. Shape (B,).
-    RETURNS (Batch): Copy in the working dtype.
-    """
-    lengths, order = lengths.sort(descending=True, stable=True)
-    counts = torch.bincount(lengths, minlength=1)
-    # Longer than t are all but those of length 0 .. t.
-    alive = (len(lengths) - counts.cumsum(0))[:-1].tolist()
-    time_first = emissions[:, : len(alive)].transpose(0, 1)  # (T, B, L)
-    dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
-    return Batch(time_first.index_select(1, order).to(dtype), order, lengths, alive)
+# Steps between two rescalings. In between, sums may leave what is checked somewhat sooner.
+RESCALE_EVERY = 4
+# Multiplications in a product that is sooner done than handed to torch.
+DOT_LIMIT = 65536
+TINY = np.finfo(np.float64).tiny
+DEPTH = -math.log(TINY)
 
 
 class LogMass(torch.autograd.Function):
@@ -65,8 +38,8 @@ class LogMass(torch.autograd.Function):
     emissions (Tensor): Scores per position; finite where padded. Shape (B, T, L).
     lengths (Tensor): Tokens per sequence, int64. Shape (B,).
     transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
-    RETURNS (Tensor): -inf without any path, 0 for an empty sequence; in the working dtype.
-        Shape (B,).
+    RETURNS (Tensor): -inf without any path, 0 for an empty sequence; in float64 (float32 where a
+        device has none). Shape (B,).
 
     SOURCE: Lafferty et al. (2001), section 3 (forward-backward and expected features).
     """
@@ -80,31 +53,22 @@ class LogMass(torch.autograd.Function):
         start: Tensor,
         end: Tensor,
     ) -> Tensor:
-        with torch.autocast(emissions.device.type, enabled=False):
-            batch = pack(emissions, lengths)
-            ctx.chain = make_chain(batch, transitions, start, end)
+        ctx.chain = make_chain(Batch(emissions, lengths), *map(to_numpy, (transitions, start, end)))
         ctx.save_for_backward(emissions, transitions, start, end)
-        return torch.empty_like(ctx.chain.log_mass).index_copy_(0, batch.order, ctx.chain.log_mass)
+        return _unsort(ctx.chain.log_mass, ctx.chain.batch, emissions)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         emissions, transitions, start, end = ctx.saved_tensors
-        chain = ctx.chain
-        batch = chain.batch
-        with torch.autocast(emissions.device.type, enabled=False):
-            weight = grad[batch.order]  # (B,)
-            unary, pairs = chain.expect(weight)
-            unary = unary * weight[:, None]  # (T, B, L)
-            d_start = unary[:1].sum((0, 1))
-            d_end = batch.take_last(unary).sum(0) if batch.alive else d_start
-        return (
-            batch.restore(unary, emissions),
-            None,
-            pairs.to(transitions.dtype),
-            d_start.to(start.dtype),
-            d_end.to(end.dtype),
-        )
+        batch = ctx.chain.batch
+        weight = to_numpy(grad)[batch.order]  # (B,)
+        unary, pairs = ctx.chain.expect(weight)
+        unary = unary * weight[batch.column, None]
+        first = unary[: batch.begins[1]].sum(0) if batch.alive else pairs[0] * 0
+        last = unary[batch.lasts[batch.lengths > 0]].sum(0)
+        parts = zip((pairs, first, last), (transitions, start, end))
+        return batch.restore(unary, emissions), None, *(_to_torch(x, like) for x, like in parts)
 
 
 def find_marginals(
@@ -119,9 +83,8 @@ def find_marginals(
 
     SOURCE: Rabiner (1989), section III.A.
     """
-    with torch.autocast(emissions.device.type, enabled=False):
-        chain = make_chain(pack(emissions, lengths), transitions, start, end)
-        unary, _ = chain.expect(torch.zeros_like(chain.log_mass))
+    chain = make_chain(Batch(emissions, lengths), *map(to_numpy, (transitions, start, end)))
+    unary, _ = chain.expect(np.zeros_like(chain.log_mass))
     return chain.batch.restore(unary, emissions)
 
 
@@ -135,210 +98,230 @@ def find_expectations(
     transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
     RETURNS (tuple[Tensor, Tensor, Tensor]): Log of the summed exponential scores, shape (B,);
         probability of each tag, 0 where padded, shape (B, T, L); expected number of each pair of
-        neighbours in all sequences together, shape (L, L). In the working dtype.
+        neighbours in all sequences together, shape (L, L). In float64 (float32 where a device has
+        none).
 
     SOURCE: Lafferty et al. (2001), section 3.
     """
-    with torch.autocast(emissions.device.type, enabled=False):
-        chain = make_chain(pack(emissions, lengths), transitions, start, end)
-        unary, pairs = chain.expect(torch.ones_like(chain.log_mass))
-    batch, mass = chain.batch, torch.empty_like(chain.log_mass)
-    mass[batch.order] = chain.log_mass
-    return mass, batch.restore(unary, emissions.to(unary.dtype)), pairs
+    chain = make_chain(Batch(emissions, lengths), *map(to_numpy, (transitions, start, end)))
+    unary, pairs = chain.expect(np.ones_like(chain.log_mass))
+    mass = _unsort(chain.log_mass, chain.batch, emissions)
+    return mass, chain.batch.restore(unary, emissions.to(mass.dtype)), _to_torch(pairs, mass)
 
 
 def make_chain(
-    batch: Batch, transitions: Tensor, start: Tensor, end: Tensor
+    batch: Batch, transitions: Floats, start: Floats, end: Floats
 ) -> "ScaledChain | LogChain":
     """Run the forward recursion in the fastest way that is exact for these scores."""
-    dtype = batch.emissions.dtype
-    scores = (transitions.to(dtype), start.to(dtype), end.to(dtype))
     if batch.alive:
-        chain = ScaledChain(batch, *scores)
+        chain = ScaledChain(batch, transitions, start, end)
         if chain.is_exact:
             return chain
-    return LogChain(batch, *scores)
+    return LogChain(batch, transitions, start, end)
 
 
 class ScaledChain:
-    """Forward-backward on probabilities rescaled to a maximum of 1 at each position.
+    """Forward-backward on probabilities rescaled, every few positions, to a maximum of 1.
 
-    batch (Batch): Sorted sequences, at least one of them not empty.
-    transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
+    batch (Batch): Sequences, at least one of them not empty.
+    transitions, start, end (NDArray): Shapes (L, L), (L,), (L,).
 
-    is_exact says whether log_mass may be used.
+    is_exact says whether log_mass (B,), of the sorted sequences, may be used.
 
     SOURCE: Rabiner (1989), section V.A (scaling), with the maximum in place of the sum.
     """
 
-    def __init__(self, batch: Batch, transitions: Tensor, start: Tensor, end: Tensor) -> None:
+    log_mass: Floats
+
+    def __init__(self, batch: Batch, transitions: Floats, start: Floats, end: Floats) -> None:
         self.batch = batch
         self.scores = (transitions, start, end)
-        info = torch.finfo(batch.emissions.dtype)
-        self.tiny, depth = info.tiny, -math.log(info.tiny)
-        self.floor = math.exp(-SUM_SHARE * depth)
-        widest = torch.stack([_find_spread(score.flatten()) for score in self.scores]).max()
-        fits = widest <= TRANSITION_SHARE * depth
-        fits &= (_find_spread(batch.emissions) <= EMISSION_SHARE * depth).all()
-        self.is_exact = bool(fits)
+        self.floor = math.exp(-SUM_SHARE * DEPTH)
+        widest = max(float(_find_spread(score.ravel())) for score in self.scores)
+        self.is_exact = bool(
+            widest <= TRANSITION_SHARE * DEPTH
+            and (_find_spread(batch.emissions) <= EMISSION_SHARE * DEPTH).all()
+        )
         if self.is_exact:
             self._run_forward()
 
     def _run_forward(self) -> None:
         batch = self.batch
-        (self.step, self.step_shift), (start, self.start_shift), (self.end, self.end_shift) = (
-            _exp_shifted(score.flatten()) for score in self.scores
+        (step, self.step_shift), (start, self.start_shift), (self.end, self.end_shift) = (
+            _exp_shifted(score.ravel()) for score in self.scores
         )
-        self.step = self.step.view(self.scores[0].shape)
-        self.weight, shift = _exp_shifted(batch.emissions)  # (T, B, L), (T, B, 1)
-        self.alpha = torch.zeros_like(self.weight)
-        scale = torch.ones_like(shift)
-        rows = _take_alive(self.alpha, batch.alive)
-        weights = _take_alive(self.weight, batch.alive)
-        scales = _take_alive(scale, batch.alive)
-        torch.mul(weights[0], start, out=rows[0])
+        self.step = step.reshape(self.scores[0].shape)
+        self.weight, self.weight_shift = _exp_shifted(batch.emissions)  # (N, L), (N, 1)
+        self.alpha = np.empty_like(self.weight)
+        scale = np.ones_like(self.weight_shift)
+        rows, weights, scales = map(batch.cut, (self.alpha, self.weight, scale))
+        np.multiply(weights[0], start, out=rows[0])
         for t, row in enumerate(rows):
             if t > 0:
-                torch.mm(rows[t - 1][: len(row)], self.step, out=row)
-                row.mul_(weights[t])
-            torch.amax(row, 1, keepdim=True, out=scales[t])
-            row.div_(scales[t].clamp_(min=self.tiny))
+                _multiply(rows[t - 1][: len(row)], self.step, out=row)
+                np.multiply(row, weights[t], out=row)
+            if t % RESCALE_EVERY == 0:
+                _rescale(row, scales[t])
         self.is_exact = self._is_above_floor(self.alpha)
-        is_real = torch.arange(len(shift), device=shift.device)[:, None] < batch.lengths  # (T, B)
-        self.weight_shift = shift[..., 0].masked_fill(~is_real, 0.0)  # (T, B)
-        self.shift = self.weight_shift + scale.log()[..., 0].masked_fill(~is_real, 0.0)
-        last = (batch.take_last(self.alpha) @ self.end).log()
+        self.shift = (self.weight_shift + np.log(scale))[:, 0]
+        last = _log((self.alpha[batch.lasts] * self.end).sum(1))
+        sums = np.bincount(batch.column, self.shift, len(batch.lengths))
         ends = self.start_shift + self.end_shift + (batch.lengths - 1) * self.step_shift
-        self.log_mass = (last + self.shift.sum(0) + ends).masked_fill(batch.lengths == 0, 0.0)
+        self.log_mass = np.where(batch.lengths > 0, last + sums + ends, 0.0)
 
-    def _is_above_floor(self, values: Tensor) -> bool:
-        return bool((values.masked_fill(values == 0, 1.0).amin() >= self.floor).item())
+    def _is_above_floor(self, values: Floats) -> bool:
+        return bool((values[values != 0] >= self.floor).all())
 
-    def messages(self) -> tuple[Tensor, Tensor]:
+    def messages(self) -> tuple[Floats, Floats]:
         """Compute the log-mass of all ways up to each tag, and of all ways on from it.
 
-        RETURNS (tuple[Tensor, Tensor]): Up to and with the tag's own emission, and from the next
-            position on; rubbish where padded. Each (T, B, L).
+        RETURNS (tuple[NDArray, NDArray]): Up to and with the tag's own emission, and from the next
+            position on. Each (N, L).
         """
         beta, _, scale = self._run_backward()
+        batch = self.batch
         if not self._is_above_floor(beta):
-            return LogChain(self.batch, *self.scores).messages()
-        steps = torch.arange(len(scale), device=scale.device)[:, None]  # (T, 1)
-        before = self.shift.cumsum(0) + steps * self.step_shift + self.start_shift
-        left = self.batch.lengths - 1 - steps  # (T, B)
-        scale = scale.masked_fill(left[..., None] <= 0, 1.0)
-        after = scale.log()[..., 0] + self.weight_shift.roll(-1, 0).masked_fill(left <= 0, 0.0)
-        after = after.flip(0).cumsum(0).flip(0) + left * self.step_shift + self.end_shift
-        return self.alpha.log() + before[..., None], beta.log() + after[..., None]
+            return LogChain(batch, *self.scores).messages()
+        before = batch.sum_up(self.shift) + batch.time * self.step_shift + self.start_shift
+        left = batch.lengths[batch.column] - 1 - batch.time  # (N,)
+        # What is taken off at a position belongs to the sums from the one before it on.
+        taken = np.log(scale[:, 0])
+        taken[batch.before] += self.weight_shift[batch.begins[1] :, 0]
+        after = batch.sum_up(taken, backward=True) + left * self.step_shift + self.end_shift
+        return _log(self.alpha) + before[:, None], _log(beta) + after[:, None]
 
-    def _run_backward(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _run_backward(self) -> tuple[Floats, Floats, Floats]:
         """Give beta, what comes from each position on (scaled as beta before it), and scales."""
-        beta = self.end.expand_as(self.weight).contiguous()
-        ahead = torch.zeros_like(self.weight)
-        scale = self.weight.new_ones(*beta.shape[:2], 1)
-        alive = self.batch.alive
-        betas, aheads = _take_alive(beta, alive), _take_alive(ahead, alive)
-        weights = _take_alive(self.weight, alive)
-        back = self.step.t()
-        for t in range(len(alive) - 1, 0, -1):
-            n = alive[t]
-            torch.mul(betas[t], weights[t], out=aheads[t])
-            target, size = betas[t - 1][:n], scale[t - 1, :n]
-            torch.mm(aheads[t], back, out=target)
-            torch.amax(target, 1, keepdim=True, out=size)
-            size.clamp_(min=self.tiny)
-            target.div_(size)
-            aheads[t].div_(size)
+        batch = self.batch
+        beta = np.tile(self.end, (len(self.weight), 1))
+        ahead = np.zeros_like(self.weight)
+        scale = np.ones_like(self.weight_shift)
+        betas, aheads, weights, scales = map(batch.cut, (beta, ahead, self.weight, scale))
+        back = np.ascontiguousarray(self.step.T)
+        for t in range(len(betas) - 1, 0, -1):
+            n = len(betas[t])
+            np.multiply(betas[t], weights[t], out=aheads[t])
+            target = betas[t - 1][:n]
+            _multiply(aheads[t], back, out=target)
+            if t % RESCALE_EVERY == 0:
+                size = scales[t - 1][:n]
+                _rescale(target, size)
+                np.divide(aheads[t], size, out=aheads[t])
         return beta, ahead, scale
 
-    def expect(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def expect(self, weight: Floats) -> tuple[Floats, Floats]:
         """Run the backward recursion and compute expected tags and transitions.
 
-        weight (Tensor): Weight of each sorted sequence in the sum. Shape (B,).
-        RETURNS (tuple[Tensor, Tensor]): Probability of each tag, 0 where padded, shape (T, B, L),
-            and the weighted sum of transition probabilities, shape (L, L).
+        weight (NDArray): Weight of each sorted sequence in the sum. Shape (B,).
+        RETURNS (tuple[NDArray, NDArray]): Probability of each tag, shape (N, L), and the weighted
+            sum of transition probabilities, shape (L, L).
         """
         beta, ahead, _ = self._run_backward()
         if not self._is_above_floor(beta):
             return LogChain(self.batch, *self.scores).expect(weight)
+        batch = self.batch
         unary = self.alpha * beta
-        total = unary.sum(-1, keepdim=True)
-        total.masked_fill_(total == 0, 1.0)
+        total = unary.sum(1, keepdims=True)
+        total[total == 0] = 1.0
         unary /= total
-        # alpha and ahead are zero where padded, so padding adds nothing to the product.
-        before = (self.alpha * (weight[:, None] / total))[:-1].flatten(0, 1)
-        pairs = self.step * (before.t() @ ahead[1:].flatten(0, 1))
-        return unary, pairs
+        before = (self.alpha * (weight[batch.column, None] / total))[batch.before]
+        pairs = np.empty_like(self.step)
+        _multiply(before.T, ahead[batch.begins[1] :], out=pairs)
+        return unary, self.step * pairs
 
 
 class LogChain:
     """Forward-backward on logarithms: slower, and exact for any scores.
 
-    batch (Batch): Sorted sequences.
-    transitions, start, end (Tensor): Shapes (L, L), (L,), (L,).
+    batch (Batch): Sequences.
+    transitions, start, end (NDArray): Shapes (L, L), (L,), (L,).
     """
 
-    def __init__(self, batch: Batch, transitions: Tensor, start: Tensor, end: Tensor) -> None:
+    def __init__(self, batch: Batch, transitions: Floats, start: Floats, end: Floats) -> None:
         self.batch = batch
         self.step, self.end = transitions, end
-        emissions = batch.emissions
-        self.alpha = torch.full_like(emissions, NEG_INF)
-        for t, n in enumerate(batch.alive):
-            if t == 0:
-                into = start
-            else:
-                into = torch.logsumexp(self.alpha[t - 1, :n, :, None] + self.step, 1)
-            self.alpha[t, :n] = into + emissions[t, :n]
-        self.log_mass = emissions.new_zeros(len(batch.lengths))
+        self.alpha = batch.emissions.copy()
+        rows = batch.cut(self.alpha)
+        for t, row in enumerate(rows):
+            row += log_sum(rows[t - 1][: len(row), :, None] + self.step, 1) if t > 0 else start
+        self.log_mass = np.zeros(len(batch.lengths))
         if batch.alive:
-            mass = torch.logsumexp(batch.take_last(self.alpha) + end, 1)
-            self.log_mass = mass.masked_fill(batch.lengths == 0, 0.0)
+            mass = log_sum(self.alpha[batch.lasts] + end, 1)
+            self.log_mass = np.where(batch.lengths > 0, mass, 0.0)
 
-    def messages(self) -> tuple[Tensor, Tensor]:
+    def messages(self) -> tuple[Floats, Floats]:
         """Run the backward recursion, as `ScaledChain.messages`."""
-        emissions, alive = self.batch.emissions, self.batch.alive
-        beta = self.end.expand_as(emissions).contiguous()
-        for t in range(len(alive) - 1, 0, -1):
-            n = alive[t]
-            after = self.step + (emissions[t, :n] + beta[t, :n])[:, None, :]  # (n, L, L)
-            beta[t - 1, :n] = torch.logsumexp(after, 2)
+        batch = self.batch
+        beta = np.tile(self.end, (len(batch.emissions), 1))
+        betas, emissions = batch.cut(beta), batch.cut(batch.emissions)
+        for t in range(len(betas) - 1, 0, -1):
+            after = self.step + (emissions[t] + betas[t])[:, None, :]  # (n, L, L)
+            betas[t - 1][: len(after)] = log_sum(after, 2)
         return self.alpha, beta
 
-    def expect(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def expect(self, weight: Floats) -> tuple[Floats, Floats]:
         """Compute expected tags and transitions, as `ScaledChain.expect`."""
-        emissions, alive = self.batch.emissions, self.batch.alive
+        batch = self.batch
         # Without any path all sums below are -inf and must stay so.
-        total = self.log_mass.masked_fill(self.log_mass == NEG_INF, 0.0)[:, None]
+        total = np.where(self.log_mass == NEG_INF, 0.0, self.log_mass)
         _, beta = self.messages()
-        pairs = torch.zeros_like(self.step)
-        for t in range(len(alive) - 1, 0, -1):
-            n = alive[t]
-            after = self.step + (emissions[t, :n] + beta[t, :n])[:, None, :]  # (n, L, L)
-            share = torch.exp(self.alpha[t - 1, :n, :, None] + after - total[:n, :, None])
-            pairs += torch.einsum("b,bij->ij", weight[:n], share)
-        return torch.exp(self.alpha + beta - total), pairs
+        alphas, betas, emissions = map(batch.cut, (self.alpha, beta, batch.emissions))
+        pairs = np.zeros_like(self.step)
+        for t in range(len(betas) - 1, 0, -1):
+            n = len(betas[t])
+            after = self.step + (emissions[t] + betas[t])[:, None, :]  # (n, L, L)
+            share = np.exp(alphas[t - 1][:n, :, None] + after - total[:n, None, None])
+            pairs += (weight[:n, None, None] * share).sum(0)
+        return np.exp(self.alpha + beta - total[batch.column, None]), pairs
 
 
-def check_array(name: str, value: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    """Refuse a tensor of another dtype or shape (B112)."""
-    if value.dtype != dtype or tuple(value.shape) != shape:
-        got = {"dtype": value.dtype, "shape": tuple(value.shape)}
-        raise ValueError(Errors.B112.format(name=name, want_dtype=dtype, want_shape=shape, **got))
+def _to_torch(values: Floats, like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like.device, like.dtype)
 
 
-def _take_alive(values: Tensor, alive: list[int]) -> list[Tensor]:
-    """View (T, B, ...) as a list of its live rows."""
-    return [row[:n] for row, n in zip(values.unbind(0), alive)]
+def _unsort(values: Floats, batch: Batch, like: Tensor) -> Tensor:
+    """Bring values of the sorted sequences (B,) to the caller's order and device."""
+    out = np.empty_like(values)
+    out[batch.order] = values
+    dtype = torch.float32 if like.device.type == "mps" else torch.float64
+    return torch.from_numpy(out).to(like.device, dtype)
 
 
-def _find_spread(scores: Tensor) -> Tensor:
+def _multiply(left: Floats, right: Floats, out: Floats) -> None:
+    """Multiply matrices; large ones by torch, as threads of NumPy's own would be in its way."""
+    if len(left) * right.size < DOT_LIMIT:
+        np.dot(left, right, out=out)
+    else:
+        torch.mm(torch.from_numpy(left), torch.from_numpy(right), out=torch.from_numpy(out))
+
+
+def _rescale(row: Floats, scale: Floats) -> None:
+    """Divide rows by their maximum, which goes to scale; a row of zeros stays."""
+    np.maximum.reduce(row, axis=1, out=scale, keepdims=True)
+    np.maximum(scale, TINY, out=scale)
+    np.divide(row, scale, out=row)
+
+
+def _find_spread(scores: Floats) -> Floats:
     """Find the distance from the lowest to the highest score that is not -inf, per last axis."""
-    low = scores.masked_fill(scores == NEG_INF, float("inf")).amin(-1)
-    return scores.amax(-1) - low
+    low = np.where(scores == NEG_INF, np.inf, scores).min(-1)
+    return scores.max(-1) - low
 
 
-def _exp_shifted(scores: Tensor) -> tuple[Tensor, Tensor]:
+def _exp_shifted(scores: Floats) -> tuple[Floats, Floats]:
     """Exponentiate with a maximum of 1 on the last axis, and give what was taken off."""
-    shift = scores.amax(-1, keepdim=True)
-    shift = shift.masked_fill(shift == NEG_INF, 0.0)
-    return (scores - shift).exp(), shift
+    shift = scores.max(-1, keepdims=True)
+    shift = np.where(shift == NEG_INF, 0.0, shift)
+    return np.exp(scores - shift), shift
+
+
+def _log(values: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def log_sum(scores: Floats, axis: int) -> Floats:
+    """Sum exponential scores along an axis, on logarithms."""
+    top = scores.max(axis, keepdims=True)
+    top = np.where(top == NEG_INF, 0.0, top)
+    return _log(np.exp(scores - top).sum(axis)) + top.squeeze(axis)

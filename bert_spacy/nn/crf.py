@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Errors
-from .chain import LogMass, check_array, find_expectations, find_marginals
+from .chain import LogMass, find_expectations, find_marginals
 from .kbest import find_k_best_paths
+from .sequences import NEG_INF, check_array
 from .spans import Posterior
 from .viterbi import find_best_paths
-
-NEG_INF = float("-inf")
 
 
 class LinearChainCRF(nn.Module):
@@ -207,8 +206,7 @@ class LinearChainCRF(nn.Module):
         emissions, lengths = self._prepare(emissions, mask, allowed)
         if not 0 < temperature < float("inf"):
             raise ValueError(Errors.B117.format(value=temperature))
-        with torch.autocast(emissions.device.type, enabled=False):
-            return Posterior(emissions, lengths, *self._constrained_scores(), temperature)
+        return Posterior(emissions, lengths, *self._constrained_scores(), temperature)
 
     @torch.no_grad()
     def decode_k_best(

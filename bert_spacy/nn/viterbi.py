@@ -1,20 +1,14 @@
 """The best path through a linear chain.
 
-A step is three operations on a small array, and there are as many steps as the longest sequence
-has tokens: what counts is the cost of a call. NumPy's is a third of torch's on a CPU, and less
-still than starting a kernel on a GPU, so the recursion runs in NumPy wherever the scores come from.
-Tags come before sequences in memory, so that a step runs over contiguous rows.
+As in `chain`, the recursion runs in NumPy. Tags come before sequences in memory, so that a step
+runs over contiguous rows.
 """
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from .chain import pack
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from .sequences import Batch, Floats, Ints, to_numpy
 
 
 def find_best_paths(
@@ -30,38 +24,34 @@ def find_best_paths(
 
     SOURCE: Viterbi (1967), Error bounds for convolutional codes.
     """
-    batch = pack(emissions.detach().cpu(), lengths.cpu())
-    paths = torch.zeros(emissions.shape[:2], dtype=torch.int64)
-    scores = torch.zeros(len(lengths), dtype=torch.float64)
+    batch = Batch(emissions, lengths)
+    paths = torch.zeros(emissions.shape[:2], dtype=torch.int64, device=emissions.device)
+    scores = np.zeros(len(batch.lengths))
     if batch.alive:
-        sums = batch.emissions.transpose(1, 2).contiguous().numpy()  # (T, L, B)
         step, first, last = (to_numpy(x) for x in (transitions, start, end))
-        _sum_best(sums, step, first, batch.alive)
-        sizes = batch.lengths.numpy()
-        at_end = sums[np.maximum(sizes - 1, 0), :, np.arange(len(sizes))] + last  # (B, L)
-        tag = at_end.argmax(1)
-        best = np.where(sizes > 0, at_end.max(1), 0.0)
-        scores[batch.order] = torch.from_numpy(best)
-        found = _trace_back(sums, step, tag, batch.alive)
-        found[np.arange(len(found))[:, None] >= sizes] = 0
-        paths[batch.order, : len(found)] = torch.from_numpy(found).t()
-    return paths.to(emissions.device), scores.to(emissions)
+        sums = _sum_best(batch, step, first)
+        n = batch.alive[0]
+        ends = [sums[size - 1][:, i] for i, size in enumerate(batch.lengths[:n].tolist())]
+        at_end = np.stack(ends) + last  # (n, L)
+        scores[batch.order[:n]] = at_end.max(1)
+        paths = batch.restore(_trace_back(batch, sums, step, at_end.argmax(1)), paths)
+    return paths, torch.from_numpy(scores).to(emissions)
 
 
-def _sum_best(sums: Floats, step: Floats, first: Floats, alive: list[int]) -> None:
-    """Turn emissions (T, L, B), in place, into the best score up to each tag."""
-    n_tags, n_rows = sums.shape[1:]
-    room = np.empty((n_tags + 1) * n_tags * n_rows)
-    shapes = {n: _cut(room, n_tags, n) for n in set(alive)}
+def _sum_best(batch: Batch, step: Floats, first: Floats) -> list[Floats]:
+    """Find for each position the best score up to each tag, emission included; each (L, n)."""
+    n_tags, most = len(first), batch.alive[0]
+    room = np.empty((n_tags + 1) * n_tags * most)
+    shapes = {n: _cut(room, n_tags, n) for n in set(batch.alive)}
     step = step[:, :, None]
-    sums[0] += first[:, None]
-    for t in range(1, len(alive)):
-        n = alive[t]
+    emissions = batch.cut(batch.emissions)
+    sums = [np.add(emissions[0].T, first[:, None], order="C")]
+    for n, given in zip(batch.alive[1:], emissions[1:]):
         ways, best = shapes[n]  # (L before, L, n), (L, n)
-        np.add(sums[t - 1, :, None, :n], step, out=ways)
+        np.add(sums[-1][:, None, :n], step, out=ways)
         np.maximum.reduce(ways, 0, out=best)
-        now = sums[t, :, :n]
-        np.add(now, best, out=now)
+        sums.append(np.add(given.T, best, order="C"))
+    return sums
 
 
 def _cut(room: Floats, n_tags: int, n_rows: int) -> tuple[Floats, Floats]:
@@ -70,21 +60,16 @@ def _cut(room: Floats, n_tags: int, n_rows: int) -> tuple[Floats, Floats]:
     return ways, room[n_tags * size :][:size].reshape(n_tags, n_rows)
 
 
-def _trace_back(sums: Floats, step: Floats, tag: Ints, alive: list[int]) -> Ints:
-    """Find the paths (T, B) that end with the given tags (B,).
+def _trace_back(batch: Batch, sums: list[Floats], step: Floats, tag: Ints) -> Ints:
+    """Find the paths (N,) that end with the given tags.
 
     The best tag before is looked for along the path only, so that no back-pointers are kept.
     """
-    path = np.tile(tag, (len(sums), 1))
+    path = tag[batch.column]
+    rows = batch.cut(path)
     into = np.ascontiguousarray(step.T)
-    for t in range(len(sums) - 1, 0, -1):
-        n = alive[t]
-        before = into.take(path[t, :n], 0)  # (n, L)
-        before += sums[t - 1, :, :n].T
-        before.argmax(1, out=path[t - 1, :n])
+    for t in range(len(rows) - 1, 0, -1):
+        before = into.take(rows[t], 0)  # (n, L)
+        before += sums[t - 1][:, : len(before)].T
+        before.argmax(1, out=rows[t - 1][: len(before)])
     return path
-
-
-def to_numpy(scores: Tensor) -> Floats:
-    """Return scores as float64 in memory."""
-    return scores.detach().double().cpu().numpy()

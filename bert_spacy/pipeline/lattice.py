@@ -104,7 +104,7 @@ class Lattice:
         mask = self._mask.cpu()
         allowed = None if self._allowed is None else self._allowed.cpu()
         tags, scores = self._chain.decode_k_best(self._padded.cpu().double(), mask, k, allowed)
-        mass = self._posterior.log_mass[self._posterior.column].cpu().double()
+        mass = torch.from_numpy(self._posterior.log_mass)
         shares = torch.exp(scores / self.temperature - mass[:, None])
         return [tags[:, i][mask].numpy() for i in range(k)], shares.clamp(max=1.0).numpy()
 
@@ -124,12 +124,10 @@ class Lattice:
         place = spans.start - self.offsets[doc]
         first = 1 + spans.label * len(PREFIXES[self.scheme])
         size = spans.end - spans.start
-        device = self.scores.emissions.device
         total = np.zeros(len(size))
         for tags, stop, avoid in self._ways(size, first, is_whole):
-            parts = (doc, place, tags, size, stop, avoid)
-            runs = TagRuns(*(torch.from_numpy(part).to(device) for part in parts))
-            total += self._posterior.score_runs(runs).double().exp().cpu().numpy()
+            runs = TagRuns(doc, place, tags, size, stop, avoid)
+            total += np.exp(self._posterior.score_runs(runs))
         return total.clip(max=1.0)
 
     def search(self, lowest: float) -> tuple[Spans, Floats]:
@@ -194,8 +192,7 @@ class Lattice:
 
     @cached_property
     def _marginals(self) -> Floats:
-        table = self._posterior.marginals().double()
-        return table[self._mask].cpu().numpy()
+        return np.concatenate(self._posterior.marginals())
 
     @cached_property
     def _posterior(self) -> Posterior:

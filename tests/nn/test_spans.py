@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -28,11 +29,11 @@ def make_runs(
 ) -> TagRuns:
     row, start, tags, stop, avoid = zip(*rows)
     return TagRuns(
-        torch.tensor(row),
-        torch.tensor(start),
-        torch.tensor([tag for run in tags for tag in run]),
-        torch.tensor([len(run) for run in tags]),
-        *(torch.tensor([[t in x for t in range(n_tags)] for x in some]) for some in (stop, avoid)),
+        np.array(row),
+        np.array(start),
+        np.array([tag for run in tags for tag in run]),
+        np.array([len(run) for run in tags]),
+        *(np.array([[t in x for t in range(n_tags)] for x in some]) for some in (stop, avoid)),
     )
 
 
@@ -71,7 +72,7 @@ def test_runs_match_enumeration(recursion, constrained, temperature):
         )
         expected.append(math.log(total) if total > 0 else -math.inf)
     ours = crf.posterior(emissions, mask, temperature).score_runs(make_runs(rows))
-    torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64))
+    np.testing.assert_allclose(ours, expected, rtol=1e-7, atol=1e-7)
 
 
 def test_marginals_follow_the_temperature(recursion):
@@ -84,9 +85,10 @@ def test_marginals_follow_the_temperature(recursion):
     for path, p in zip(paths, share):
         for t, tag in enumerate(path):
             expected[t, tag] += p
-    plain = crf.posterior(emissions, mask).marginals()
-    torch.testing.assert_close(plain, crf.marginals(emissions, mask))
-    torch.testing.assert_close(crf.posterior(emissions, mask, 0.5).marginals()[row], expected)
+    plain = np.concatenate(crf.posterior(emissions, mask).marginals())
+    np.testing.assert_allclose(plain, crf.marginals(emissions, mask)[mask], rtol=1e-6)
+    ours = crf.posterior(emissions, mask, 0.5).marginals()[row]
+    np.testing.assert_allclose(ours, expected, rtol=1e-7, atol=1e-7)
 
 
 def test_runs_keep_digits_in_a_long_sequence_of_large_scores():
@@ -97,8 +99,7 @@ def test_runs_keep_digits_in_a_long_sequence_of_large_scores():
     rows = [(0, 0, [0, 0], {1}, {1}), (0, 12_345, [1], set(), {1}), (0, 19_998, [0, 1], {0}, {})]
     runs = make_runs(rows, 2)
     ours = crf.posterior(emissions, mask).score_runs(runs)
-    expected = torch.tensor([0.0, -30.0, -30.0], dtype=torch.float64)
-    torch.testing.assert_close(ours, expected, atol=1e-8, rtol=0)
+    np.testing.assert_allclose(ours, [0.0, -30.0, -30.0], atol=1e-8, rtol=0)
 
 
 def test_no_run_gives_nothing_and_bad_input_is_refused():
@@ -106,13 +107,13 @@ def test_no_run_gives_nothing_and_bad_input_is_refused():
     emissions, mask = make_batch()
     posterior = crf.posterior(emissions, mask)
     empty = TagRuns(
-        *(torch.zeros(0, dtype=torch.int64) for _ in range(4)),
-        *(torch.zeros(0, N_TAGS, dtype=torch.bool) for _ in range(2)),
+        *(np.zeros(0, dtype=np.int64) for _ in range(4)),
+        *(np.zeros((0, N_TAGS), dtype=bool) for _ in range(2)),
     )
     assert posterior.score_runs(empty).shape == (0,)
     nothing = crf.posterior(emissions[:, :0], mask[:, :0])
     assert nothing.score_runs(empty).shape == (0,)
-    assert nothing.marginals().shape == (len(mask), 0, 4)
+    assert [table.shape for table in nothing.marginals()] == [(0, 4)] * len(mask)
     for bad in [(0, 3, [0, 0]), (9, 0, [0]), (1, 0, [0])]:
         with pytest.raises(ValueError, match="B118"):
             posterior.score_runs(make_runs([(*bad, {}, {})]))
@@ -120,7 +121,10 @@ def test_no_run_gives_nothing_and_bad_input_is_refused():
         with pytest.raises(ValueError, match="B119"):
             posterior.score_runs(make_runs([(*bad, {}, {})]))
     good = make_runs([(0, 0, [0], {}, {})])
-    for wrong in (good._replace(stop=good.stop[:, 1:]), good._replace(avoid=good.avoid.int())):
+    for wrong in (
+        good._replace(stop=good.stop[:, 1:]),
+        good._replace(avoid=good.avoid.astype(int)),
+    ):
         with pytest.raises(ValueError, match="B112"):
             posterior.score_runs(wrong)
     for temperature in (0.0, -1.0, math.inf, math.nan):
@@ -195,8 +199,8 @@ def test_all_answers_stay_within_allowed_tags(recursion, constrained):
         for t in range(length):
             for tag in range(N_TAGS):
                 wanted = sum(float(p) for path, p in zip(paths, share) if path[t] == tag)
-                assert float(table[row, t, tag]) == pytest.approx(wanted)
+                assert float(table[row][t, tag]) == pytest.approx(wanted)
                 runs = make_runs([(row, t, [tag], {}, {})])
-                assert float(posterior.score_runs(runs).exp()) == pytest.approx(wanted)
+                assert np.exp(posterior.score_runs(runs)[0]) == pytest.approx(wanted)
     with pytest.raises(ValueError, match="B112"):
         crf.decode(emissions, mask, allowed[:, :, 1:])
