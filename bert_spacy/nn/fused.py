@@ -87,8 +87,7 @@ class FusedEncoder:
         """
         hidden = embed(self.model, ids, types)
         dtype = self.long_dtype if ids.shape[1] >= LONG else self.dtype
-        bias = None if bool(mask.all()) else mask_bias(mask).to(dtype)
-        attention = _Attention(ids.shape, self.stack.n_heads, hidden.shape[2], bias, dtype)
+        attention = _Attention(mask, self.stack.n_heads, hidden.shape[2], dtype)
         x = hidden.reshape(-1, hidden.shape[2]).to(self.dtype)
         for layer in self.layers:
             x = layer(x, attention)
@@ -100,62 +99,67 @@ class FusedEncoder:
 class _Attention:
     """Attention over one group of windows, with room for its scores.
 
-    shape (torch.Size): (B, P).
+    A few windows are taken at a time, and those no further than the longest of them reaches: what
+    is padding beyond that costs nothing.
+
+    mask (Tensor): 1 on real pieces. Shape (B, P).
     n_heads (int): N.
     width (int): H.
-    bias (Tensor | None): Added to scores where there is padding. Shape (B, 1, 1, P).
     dtype (torch.dtype): Of queries, keys and values.
     """
 
-    def __init__(
-        self,
-        shape: torch.Size,
-        n_heads: int,
-        width: int,
-        bias: Tensor | None,
-        dtype: torch.dtype,
-    ):
-        self.shape = (shape[0], shape[1], 3, n_heads, width // n_heads)
-        self.bias = bias
+    def __init__(self, mask: Tensor, n_heads: int, width: int, dtype: torch.dtype):
+        n_windows, n_pieces = mask.shape
+        self.shape = (n_windows, n_pieces, 3, n_heads, width // n_heads)
         self.dtype = dtype
-        self.is_flash = dtype == torch.float32 and shape[1] >= FLASH_FROM
-        if not self.is_flash:
-            pairs = n_heads * shape[1] ** 2
-            self.step = min(shape[0], max(1, SCORES_AT_ONCE // pairs))
-            rows = (self.step * n_heads, shape[1], width // n_heads)
-            self.q, self.k, self.v, self.o = (torch.empty(rows, dtype=dtype) for _ in range(4))
-            self.scores, self.weights = (
-                torch.empty(rows[0], shape[1], shape[1], dtype=dtype) for _ in range(2)
-            )
+        ends = (mask * torch.arange(1, n_pieces + 1)).amax(1).clamp(min=1).tolist()
+        self.parts: list[tuple[slice, int, Tensor | None]] = []
+        n_vectors = n_scores = at = 0
+        while at < n_windows:
+            longest = max(ends[at:])
+            is_flash = dtype == torch.float32 and longest >= FLASH_FROM
+            n = 1 if is_flash else max(1, SCORES_AT_ONCE // (n_heads * longest**2))
+            part = slice(at, min(at + n, n_windows))
+            end = max(ends[part])
+            some = mask[part, :end]
+            bias = None if bool(some.all()) else mask_bias(some).to(dtype)
+            self.parts.append((part, end, bias))
+            n_vectors = max(n_vectors, len(some) * end * width)
+            n_scores = max(n_scores, 0 if is_flash else len(some) * n_heads * end**2)
+            at += n
+        self.vectors = torch.empty(4, n_vectors, dtype=dtype)
+        self.scores = torch.empty(2, n_scores, dtype=dtype)
 
     def __call__(self, qkv: Tensor) -> Tensor:
-        """Attend. Queries, keys and values (B * P, 3H) to contexts (B * P, H)."""
+        """Attend. Queries, keys and values (B * P, 3H) to contexts (B * P, H), 0 where padded."""
         n_windows, n_pieces, _, n_heads, width = self.shape
         heads = qkv.view(self.shape).permute(2, 0, 3, 1, 4)  # (3, B, N, P, H / N)
-        if self.is_flash:
-            query, key, value = heads.unbind(0)
-            context = functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=self.bias, scale=1.0
-            )
-            return context.transpose(1, 2).reshape(-1, n_heads * width)
-        context = qkv.new_empty(n_windows, n_pieces, n_heads, width)
-        for at in range(0, n_windows, self.step):
-            self._attend_some(heads[:, at : at + self.step], at, context)
+        context = qkv.new_zeros(n_windows, n_pieces, n_heads, width)
+        for part, end, bias in self.parts:
+            some = heads[:, part, :, :end]
+            is_flash = qkv.dtype == torch.float32 and end >= FLASH_FROM
+            attend = _attend_in_flash if is_flash else self._attend_in_products
+            context[part, :end] = attend(some, bias).transpose(1, 2)
         return context.view(-1, n_heads * width)
 
-    def _attend_some(self, heads: Tensor, at: int, context: Tensor) -> None:
+    def _attend_in_products(self, heads: Tensor, bias: Tensor | None) -> Tensor:
         _, n, n_heads, n_pieces, width = heads.shape
         rows = n * n_heads
-        q, k, v, o = (x[:rows] for x in (self.q, self.k, self.v, self.o))
-        for target, source in zip((q, k, v), heads):
-            target.view(source.shape).copy_(source)
-        scores, weights = self.scores[:rows], self.weights[:rows]
+        room = self.vectors[:, : heads[0].numel()].view(4, rows, n_pieces, width)
+        room[:3].view(heads.shape).copy_(heads)
+        q, k, v, out = room
+        scores, weights = self.scores[:, : rows * n_pieces**2].view(2, rows, n_pieces, n_pieces)
         torch.bmm(q, k.transpose(1, 2), out=scores)  # (n * N, P, P)
-        if self.bias is not None:
-            scores.view(n, n_heads, n_pieces, n_pieces).add_(self.bias[at : at + n])
+        if bias is not None:
+            scores.view(n, n_heads, n_pieces, n_pieces).add_(bias)
         torch.softmax(scores, -1, out=weights)
-        torch.bmm(weights, v, out=o)
-        context[at : at + n] = o.view(n, n_heads, n_pieces, width).transpose(1, 2)
+        torch.bmm(weights, v, out=out)
+        return out.view(n, n_heads, n_pieces, width)
+
+
+def _attend_in_flash(heads: Tensor, bias: Tensor | None) -> Tensor:
+    query, key, value = heads.unbind(0)
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
 
 
 class _Linear:
