@@ -92,4 +92,4 @@ def check_array(name: str, value: Tensor | NDArray, dtype: Any, shape: tuple[int
 
 def to_numpy(scores: Tensor) -> Floats:
     """Return scores as float64 in memory."""
-    return scores.detach().double().cpu().numpy()
+    return scores.detach().cpu().double().numpy()
