@@ -113,17 +113,17 @@ class _Attention:
         self.shape = (n_windows, n_pieces, 3, n_heads, width // n_heads)
         self.dtype = dtype
         ends = (mask * torch.arange(1, n_pieces + 1)).amax(1).clamp(min=1).tolist()
-        self.parts: list[tuple[slice, int, Tensor | None]] = []
+        self.parts: list[tuple[slice, int, Tensor | None, bool]] = []
         n_vectors = n_scores = at = 0
         while at < n_windows:
             longest = max(ends[at:])
             is_flash = dtype == torch.float32 and longest >= FLASH_FROM
             n = 1 if is_flash else max(1, SCORES_AT_ONCE // (n_heads * longest**2))
-            part = slice(at, min(at + n, n_windows))
+            part = slice(at, at + n)
             end = max(ends[part])
             some = mask[part, :end]
             bias = None if bool(some.all()) else mask_bias(some).to(dtype)
-            self.parts.append((part, end, bias))
+            self.parts.append((part, end, bias, is_flash))
             n_vectors = max(n_vectors, len(some) * end * width)
             n_scores = max(n_scores, 0 if is_flash else len(some) * n_heads * end**2)
             at += n
@@ -135,11 +135,9 @@ class _Attention:
         n_windows, n_pieces, _, n_heads, width = self.shape
         heads = qkv.view(self.shape).permute(2, 0, 3, 1, 4)  # (3, B, N, P, H / N)
         context = qkv.new_zeros(n_windows, n_pieces, n_heads, width)
-        for part, end, bias in self.parts:
-            some = heads[:, part, :, :end]
-            is_flash = qkv.dtype == torch.float32 and end >= FLASH_FROM
+        for part, end, bias, is_flash in self.parts:
             attend = _attend_in_flash if is_flash else self._attend_in_products
-            context[part, :end] = attend(some, bias).transpose(1, 2)
+            context[part, :end] = attend(heads[:, part, :, :end], bias).transpose(1, 2)
         return context.view(-1, n_heads * width)
 
     def _attend_in_products(self, heads: Tensor, bias: Tensor | None) -> Tensor:

@@ -32,7 +32,7 @@ def error(got, wanted, mask):
 
 
 @needs_fused
-@pytest.mark.parametrize("flash_from", [1, 384])
+@pytest.mark.parametrize("flash_from", [1, 9, 384])
 @pytest.mark.parametrize("at_once", [1, 500_000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_float32_equals_the_model(tiny_folder, monkeypatch, kind, at_once, flash_from):
