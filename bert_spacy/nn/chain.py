@@ -30,6 +30,7 @@ RESCALE_EVERY = 4
 DOT_LIMIT = 65536
 TINY = np.finfo(np.float64).tiny
 DEPTH = -math.log(TINY)
+FLOOR = math.exp(-SUM_SHARE * DEPTH)
 
 
 class LogMass(torch.autograd.Function):
@@ -65,7 +66,7 @@ class LogMass(torch.autograd.Function):
         weight = to_numpy(grad)[batch.order]  # (B,)
         unary, pairs = ctx.chain.expect(weight)
         unary = unary * weight[batch.column, None]
-        first = unary[: batch.begins[1]].sum(0) if batch.alive else pairs[0] * 0
+        first = unary[batch.time == 0].sum(0)
         last = unary[batch.lasts[batch.lengths > 0]].sum(0)
         parts = zip((pairs, first, last), (transitions, start, end))
         return batch.restore(unary, emissions), None, *(_to_torch(x, like) for x, like in parts)
@@ -136,7 +137,6 @@ class ScaledChain:
     def __init__(self, batch: Batch, transitions: Floats, start: Floats, end: Floats) -> None:
         self.batch = batch
         self.scores = (transitions, start, end)
-        self.floor = math.exp(-SUM_SHARE * DEPTH)
         widest = max(float(_find_spread(score.ravel())) for score in self.scores)
         self.is_exact = bool(
             widest <= TRANSITION_SHARE * DEPTH
@@ -162,15 +162,12 @@ class ScaledChain:
                 np.multiply(row, weights[t], out=row)
             if t % RESCALE_EVERY == 0:
                 _rescale(row, scales[t])
-        self.is_exact = self._is_above_floor(self.alpha)
+        self.is_exact = _is_above_floor(self.alpha)
         self.shift = (self.weight_shift + np.log(scale))[:, 0]
         last = _log((self.alpha[batch.lasts] * self.end).sum(1))
         sums = np.bincount(batch.column, self.shift, len(batch.lengths))
         ends = self.start_shift + self.end_shift + (batch.lengths - 1) * self.step_shift
         self.log_mass = np.where(batch.lengths > 0, last + sums + ends, 0.0)
-
-    def _is_above_floor(self, values: Floats) -> bool:
-        return bool((values[values != 0] >= self.floor).all())
 
     def messages(self) -> tuple[Floats, Floats]:
         """Compute the log-mass of all ways up to each tag, and of all ways on from it.
@@ -180,7 +177,7 @@ class ScaledChain:
         """
         beta, _, scale = self._run_backward()
         batch = self.batch
-        if not self._is_above_floor(beta):
+        if not _is_above_floor(beta):
             return LogChain(batch, *self.scores).messages()
         before = batch.sum_up(self.shift) + batch.time * self.step_shift + self.start_shift
         left = batch.lengths[batch.column] - 1 - batch.time  # (N,)
@@ -217,7 +214,7 @@ class ScaledChain:
             sum of transition probabilities, shape (L, L).
         """
         beta, ahead, _ = self._run_backward()
-        if not self._is_above_floor(beta):
+        if not _is_above_floor(beta):
             return LogChain(self.batch, *self.scores).expect(weight)
         batch = self.batch
         unary = self.alpha * beta
@@ -300,6 +297,10 @@ def _rescale(row: Floats, scale: Floats) -> None:
     np.maximum.reduce(row, axis=1, out=scale, keepdims=True)
     np.maximum(scale, TINY, out=scale)
     np.divide(row, scale, out=row)
+
+
+def _is_above_floor(sums: Floats) -> bool:
+    return bool((sums[sums != 0] >= FLOOR).all())
 
 
 def _find_spread(scores: Floats) -> Floats:

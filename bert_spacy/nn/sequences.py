@@ -33,6 +33,7 @@ class Batch:
     alive: list[int]  # number of sequences longer than t
     time: Ints  # (N,) position of each row
     column: Ints  # (N,) its sorted sequence
+    places: Ints  # (N,) its row in the caller's sequences, laid end to end
     begins: Ints  # (T + 1,) first row of each position, and the number of all
 
     def __init__(self, emissions: Tensor, lengths: Tensor) -> None:
@@ -46,8 +47,8 @@ class Batch:
         self.begins = np.concatenate(([0], alive.cumsum()))
         self.time = np.repeat(np.arange(len(alive)), alive)
         self.column = np.arange(len(self.time)) - self.begins[self.time]
-        self._places = torch.from_numpy(self.order[self.column] * emissions.shape[1] + self.time)
-        places = self._places.to(emissions.device)
+        self.places = self.order[self.column] * emissions.shape[1] + self.time
+        places = torch.from_numpy(self.places).to(emissions.device)
         rows = emissions.detach().flatten(0, 1).index_select(0, places)
         self.emissions = rows.cpu().double().numpy()
 
@@ -79,7 +80,7 @@ class Batch:
         """Bring rows (N, ...) back to the order, shape, dtype and device of (B, T, ...)."""
         out = torch.zeros_like(like, memory_format=torch.contiguous_format)
         rows = torch.from_numpy(values).to(like.device, like.dtype)
-        out.flatten(0, 1)[self._places.to(like.device)] = rows
+        out.flatten(0, 1)[torch.from_numpy(self.places).to(like.device)] = rows
         return out
 
 
