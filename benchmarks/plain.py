@@ -2,7 +2,7 @@
 
 Recipe: AdamW with decay 0.01 (none on biases and LayerNorm), linear warm-up over
 10 % of the steps and linear decay, gradient clip 1.0, length-bucketed batches of 16,
-bf16 autocast in training, the best epoch on dev kept.
+bf16 autocast in training where the processor has it, the best epoch on dev kept.
 """
 
 import random
@@ -25,6 +25,7 @@ from benchmarks.metrics import read_bio, tune_threshold
 from benchmarks.pairs import ValueItem
 from benchmarks.plain_choice import Chooser
 from benchmarks.tasks import QuestionItem, Score, TagItem, Task, TextItem, encoder_rate, main_score
+from bert_spacy.nn.encoder import has_bfloat16
 from bert_spacy.sources import resolve_name
 
 BATCH_SIZE = 16
@@ -324,7 +325,7 @@ def train_epoch(
     total = 0.0
     batches = list(shuffled_batches(windows, rng))
     for ids in batches:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16("cpu")):
             loss = runner.loss([windows[i] for i in ids])
         loss.backward()
         nn.utils.clip_grad_norm_(runner.model.parameters(), 1.0)
