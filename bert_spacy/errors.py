@@ -343,6 +343,7 @@ class Errors(metaclass=_Coded):
         "0 to the number of choices - 1, on a Doc from bert_spacy.make_choice."
     )
     B423 = "Cannot make a Doc of {value!r}, which is no text. Give a string; '' is an empty text."
+    B424 = "No Docs in {paths}. A corpus must hold one or more. Check what was converted."
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."
@@ -387,6 +388,10 @@ class Errors(metaclass=_Coded):
     B542 = (
         "The training data have changed since the checkpoint {path}: the first {n} batches are not "
         "those that it was trained on. Put the data back, or start anew with --no-resume."
+    )
+    B543 = (
+        "The training config lacks the sections {missing}. It was cut short, or not filled in. "
+        "Take one of configs/, or complete it: python -m spacy init fill-config OLD.cfg NEW.cfg"
     )
     B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
     B551 = (

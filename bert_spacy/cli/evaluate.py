@@ -62,7 +62,8 @@ def evaluate(
     output (Path): The file to write; None for no file.
     batch_size (int): Docs per batch; the pipeline's own if None.
     RETURNS (dict[str, Any]): Scores by spaCy's names, 0..1; None without gold.
-    RAISES (ValueError): B450 if there is no such file, B414 if one is damaged.
+    RAISES (ValueError): B413 if there is no such file, B414 if one is damaged, B424 if there
+        are no Docs.
     """
     import srsly
 

@@ -44,7 +44,8 @@ def train_cli(
     )
     from spacy.util import load_config
 
-    from ..training.run import train
+    from ..training.checkpoint import find_checkpoint
+    from ..training.run import CHECKPOINTS, train
 
     import_code(code)
     setup_gpu(gpu_id)
@@ -56,9 +57,11 @@ def train_cli(
                 config, output, resume=resume, checkpoint_every=checkpoint_every, use_gpu=gpu_id
             )
     except KeyboardInterrupt:
-        msg.warn(
-            f"Stopped. The best pipeline so far is in {output / 'model-best'}; go on with --resume."
-        )
+        if find_checkpoint(output / CHECKPOINTS) is None:
+            msg.warn("Stopped before the first checkpoint")
+        else:
+            best = output / "model-best"
+            msg.warn(f"Stopped. The best pipeline so far is in {best}; go on with --resume.")
         raise typer.Exit(130) from None
     except (ValueError, OSError) as err:
         msg.fail(str(err), exits=1)

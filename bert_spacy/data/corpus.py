@@ -72,8 +72,8 @@ class Corpus:
 
         nlp (Language): The pipeline whose tokenizer makes the predicted Docs.
         YIELDS (Example): In file order, or shuffled shard by shard.
-        RAISES (ValueError): B413 if there is no `.spacy` file; B414 if one is
-            damaged.
+        RAISES (ValueError): B413 if there is no `.spacy` file; B414 if one is damaged; B424 if
+            no file holds a Doc.
         """
         shards = self.find_shards()
         if self.shuffle:
@@ -89,6 +89,8 @@ class Corpus:
                     return
                 n += 1
                 yield self._make_example(nlp, reference)
+        if n == 0:
+            raise ValueError(Errors.B424.format(paths=", ".join(map(str, self.paths))))
 
     def find_shards(self) -> list[Path]:
         """Return all files, those of a folder in the order of their names."""

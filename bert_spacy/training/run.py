@@ -38,6 +38,7 @@ from .checkpoint import (
 )
 
 CHECKPOINTS = "checkpoints"
+_SECTIONS = ("nlp", "components", "corpora", "training")
 Batches = Iterator[tuple[int, list[Example]]]
 Evaluate = Callable[[], tuple[float, dict[str, Any]]]
 # What a logger is told at an evaluation, and a checkpoint keeps.
@@ -65,21 +66,22 @@ def train(
 
     config (Config): For `spacy train`, not interpolated.
     output (Path): Folder for `model-best`, `model-last` and `checkpoints`.
-    resume (bool): Go on from the newest checkpoint if there is one; otherwise what stands in
-        the folder is removed.
+    resume (bool): Go on from the newest checkpoint if there is one; otherwise what an earlier
+        run left in the folder is removed at the first step.
     checkpoint_every (int): Steps between checkpoints; 0 for one with each evaluation.
     use_gpu (int): GPU, -1 for the CPU.
     start (Path): A saved pipeline of the same components to start from; None to initialize.
     prepare (Callable[[Language], None]): Called with the pipeline before the first step.
     RETURNS (Path): The last pipeline.
     RAISES (ValueError): B540 if the checkpoint is damaged, B541 if it is of another config,
-        B542 if the data have changed.
+        B542 if the data have changed; B543 for a config that is not whole.
     """
+    missing = [name for name in _SECTIONS if name not in config]
+    if missing:
+        raise ValueError(Errors.B543.format(missing=", ".join(f"[{name}]" for name in missing)))
     checkpoint = find_checkpoint(output / CHECKPOINTS) if resume else None
     done = Progress()
     if checkpoint is None:
-        for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
-            shutil.rmtree(output / name, ignore_errors=True)
         if start is None:
             nlp = init_nlp(config, use_gpu=use_gpu)
         else:
@@ -122,6 +124,8 @@ class _Run:
         try:
             for step, (_, info, is_best) in enumerate(self._steps()):
                 is_evaluated = is_best is not None
+                if step == 0 and self.checkpoint is None:
+                    self._remove_earlier()
                 if step < done.step:
                     log(_recall(info, done) if is_evaluated else None)
                     continue
@@ -180,6 +184,11 @@ class _Run:
                 restore_random(self.checkpoint)
             self.data = _checksum(batch, self.data)
             yield epoch, batch if k >= self.done.step else []
+
+    def _remove_earlier(self) -> None:
+        # Not before the data have been read, a step trained and its pipeline scored.
+        for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
+            shutil.rmtree(self.output / name, ignore_errors=True)
 
     def _save_models(self, info: dict[str, Any], is_best: bool | None) -> None:
         with self.nlp.select_pipes(disable=self.settings["frozen_components"]):

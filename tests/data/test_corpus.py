@@ -2,7 +2,7 @@ import pytest
 import spacy
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy.tokens import Doc
+from spacy.tokens import Doc, DocBin
 
 from bert_spacy.data.corpus import create_corpus_v1
 from bert_spacy.data.docbin import write_docbin
@@ -123,6 +123,13 @@ def test_nothing_there_is_refused(tmp_path):
     for path in (tmp_path / "none.spacy", tmp_path):
         with pytest.raises(ValueError, match=r"\[B4\d\d\]"):
             read(path)
+
+
+def test_no_docs_at_all_are_refused(tmp_path):
+    DocBin().to_disk(tmp_path / "a.spacy")
+    DocBin().to_disk(tmp_path / "b.spacy")
+    with pytest.raises(ValueError, match=r"B424.*a\.spacy, .*b\.spacy"):
+        list(create_corpus_v1([tmp_path / "a.spacy", tmp_path / "b.spacy"])(spacy.blank("en")))
 
 
 def test_no_path_at_all_says_how_to_give_one():

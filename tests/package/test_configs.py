@@ -10,6 +10,7 @@ from spacy.schemas import ConfigSchemaTraining
 from spacy.util import load_config, load_model_from_config, registry
 
 from bert_spacy.sources import SOURCES
+from bert_spacy.training.optimizer import AdamW
 from bert_spacy.weights.pretrain.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,17 @@ def test_it_resolves_without_defaults(path):
     registry.resolve(interpolated["corpora"], validate=True)
 
 
+def test_the_optimizer_resolves_by_itself(path):
+    """As for `spacy debug data`, `nlp.initialize()` and `nlp.resume_training()`."""
+    nlp = load_model_from_config(load_config(path, overrides=PATHS, interpolate=False))
+    assert isinstance(nlp.create_optimizer(), AdamW)
+
+
+def test_one_setting_gives_the_length_of_a_run(path):
+    overrides = {**PATHS, "training.optimizer.learn_rate.total_steps": 7}
+    assert load_config(path, overrides=overrides, interpolate=True)["training"]["max_steps"] == 7
+
+
 def test_default_weights_are_a_known_alias(path):
     config = load_config(path, interpolate=False)
     source = SOURCES[config["components"]["bert_encoder"]["model"]["name"]]
@@ -68,7 +80,7 @@ def test_score_weights_add_up_to_one(path):
 
 
 def test_evaluations_fall_on_the_last_step(path):
-    training = load_config(path, interpolate=False)["training"]
+    training = load_config(path, overrides=PATHS, interpolate=True)["training"]
     assert training["max_steps"] % training["eval_frequency"] == 0
     warmup = training["optimizer"]["learn_rate"]["warmup_steps"]
     assert 0 < warmup < training["max_steps"] / 2

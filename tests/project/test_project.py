@@ -97,7 +97,7 @@ def test_variables_reach_the_commands(task):
     convert, train = scripts[f"{task}-convert"], scripts[f"{task}-train"]
     assert f"convert csv mine/train.txt data/{task}/train.spacy --lang en" in convert
     assert "--header" in convert
-    assert "--training.max_steps 123" in train
+    assert "--training.optimizer.learn_rate.total_steps 123" in train
     assert "--components.bert_encoder.model.name my-weights" in train
 
 

@@ -136,11 +136,31 @@ def test_a_finished_run_is_not_trained_again(config, tmp_path, monkeypatch):
     assert read_progress(find_checkpoint(tmp_path / "out" / CHECKPOINTS)).step == 12
 
 
+@pytest.mark.parametrize("name", ["train", "dev"])
+def test_a_run_that_cannot_begin_leaves_the_earlier_one_alone(config, tmp_path, name):
+    run(config, tmp_path / "out", [])
+    before = weights_of(tmp_path / "out")
+    config["paths"][name] = str(tmp_path / "typo.spacy")
+    with pytest.raises(ValueError, match="B413"):
+        train(config, tmp_path / "out")
+    DocBin().to_disk(tmp_path / "typo.spacy")
+    with pytest.raises(ValueError, match="B424"):
+        train(config, tmp_path / "out")
+    assert weights_of(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("section", ["nlp", "components", "corpora", "training"])
+def test_a_config_that_was_cut_short_is_refused(config, tmp_path, section):
+    del config[section]
+    with pytest.raises(ValueError, match=rf"B543.*\[{section}\]"):
+        train(config, tmp_path / "out")
+
+
 def test_without_resume_the_run_begins_anew(config, tmp_path):
     run(config, tmp_path / "out", [8])
     with pytest.raises(Killed):
-        KILL_AT.add(0)
-        train(config, tmp_path / "out")
+        KILL_AT.add(1)
+        train(config, tmp_path / "out", checkpoint_every=5)
     assert find_checkpoint(tmp_path / "out" / CHECKPOINTS) is None
 
 
