@@ -707,8 +707,8 @@ class Warnings(metaclass=_Coded):
     )
     BW130 = "The encoder's settings ask for what is not there: {missing}. It predicts in {instead}."
     BW131 = (
-        "This processor has no int8 instructions (VNNI). onnxruntime computes in int8 even so, "
-        "but products may overflow, and float32 may be faster. Measure with `bert_spacy optimize "
+        "This processor has no int8 instructions (VNNI). onnxruntime computes in int8 even so, by "
+        "products that do not overflow; float32 may be faster. Measure with `bert_spacy optimize "
         "--backend auto`, or set precision = 'fp32'."
     )
 

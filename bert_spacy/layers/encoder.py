@@ -20,7 +20,6 @@ from ..text.pieces import Template
 from ..text.windows import pack_windows
 from ..types import EncoderBatch, EncoderGradient, Ints
 from .encoder_shim import EncoderShim, Freeze
-from .forks import prepare_forks
 from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
 from .memory import keep_freed_memory
 from .spill import RowFile
@@ -135,7 +134,6 @@ def forward(
     encoder = shim.encoder
     if encoder is None:
         raise ValueError(Errors.B200.format(name=model.attrs["source"]))
-    prepare_forks()
     given = _prepare(model, docs)
     budget = model.attrs["max_batch_pieces"]
     if not is_train:

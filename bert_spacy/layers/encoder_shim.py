@@ -57,7 +57,7 @@ class EncoderShim(FolderShim):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        super().__setstate__(state)
         self.set_extras(self.extras)
 
     def set_encoder(self, encoder: TransformerEncoder, extras: Extras | None = None) -> None:

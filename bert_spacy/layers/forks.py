@@ -1,5 +1,6 @@
-"""Forked processes, as `nlp.pipe(n_process=2)` starts them: threads do not live on in them."""
+"""Processes, as `nlp.pipe(n_process=2)` starts them: each computes on one thread."""
 
+import multiprocessing
 import os
 from functools import cache
 
@@ -34,3 +35,10 @@ def prepare_forks() -> None:
         after_in_parent=after_in_parent,
         after_in_child=lambda: torch.set_num_threads(1),
     )
+
+
+def prepare_spawned() -> None:
+    """Compute on one thread if this process was started by another: they share the cores."""
+    # `parent_process` is not known yet while components are unpickled.
+    if multiprocessing.current_process().name != "MainProcess":
+        torch.set_num_threads(1)

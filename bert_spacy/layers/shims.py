@@ -15,6 +15,7 @@ from thinc.shims.shim import Shim
 from torch import nn
 
 from ..errors import Errors
+from .forks import prepare_forks, prepare_spawned
 
 
 def step_module(key: Any, module: nn.Module, optimizer: Any, scale: Callable[[str], float]) -> None:
@@ -63,10 +64,17 @@ class FolderShim(Shim):
 
     def __init__(self) -> None:
         super().__init__(None)
+        # Before any batch: the parent may never see one, and other code of its process may
+        # have started threads.
+        prepare_forks()
         self.encoder: Any = None
         # Stands beside the encoder while it learns from another one; has its own loss.
         self.teacher: Any = None
         self._folder: tempfile.TemporaryDirectory | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        prepare_spawned()
+        self.__dict__.update(state)
 
     def learning_rate_scale(self, name: str) -> float:
         """Return the share of the learning rate that a parameter gets."""

@@ -15,6 +15,7 @@ from .encoder import TransformerEncoder, autocast, has_bfloat16, warn_no_bfloat1
 from .extras import Extras
 from .fused import FusedEncoder, has_vnni, is_available, is_int8_available
 from .onnx import OnnxRunner, has_onnxruntime
+from .onnx_int8 import open_int8
 
 Backend = Literal["auto", "torch", "onnx"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
@@ -61,7 +62,8 @@ def make_predictor(
     if path is not None and on_cpu and backend != "torch" and (must or has_onnxruntime()):
         if precision == "int8" and not has_vnni():
             _warn_slow_int8()
-        return Predictor(OnnxRunner(path).run, 1024, f"onnx {precision}")
+        runner = open_int8(path) if precision == "int8" else OnnxRunner(path)
+        return Predictor(runner.run, 1024, f"onnx {precision}")
     if not encoder.has_weights:
         raise ValueError(Errors.B131.format(backend=backend, precision=precision))
     return _in_torch(encoder, precision, extras)

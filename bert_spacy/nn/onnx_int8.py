@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ..errors import Errors
 from ..util import atomic_file
-from .onnx import first_line, open_session, require
+from .fused import has_vnni
+from .onnx import OnnxRunner, first_line, open_session, require
 from .onnx_graph import DOMAIN
 from .quantize import ZERO, BlockRanges
 
@@ -41,14 +42,8 @@ def quantize_onnx(source: Path, target: Path, ranges: Sequence[BlockRanges] | No
         (ValueError): B122 if the source cannot be read, B123 if no product in it has a weight,
         B124 if the ranges are of another encoder.
     """
-    onnx = require("onnx")
     require("onnxruntime")
-    try:
-        model = onnx.load(str(source))
-    except Exception as err:  # noqa: BLE001 - protobuf and the file system raise their own kinds
-        about = {"package": "onnx", "version": onnx.__version__}
-        message = Errors.B122.format(name=source, reason=first_line(err), **about)
-        raise ValueError(message) from err
+    model = _load(source)
     rewriter = _Rewriter(model.graph, ranges)
     rewriter.rewrite()
     if not rewriter.weights:
@@ -59,6 +54,44 @@ def quantize_onnx(source: Path, target: Path, ranges: Sequence[BlockRanges] | No
     open_session(data, 1)
     with atomic_file(target, "wb") as file_:
         file_.write(data)
+
+
+def open_int8(path: Path) -> OnnxRunner:
+    """Open a model of `quantize_onnx`.
+
+    Without VNNI, products of uint8 and int8 are summed in 16 bits, which overflow. Weights then
+    go in as uint8: such products are slower, and exact.
+
+    path (Path): The file.
+    RETURNS (OnnxRunner): Runs it.
+    RAISES (ImportError): B120 if onnx is not installed and the processor has no VNNI.
+        (ValueError): B122 if the file cannot be read.
+    """
+    if has_vnni():
+        return OnnxRunner(path)
+    model = _load(path)
+    arrays = require("onnx.numpy_helper")
+    signed = require("onnx").TensorProto.INT8
+    for item in model.graph.initializer:
+        if item.data_type == signed:
+            moved = (arrays.to_array(item).astype(np.int16) + ZERO).astype(np.uint8)
+            item.CopyFrom(arrays.from_array(moved, item.name))
+    zero = arrays.from_array(np.asarray(np.uint8(ZERO)), "int8.weight.zero")
+    model.graph.initializer.append(zero)
+    for node in model.graph.node:
+        if node.op_type == "MatMulIntegerToFloat":
+            node.input.append(zero.name)
+    return OnnxRunner(model.SerializeToString())
+
+
+def _load(path: Path) -> Any:
+    onnx = require("onnx")
+    try:
+        return onnx.load(str(path))
+    except Exception as err:  # noqa: BLE001 - protobuf and the file system raise their own kinds
+        about = {"package": "onnx", "version": onnx.__version__}
+        message = Errors.B122.format(name=path, reason=first_line(err), **about)
+        raise ValueError(message) from err
 
 
 class _Rewriter:

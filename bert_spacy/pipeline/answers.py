@@ -190,20 +190,18 @@ def _make_tables(
 
 def _choose(table: SpanTable, readers: Sequence["_Reader"], n_best: int) -> None:
     """Offer the spans of each Doc to its reader, best first, until it has enough."""
-    flat, wide = table.total.flatten(1), table.total.shape[2]
+    part, wide = table.total.flatten(1), table.total.shape[2]
     pending, k = np.arange(len(readers)), FIRST_LOOK * n_best
     while len(pending):
-        part = flat if len(pending) == len(flat) else flat[torch.from_numpy(pending)]
         values, index = part.topk(min(k, part.shape[1]))
-        is_last = values[:, -1] == -torch.inf
-        if k >= part.shape[1]:
-            is_last[:] = True
         first = torch.div(index, wide, rounding_mode="floor")
-        last = first + index % wide
-        spans = zip(values.numpy(), first.numpy(), last.numpy())
+        spans = zip(values.numpy(), first.numpy(), (first + index % wide).numpy())
         enough = [readers[int(at)].take(*row, n_best) for at, row in zip(pending, spans)]
         # Rarely are so many of the best spans the same answer.
-        pending = pending[~(np.array(enough) | is_last.numpy())]
+        again = ~(np.array(enough) | (values[:, -1] == -torch.inf).numpy())
+        pending, part = pending[again], part[torch.from_numpy(again)]  # a copy
+        for at, row in zip(pending, part):
+            readers[int(at)].hide(row.view(-1, wide))
         k *= 8
 
 
@@ -246,18 +244,27 @@ class _Reader:
         self.start = start[np.minimum(scores.piece_start[low:high], len(self.text) - 1)]
         self.end = end[np.maximum(scores.piece_end[low:high] - 1, 0)]
         self.chosen: list[tuple[int, int, float]] = []
+        self.seen: set[tuple[int, int]] = set()
 
     def take(self, values: Floats, first: Ints, last: Ints, n_best: int) -> bool:
-        """Choose among spans, best first; say whether there are enough now."""
-        self.chosen = []
+        """Choose among further spans, best first; say whether there are enough now."""
         n = np.count_nonzero(values > -np.inf)
         starts, ends = self.start[first[:n]].tolist(), self.end[last[:n]].tolist()
+        self.seen = set(zip(starts, ends))
         for value, a, b in zip(values.tolist(), starts, ends):
             if a < b and not any(self._is_same(a, b, c, d) for c, d, _ in self.chosen):
                 self.chosen.append((a, b, value))
                 if len(self.chosen) == n_best:
                     return True
         return False
+
+    def hide(self, total: Tensor) -> None:
+        """Take out of a table, shape (P, W), all spans that are read as what was seen last."""
+        for start, end in self.seen:
+            a, b = self.start.searchsorted((start, start + 1)).tolist()
+            c, d = self.end.searchsorted((end, end + 1)).tolist()
+            last = torch.arange(a, b)[:, None] + torch.arange(total.shape[1])
+            total[a:b].masked_fill_((last >= c) & (last < d), -torch.inf)
 
     def find(self, text: str) -> list[tuple[int, int, int, int]]:
         """Return the ranges of first and last pieces of all answers with a text."""

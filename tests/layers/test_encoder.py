@@ -13,6 +13,7 @@ from spacy.util import registry
 from bert_spacy.data.pairs import get_segments, make_pair, make_segments
 from bert_spacy.layers.encoder import build_bert_encoder_v1, pad_windows
 from bert_spacy.nn.blocks import read_stack
+from bert_spacy.nn.encoder import has_bfloat16
 from bert_spacy.nn.extras import Extras, load_extras
 from bert_spacy.nn.quantize import measure_ranges
 from bert_spacy.types import EncoderBatch, EncoderGradient
@@ -207,6 +208,7 @@ def test_select_and_concat_undo_each_other(bert):
     assert len(rows) == sum(map(len, docs))
 
 
+@pytest.mark.skipif(not has_bfloat16("cpu"), reason="no bfloat16 in this processor")
 def test_bfloat16_is_close_and_given_as_float32(bert):
     docs = [NLP.make_doc(t) for t in TEXTS]
     exact = make_encoder(bert).predict(docs)

@@ -11,6 +11,7 @@ from bert_spacy.nn.blocks import read_stack
 from bert_spacy.nn.encoder import load_encoder
 from bert_spacy.nn.extras import Extras
 from bert_spacy.nn.fused import is_int8_available
+from bert_spacy.nn.onnx import OnnxRunner
 from bert_spacy.nn.quantize import measure_ranges
 
 from .test_blocks import windows
@@ -90,11 +91,7 @@ def test_an_onnx_model_that_is_not_there_falls_back(encoder):
 
 
 def test_onnx_in_int8_without_vnni_is_said_once(encoder, monkeypatch):
-    class Runner:
-        def __init__(self, path):
-            self.run = path
-
-    monkeypatch.setattr(backends, "OnnxRunner", Runner)
+    monkeypatch.setattr(backends, "open_int8", OnnxRunner)
     monkeypatch.setattr(backends, "has_vnni", lambda: False)
     backends._warn_slow_int8.cache_clear()
     extras = Extras(onnx={"int8": "model_int8.onnx"})

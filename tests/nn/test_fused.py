@@ -6,12 +6,16 @@ from transformers import AutoModel
 
 from bert_spacy.nn import fused, quantize
 from bert_spacy.nn.blocks import read_stack
+from bert_spacy.nn.encoder import has_bfloat16
 from bert_spacy.nn.fused import FusedEncoder, _Int8Linear
 from bert_spacy.nn.quantize import measure_ranges
 
 from .test_blocks import KINDS, windows
 
 needs_fused = pytest.mark.skipif(not fused.is_available(), reason="oneDNN's kernels are not here")
+needs_bfloat16 = pytest.mark.skipif(
+    not (fused.is_available() and has_bfloat16("cpu")), reason="no bfloat16 in this processor"
+)
 needs_int8 = pytest.mark.skipif(not fused.is_int8_available(), reason="no VNNI in this processor")
 
 
@@ -48,7 +52,7 @@ def test_float32_equals_the_model(tiny_folder, monkeypatch, kind, at_once, flash
     assert (pooled is None) == (getattr(model, "pooler", None) is None)
 
 
-@needs_fused
+@needs_bfloat16
 @pytest.mark.parametrize("kind", KINDS)
 def test_bfloat16_is_near_the_model(tiny_folder, kind):
     model, stack, given, wanted = load(tiny_folder, kind)

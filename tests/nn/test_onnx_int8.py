@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bert_spacy.nn import onnx_int8
 from bert_spacy.nn.blocks import read_stack
 from bert_spacy.nn.encoder import load_encoder
 from bert_spacy.nn.onnx import OnnxRunner, export_onnx
-from bert_spacy.nn.onnx_int8 import quantize_onnx
+from bert_spacy.nn.onnx_int8 import open_int8, quantize_onnx
 from bert_spacy.nn.quantize import measure_ranges
 
 from ..tiny import ARCHITECTURES
@@ -50,8 +51,18 @@ def test_int8_is_near_float(exported, tmp_path, kind):  # noqa: F811
     assert "MatMulIntegerToFloat" in kinds
     ids, mask, types = windows(4, 20)
     want, _ = OnnxRunner(exported(kind)).run(ids, mask, types)
-    got, _ = OnnxRunner(path).run(ids, mask, types)
+    got, _ = open_int8(path).run(ids, mask, types)
     assert 0 < distance(got, want, mask) < 0.03
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_processor_without_vnni_does_not_overflow(exported, tmp_path, monkeypatch, kind):  # noqa: F811
+    quantize_onnx(exported(kind), tmp_path / "int8.onnx")
+    given = windows(4, 20)
+    monkeypatch.setattr(onnx_int8, "has_vnni", lambda: False)
+    got, _ = open_int8(tmp_path / "int8.onnx").run(*given)
+    want, _ = OnnxRunner(exported(kind)).run(*given)
+    assert 0 < distance(got, want, given[1]) < 0.03
 
 
 def test_every_layer_of_a_known_family_is_in_int8(exported, tmp_path):  # noqa: F811
@@ -75,7 +86,7 @@ def test_ranges_bring_int8_nearer(bert, tmp_path):
     with torch.no_grad():
         want, _ = encoder(ids, mask, types)
     errors = {
-        name: distance(OnnxRunner(tmp_path / f"{name}.onnx").run(ids, mask, types)[0], want, mask)
+        name: distance(open_int8(tmp_path / f"{name}.onnx").run(ids, mask, types)[0], want, mask)
         for name in ("without", "with")
     }
     assert errors["with"] < errors["without"] / 1.5, errors
@@ -88,14 +99,14 @@ def test_ranges_of_other_families_fit(tiny_folder, exported, tmp_path, kind):  #
     ids, mask, types = windows()
     with torch.no_grad():
         want, _ = encoder(ids, mask, types)
-    got, _ = OnnxRunner(tmp_path / "int8.onnx").run(ids, mask, types)
+    got, _ = open_int8(tmp_path / "int8.onnx").run(ids, mask, types)
     assert distance(got, want, mask) < 0.03
 
 
 def test_a_window_does_not_depend_on_those_beside_it(bert, tmp_path):
     export_onnx(spiky_encoder(bert), tmp_path / "fp32.onnx")
     quantize_onnx(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
-    runner = OnnxRunner(tmp_path / "int8.onnx")
+    runner = open_int8(tmp_path / "int8.onnx")
     ids, mask, types = windows(4, 20)
     together, _ = runner.run(ids, mask, types)
     for row in range(4):
