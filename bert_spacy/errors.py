@@ -282,7 +282,8 @@ class Errors(metaclass=_Coded):
     )
     B406 = (
         "Cannot tell which columns of {path} hold the text and the label ({columns}). "
-        "Give --text-column and --label-column, as numbers from 0 or names in the header."
+        "Give --text-column and --label-column, for pairs --text-b-column or --score-column too, "
+        "as numbers from 0 or names in the header."
     )
     B407 = (
         "Cannot find a tag scheme: most tags are like {tags}. Known schemes are {allowed}; all "

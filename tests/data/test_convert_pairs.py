@@ -61,6 +61,20 @@ def test_columns_can_be_named(tmp_path):
         read(tmp_path, "x.tsv", text, **{**options, "label_column": "w"})
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.tsv", "sentence1\tsentence2\tid\tgold\na\tb\t17\tyes\n"),
+        ("x.tsv", "filename\tscore\tsentence1\tsentence2\nf\t1.5\ta\tb\n"),
+        ("x.csv", "sentence1,label,id\na,yes,17\n"),
+        ("x.jsonl", '{"sentence1": "a", "sentence2": "b", "gold": "yes"}\n'),
+    ],
+)
+def test_a_column_whose_name_is_not_known_is_not_guessed(tmp_path, name, text):
+    with pytest.raises(ValueError, match=r"B406.*sentence1"):
+        read(tmp_path, name, text)
+
+
 def test_bad_rows_are_named_and_lose_no_others(tmp_path):
     text = b"a\tb\t1\na\t \t1\n\tb\t0\na\tb\na\tb\t\n\xff\tb\t1\n\nc\td\t-\ne\tf\t0\n"
     items = read(tmp_path, "x.tsv", text)

@@ -68,14 +68,14 @@ class GlueOptions(LabelMapOptions):
 def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]:
     """Read pairs from a .csv file, a .jsonl file, or else a tab-separated one without quotes.
 
-    Without names in a first row, the columns are text, text and label: so are AFQMC and LCQMC.
-    With a score column each pair has a number for its gold, and no label.
+    Columns that are not given are found by their names; without names in a first row they are
+    text, text and label. With a score column each pair has a number for its gold, and no label.
 
     path (Path): The file. Fields of .jsonl are columns by their names.
     options (PairOptions): Columns, header and label map.
     YIELDS (PairRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B404, B405 for a label map or columns that do not fit; B418 for a
-        score beside a label or a label map.
+    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit; B418 for
+        a score beside a label or a label map.
     """
     score = options.score_column
     if score is not None and (options.label_column, options.label_map) != (None, None):
@@ -92,6 +92,8 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
         if spec is None:
             folded = [name.casefold() for name in names]
             found = [name for name in known if name in folded]
+            if names and not found:
+                raise ValueError(Errors.B406.format(path=path, columns=", ".join(names)))
             spec = names[folded.index(found[0])] if found else str(place)
         columns.append(find_column(spec, names or None, width, path))
     target = "" if score is None else names[columns[2]] if names else SCORE
