@@ -51,7 +51,8 @@ def read_items(path: Path, task: GlueTask) -> tuple[list[Item], list[RowError]]:
     """
     lines = list(read_lines(path))
     first = [cell.strip() for cell in lines[0][1].split("\t")] if lines else []
-    numbers, label = GLUE[task.name]
+    format_ = GLUE[task.name]
+    numbers, label = format_.texts, format_.label
     if set(task.columns) <= set(first):
         places = [first.index(name) for name in task.columns]
         # CoLA has names for its columns in the test file alone.
@@ -77,9 +78,8 @@ def read_items(path: Path, task: GlueTask) -> tuple[list[Item], list[RowError]]:
         gold: str | float | None = None
         if not reason and gold_place is not None:
             cell = cells[gold_place].strip()
+            reason = format_.find_fault(cell)
             gold = read_number(cell) if task.is_regression else cell
-            if gold in (None, "", "-"):
-                reason = f"the gold is {cell!r}"
         if reason:
             problems.append(RowError(str(path), number, reason))
             continue

@@ -124,20 +124,52 @@ def test_the_same_pair_with_two_labels_is_reported_and_kept(tmp_path):
             "index\tquestion\tsentence\tlabel\n1\ta\tb\tentailment\n",
             ("a", "b", "entailment"),
         ),
-        ("RTE", "index\tsentence1\tsentence2\tlabel\n1\ta\tb\tx\n", ("a", "b", "x")),
+        (
+            "RTE",
+            "index\tsentence1\tsentence2\tlabel\n1\ta\tb\tnot_entailment\n",
+            ("a", "b", "not_entailment"),
+        ),
         ("WNLI", "index\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n", ("a", "b", "1")),
         (
             "MNLI",
-            "index\tlabel1\tsentence1\tsentence2\tgold_label\n1\tx\ta\tb\ty\n",
-            ("a", "b", "y"),
+            "index\tlabel1\tsentence1\tsentence2\tgold_label\n1\tx\ta\tb\tneutral\n",
+            ("a", "b", "neutral"),
         ),
-        ("SNLI", "gold_label\tsentence1\tsentence2\ny\ta\tb\n", ("a", "b", "y")),
+        (
+            "SNLI",
+            "gold_label\tsentence1\tsentence2\nneutral\ta\tb\n",
+            ("a", "b", "neutral"),
+        ),
     ],
 )
 def test_each_glue_task_has_its_columns(tmp_path, task, text, wanted):
     assert [row[1:] for row in rows_of(read(tmp_path, "x.tsv", text, "glue", task=task))] == [
         wanted
     ]
+
+
+def test_a_label_or_score_that_a_glue_task_does_not_have_makes_a_bad_row(tmp_path):
+    head = "index\tsentence1\tsentence2\t"
+    text = head + "label\n0\ta\tb\tentailment\n1\tc\td\tbanana\n2\te\tf\tneutral\n"
+    items = read(tmp_path, "x.tsv", text, "glue", task="RTE")
+    assert rows_of(items) == [(2, "a", "b", "entailment")]
+    known = "none of the task's: entailment, not_entailment"
+    wanted = [(3, f"label 'banana' is {known}"), (4, f"label 'neutral' is {known}")]
+    assert reasons_of(items) == wanted
+    text = head + "score\n0\ta\tb\t5\n1\tc\td\t77\n2\te\tf\t-0.1\n3\tg\th\t0\n"
+    items = read(tmp_path, "x.tsv", text, "glue", task="STS-B")
+    assert [row[0] for row in scores_of(items)] == [2, 5]
+    assert [line for line, _ in reasons_of(items)] == [3, 4]
+    assert reasons_of(items)[0][1] == "the score 77 is not from 0 to 5"
+
+
+def test_a_label_map_says_what_a_glue_file_may_hold(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("entailment\nnot_entailment\n", encoding="utf-8")
+    text = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t1\n1\tc\td\t2\n"
+    items = read(tmp_path, "x.tsv", text, "glue", task="RTE", label_map=names)
+    assert rows_of(items) == [(2, "a", "b", "not_entailment")]
+    assert reasons_of(items) == [(3, "label '2' is not in the label map")]
 
 
 def test_single_texts_of_glue(tmp_path):

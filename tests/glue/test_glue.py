@@ -188,7 +188,7 @@ def test_each_task_can_be_converted_and_has_official_names():
     assert set(TASKS) == set(GLUE) - {"SNLI"}
     for name, task in TASKS.items():
         if name != "CoLA":
-            assert task.columns == GLUE[name][0]
+            assert task.columns == GLUE[name].texts
     files = [file_ for task in TASKS.values() for file_ in task.test_files]
     wanted = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI-m", "MNLI-mm", "QNLI", "RTE", "WNLI"]
     assert files == [f"{name}.tsv" for name in wanted]

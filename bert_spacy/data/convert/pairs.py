@@ -1,6 +1,6 @@
 """Read pairs of texts with labels or scores, and the files of the GLUE tasks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,49 @@ SCORE = "score"
 # What SNLI and MNLI write where the annotators did not agree.
 _NO_LABEL = "-"
 
-# Columns of the texts and of the label or score; a number where the file has no header.
-GLUE: dict[str, tuple[tuple[str, ...], str]] = {
-    "CoLA": (("3",), "1"),
-    "SST-2": (("sentence",), "label"),
-    "MRPC": (("#1 String", "#2 String"), "Quality"),
-    "STS-B": (("sentence1", "sentence2"), SCORE),
-    "QQP": (("question1", "question2"), "is_duplicate"),
-    "MNLI": (("sentence1", "sentence2"), "gold_label"),
-    "QNLI": (("question", "sentence"), "label"),
-    "RTE": (("sentence1", "sentence2"), "label"),
-    "WNLI": (("sentence1", "sentence2"), "label"),
-    "SNLI": (("sentence1", "sentence2"), "gold_label"),
+# The scores of STS-B.
+_LOWEST, _HIGHEST = 0.0, 5.0
+
+
+@dataclass(frozen=True)
+class GlueFormat:
+    """The files of a GLUE task.
+
+    texts (tuple[str, ...]): Columns of the texts; numbers where the file has no header.
+    label (str): Column of the label or score, the same.
+    labels (tuple[str, ...]): All labels; none where the gold is a score.
+    """
+
+    texts: tuple[str, ...]
+    label: str
+    labels: tuple[str, ...] = ("0", "1")
+
+    def find_fault(self, cell: str) -> str:
+        """Return why this cannot be the gold of a row, nothing if it can."""
+        if self.labels:
+            known = ", ".join(self.labels)
+            return "" if cell in self.labels else f"label {cell!r} is none of the task's: {known}"
+        score = read_number(cell)
+        if score is None:
+            return f"the score is {cell!r}, which is no finite number"
+        is_fine = _LOWEST <= score <= _HIGHEST
+        return "" if is_fine else f"the score {cell} is not from {_LOWEST:g} to {_HIGHEST:g}"
+
+
+_SENTENCES = ("sentence1", "sentence2")
+_ENTAILMENT = ("entailment", "not_entailment")
+_INFERENCE = ("entailment", "neutral", "contradiction")
+GLUE = {
+    "CoLA": GlueFormat(("3",), "1"),
+    "SST-2": GlueFormat(("sentence",), "label"),
+    "MRPC": GlueFormat(("#1 String", "#2 String"), "Quality"),
+    "STS-B": GlueFormat(_SENTENCES, SCORE, ()),
+    "QQP": GlueFormat(("question1", "question2"), "is_duplicate"),
+    "MNLI": GlueFormat(_SENTENCES, "gold_label", _INFERENCE),
+    "QNLI": GlueFormat(("question", "sentence"), "label", _ENTAILMENT),
+    "RTE": GlueFormat(_SENTENCES, "label", _ENTAILMENT),
+    "WNLI": GlueFormat(_SENTENCES, "label"),
+    "SNLI": GlueFormat(_SENTENCES, "gold_label", _INFERENCE),
 }
 
 # Line, and cells by column or by field.
@@ -103,6 +134,8 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
 def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | RowError]:
     """Read a file of a GLUE task or of SNLI, where nothing is ever quoted.
 
+    A label or score that the task does not have makes a bad row, unless there is a label map.
+
     path (Path): A .tsv file with labels, as published.
     options (GlueOptions): Task and label map.
     YIELDS (TextRow | PairRow | RowError): Rows and what is wrong with the others.
@@ -111,19 +144,21 @@ def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | 
     """
     if options.task not in GLUE:
         raise ValueError(Errors.B417.format(task=options.task, allowed=", ".join(GLUE)))
-    texts, label = GLUE[options.task]
+    task = GLUE[options.task]
     records: list[Record | RowError] = list(_split_tabs(path))
     names: list[str] = []
     if not records:
         return
-    if not label.isdigit():
+    if not task.label.isdigit():
         names = [str(cell).strip() for cell in _cells(records.pop(0))]
     width = len(names) or 4
-    columns = [find_column(name, names or None, width, path) for name in (*texts, label)]
-    target = SCORE if label == SCORE else ""
+    columns = [find_column(name, names or None, width, path) for name in (*task.texts, task.label)]
+    target = "" if task.labels else SCORE
     if target and options.label_map is not None:
-        raise ValueError(Errors.B418.format(label=options.label_map, score=label))
-    yield from _read_rows(path, records, (columns[:-1], columns[-1]), width, options, target)
+        raise ValueError(Errors.B418.format(label=options.label_map, score=task.label))
+    places = (columns[:-1], columns[-1])
+    find_fault = task.find_fault if options.label_map is None else None
+    yield from _read_rows(path, records, places, width, options, target, find_fault)
 
 
 def _read_rows(
@@ -133,10 +168,12 @@ def _read_rows(
     width: int,
     options: LabelMapOptions,
     target: str = "",
+    find_fault: Callable[[str], str] | None = None,
 ) -> Iterator[Any]:
     """Check every record; tell of texts that stand there twice with two labels or scores.
 
     target (str): What the numbers in the last column are named; empty if they are labels.
+    find_fault (Callable): Returns why a label or score cannot be, nothing if it can.
     """
     label_map = None if options.label_map is None else read_label_map(options.label_map)
     seen: dict[tuple[str, ...], tuple[Any, int]] = {}
@@ -146,6 +183,8 @@ def _read_rows(
             continue
         number, cells = record
         reason = _find_fault(cells, width, columns, label_map, is_score=bool(target))
+        if not reason and find_fault is not None:
+            reason = find_fault(str(cells[columns[1]]).strip())
         if reason:
             yield RowError(str(path), number, reason)
             continue
