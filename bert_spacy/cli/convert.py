@@ -13,7 +13,7 @@ from ..util import atomic_file
 from .app import app
 
 MAX_SHOWN = 50
-_KNOWN = "tsv, csv, jsonl, conll, cluener, glue, pairs, squad, swag, c3, arc"
+_KNOWN = "tsv, csv, jsonl, conll, cluener, glue, pairs, afqmc, lcqmc, squad, swag, c3, arc"
 
 FormatArg = Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {_KNOWN}.")]
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files or folders.")]

@@ -10,7 +10,15 @@ import spacy
 
 from bert_spacy.cli.convert import make_options
 from bert_spacy.data import pairs
-from bert_spacy.data.convert import PairRow, RowError, RowNote, TextRow, convert, get_format
+from bert_spacy.data.convert import (
+    PairRow,
+    RowError,
+    RowNote,
+    TextRow,
+    convert,
+    find_files,
+    get_format,
+)
 from bert_spacy.data.docbin import read_docbin
 from bert_spacy.targets import get_targets
 
@@ -195,6 +203,19 @@ def test_an_empty_file_has_no_rows(tmp_path):
 def test_a_file_of_bad_rows_alone_is_reported(tmp_path, name, text):
     items = read(tmp_path, name, text)
     assert [(type(item), item.line) for item in items] == [(RowError, 1)]
+
+
+@pytest.mark.parametrize("name", ["afqmc", "lcqmc"])
+def test_chinese_pairs_as_they_are_published(tmp_path, name):
+    row = '{"sentence1": "花呗", "sentence2": "借呗", "label": "0"}\n'  # CLUE's AFQMC
+    assert rows_of(read(tmp_path, "train.json", row, name)) == [(1, "花呗", "借呗", "0")]
+    named = "text_a\ttext_b\tlabel\n谁\t什么\t1\n"
+    assert rows_of(read(tmp_path, "train.tsv", named, name)) == [(2, "谁", "什么", "1")]
+    assert rows_of(read(tmp_path, "train.txt", "谁\t什么\t1\n", name)) == [(1, "谁", "什么", "1")]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "train.json").write_text(row, encoding="utf-8")
+    assert find_files(name, [folder]) == [folder / "train.json"]
 
 
 def test_docs_hold_segments_and_cats(tmp_path):

@@ -30,6 +30,7 @@ class Format:
     suffixes: tuple[str, ...]
 
 
+_PAIRS = Format(read_pairs, PairOptions, (".tsv", ".txt", ".csv", ".jsonl", ".json"))
 FORMATS = {
     "tsv": Format(read_tsv, TableOptions, (".tsv", ".txt")),
     "csv": Format(read_csv, TableOptions, (".csv",)),
@@ -41,7 +42,9 @@ FORMATS = {
     ),
     "cluener": Format(read_cluener, Options, (".json", ".jsonl")),
     "glue": Format(read_glue, GlueOptions, (".tsv",)),
-    "pairs": Format(read_pairs, PairOptions, (".tsv", ".txt", ".csv", ".jsonl")),
+    "pairs": _PAIRS,
+    "afqmc": _PAIRS,
+    "lcqmc": _PAIRS,
     "squad": Format(read_squad, SquadOptions, (".json",)),
     "swag": Format(read_swag, Options, (".csv",)),
     "c3": Format(read_c3, Options, (".json",)),

@@ -70,7 +70,7 @@ Record = tuple[int, list[Any]]
 
 @dataclass(frozen=True)
 class PairOptions(LabelMapOptions):
-    """Options of the format pairs.
+    """Options of the formats pairs, afqmc and lcqmc.
 
     text_column (str): First text: name or 0-based number; None to find it.
     text_b_column (str): Second text, the same.
@@ -97,12 +97,12 @@ class GlueOptions(LabelMapOptions):
 
 
 def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]:
-    """Read pairs from a .csv file, a .jsonl file, or else a tab-separated one without quotes.
+    """Read pairs from a .csv file, JSON lines, or else a tab-separated file without quotes.
 
     Columns that are not given are found by their names; without names in a first row they are
     text, text and label. With a score column each pair has a number for its gold, and no label.
 
-    path (Path): The file. Fields of .jsonl are columns by their names.
+    path (Path): The file. Fields of .jsonl and .json are columns by their names.
     options (PairOptions): Columns, header and label map.
     YIELDS (PairRow | RowError): Rows and what is wrong with the others.
     RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit; B418 for
@@ -242,7 +242,7 @@ def _find_fault(
 
 def _read_records(path: Path, options: PairOptions) -> tuple[list[str], list[Record | RowError]]:
     """Return the names of the columns, none without a header, and the records."""
-    if path.suffix == ".jsonl":
+    if path.suffix in (".jsonl", ".json"):
         items = list(read_json_lines(path))
         rows = [item[1] for item in items if not isinstance(item, RowError)]
         names = list(dict.fromkeys(name for row in rows for name in row))
