@@ -106,14 +106,6 @@ def test_labels_outside_of_the_map_are_bad_rows(tmp_path):
     assert reasons_of(items) == [(2, "label '2' is not in the label map")]
 
 
-def test_the_same_pair_with_two_labels_is_reported_and_kept(tmp_path):
-    items = read(tmp_path, "x.tsv", "a\tb\t1\nb\ta\t0\na\tb\t0\na\tb\t1\n")
-    assert len(rows_of(items)) == 4
-    notes = [item for item in items if isinstance(item, RowNote)]
-    assert [(n.line, n.kind) for n in notes] == [(3, "contradiction")]
-    assert "'1' on line 1 and '0' here" in notes[0].reason
-
-
 @pytest.mark.parametrize(
     ("task", "text", "wanted"),
     [
@@ -257,14 +249,6 @@ def test_pairs_with_scores_and_an_empty_side(tmp_path):
     assert scores_of(items) == [(1, "a", "b", {"score": 1.0}), (4, "c", "d", {"score": 4.0})]
     wanted = [(2, "the first text is empty"), (3, "the second text is empty")]
     assert reasons_of(items) == wanted
-
-
-def test_the_same_pair_with_two_scores_is_reported_and_kept(tmp_path):
-    items = read(tmp_path, "x.tsv", "a\tb\t1\na\tb\t1.0\na\tb\t4.5\n", score_column="2")
-    assert len(scores_of(items)) == 3
-    notes = [item for item in items if isinstance(item, RowNote)]
-    assert [(n.line, n.kind) for n in notes] == [(3, "contradiction")]
-    assert "1.0 on line 1 and 4.5 here" in notes[0].reason
 
 
 def test_a_score_stands_in_place_of_a_label(tmp_path):

@@ -35,7 +35,6 @@ def read_swag(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
     numbers = sorted(int(found[1]) for name in names if (found := _ENDING.fullmatch(name)))
     endings = [names.index(f"ending{number}") for number in numbers]
     label = names.index("label") if "label" in names else None
-    seen = _Seen(str(path))
     for record in records:
         if isinstance(record, RowError):
             yield record
@@ -46,7 +45,7 @@ def read_swag(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
                 raise _BadRow(f"{len(cells)} columns where {len(names)} are expected")
             gold = None if label is None else _read_index(cells[label], len(endings))
             texts = [cells[place] for place in (*first[:2], *endings)]
-            yield from seen.check(number, texts[0], texts[1], texts[2:], gold)
+            yield from _check_item(str(path), number, texts[0], texts[1], texts[2:], gold)
         except _BadRow as err:
             yield RowError(str(path), number, str(err))
 
@@ -64,7 +63,6 @@ def read_c3(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
     if isinstance(content, RowError):
         yield content
         return
-    seen = _Seen(str(path))
     if not isinstance(content, list):
         yield RowError(str(path), 1, "not a list of documents")
         return
@@ -85,7 +83,9 @@ def read_c3(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
                 if item.get("answer") is not None:
                     gold = _find_answer(item["answer"], choices)
                 question = item.get("question")
-                yield from seen.check(where, "\n".join(paragraphs), question, choices, gold)
+                yield from _check_item(
+                    str(path), where, "\n".join(paragraphs), question, choices, gold
+                )
             except _BadRow as err:
                 yield RowError(str(path), where, str(err))
 
@@ -97,7 +97,6 @@ def read_arc(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
     options (Options): Nothing to choose.
     YIELDS (ChoiceRow | RowError): Rows and what is wrong with the others.
     """
-    seen = _Seen(str(path))
     for item in read_json_lines(path):
         if isinstance(item, RowError):
             yield item
@@ -114,56 +113,51 @@ def read_arc(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
             gold = None
             if row.get("answerKey") is not None:
                 gold = _find_answer(row["answerKey"], [choice.get("label") for choice in choices])
-            yield from seen.check(number, "", question.get("stem"), texts, gold)
+            yield from _check_item(str(path), number, "", question.get("stem"), texts, gold)
         except _BadRow as err:
             yield RowError(str(path), number, str(err))
 
 
-class _Seen:
-    """Checks the items of a file, and tells of those that stand there with two answers."""
+def _check_item(
+    path: str,
+    line: int | str,
+    context: str,
+    question: Any,
+    choices: Sequence[str],
+    gold: int | None,
+) -> Iterator[ChoiceRow | RowError]:
+    """Clean the texts of an item and yield its notes and its row.
 
-    def __init__(self, path: str):
-        self.path = path
-        self.items: dict[tuple[str, ...], tuple[int | None, int | str]] = {}
-
-    def check(
-        self, line: int | str, context: str, question: Any, choices: Sequence[str], gold: int | None
-    ) -> Iterator[ChoiceRow | RowError]:
-        """Clean the texts of an item and yield its notes and its row.
-
-        line (int | str): Where it stands.
-        context (str): The context, or nothing.
-        question (Any): The question, or the beginning of what the choices continue.
-        choices (Sequence[str]): The choices.
-        gold (int): Which is right; None for no gold.
-        RAISES (_BadRow): If it cannot be used.
-        """
-        if not isinstance(question, str):
-            raise _BadRow("the question is missing or no text")
-        cleaned: list[CleanText] = []
-        for text in (context, question, *choices):
-            if is_broken(text):
-                raise _BadRow("not valid Unicode: undecodable bytes or lone surrogates")
-            cleaned.append(clean_text(text))
-        first, second, *rest = (item.text.strip() for item in cleaned)
-        if len(rest) < 2:
-            raise _BadRow(f"{len(rest)} choices where two or more are needed")
-        if "" in rest:
-            raise _BadRow(f"choice {rest.index('')} (counted from 0) is empty")
-        if not first and not second:
-            raise _BadRow("context and question are empty")
-        if gold is not None and rest.count(rest[gold]) > 1:
-            raise _BadRow(f"the right choice {rest[gold]!r} stands there twice")
-        for item in cleaned:
-            yield from item.notes(self.path, line)
-        if len(set(rest)) < len(rest):
-            reason = "two choices are equal, and neither is right"
-            yield RowNote(self.path, line, reason, kind="equal choices")
-        before = self.items.setdefault((first, second, *rest), (gold, line))
-        if before[0] != gold:
-            reason = f"of the same choices {before[0]} is right at {before[1]}, and {gold} here"
-            yield RowNote(self.path, line, reason, kind="contradiction")
-        yield ChoiceRow(self.path, line, first, second, rest, gold)
+    path (str): The file.
+    line (int | str): Where it stands.
+    context (str): The context, or nothing.
+    question (Any): The question, or the beginning of what the choices continue.
+    choices (Sequence[str]): The choices.
+    gold (int): Which is right; None for no gold.
+    RAISES (_BadRow): If it cannot be used.
+    """
+    if not isinstance(question, str):
+        raise _BadRow("the question is missing or no text")
+    cleaned: list[CleanText] = []
+    for text in (context, question, *choices):
+        if is_broken(text):
+            raise _BadRow("not valid Unicode: undecodable bytes or lone surrogates")
+        cleaned.append(clean_text(text))
+    first, second, *rest = (item.text.strip() for item in cleaned)
+    if len(rest) < 2:
+        raise _BadRow(f"{len(rest)} choices where two or more are needed")
+    if "" in rest:
+        raise _BadRow(f"choice {rest.index('')} (counted from 0) is empty")
+    if not first and not second:
+        raise _BadRow("context and question are empty")
+    if gold is not None and rest.count(rest[gold]) > 1:
+        raise _BadRow(f"the right choice {rest[gold]!r} stands there twice")
+    for item in cleaned:
+        yield from item.notes(path, line)
+    if len(set(rest)) < len(rest):
+        reason = "two choices are equal, and neither is right"
+        yield RowNote(path, line, reason, kind="equal choices")
+    yield ChoiceRow(path, line, first, second, rest, gold)
 
 
 def _get_document(document: Any) -> tuple[list[str], list[Any], Any]:

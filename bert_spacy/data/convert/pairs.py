@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import Errors
 from .labels import LabelMapOptions, find_column, read_label_map
-from .rows import PairRow, RowError, RowNote, TextRow
+from .rows import PairRow, RowError, TextRow
 from .tables import read_csv_cells
 from .text import clean_text, is_broken, read_json_lines, read_lines, read_number
 
@@ -170,13 +170,12 @@ def _read_rows(
     target: str = "",
     find_fault: Callable[[str], str] | None = None,
 ) -> Iterator[Any]:
-    """Check every record; tell of texts that stand there twice with two labels or scores.
+    """Check every record.
 
     target (str): What the numbers in the last column are named; empty if they are labels.
     find_fault (Callable): Returns why a label or score cannot be, nothing if it can.
     """
     label_map = None if options.label_map is None else read_label_map(options.label_map)
-    seen: dict[tuple[str, ...], tuple[Any, int]] = {}
     for record in records:
         if isinstance(record, RowError):
             yield record
@@ -195,10 +194,6 @@ def _read_rows(
         key = tuple(item.text.strip() for item in cleaned)
         cell = str(cells[label]).strip()
         value = read_number(cells[label]) if target else label_map[cell] if label_map else cell
-        before = seen.setdefault(key, (value, number))
-        if before[0] != value:
-            reason = f"the same text is {before[0]!r} on line {before[1]} and {value!r} here"
-            yield RowNote(str(path), number, reason, kind="contradiction")
         gold: dict[str, Any] = {"targets": {target: value}} if target else {"cats": {value: 1.0}}
         if len(key) == 1:
             yield TextRow(str(path), number, key[0], **gold)

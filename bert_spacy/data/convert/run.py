@@ -14,6 +14,7 @@ from ...segments import count_choices
 from ...targets import get_targets
 from ...types import ANSWERS, CHOSEN
 from ..docbin import check_output, write_docbin
+from .duplicates import note_contradictions
 from .formats import find_files, get_format
 from .labels import Options
 from .rows import Row, RowError, RowNote
@@ -28,7 +29,8 @@ class Summary:
     n_rows (int): Rows read, good and bad; for conll a row is a Doc's sentences.
     n_docs (int): Docs written.
     bad (set): Places (file, line) with a `RowError`.
-    notes (Counter): What notes are about, counted by kind, such as "repaired" or "nested".
+    notes (Counter): What notes are about, counted by kind, such as "repaired", "nested" or
+        "contradiction".
     labels (Counter): Gold labels over all Docs.
     files (list[Path]): Files written.
     """
@@ -115,7 +117,7 @@ def convert(
             if is_strict:
                 raise ValueError(Errors.B415.format(problem=item))
 
-    rows = list(sort_out(read_rows(name, paths, options)))
+    rows = list(sort_out(note_contradictions(read_rows(name, paths, options))))
     places = {(row.path, row.line) for row in rows}
     summary.n_rows = len(rows) + len(summary.bad - places)
     known = options.label_names() if options is not None else []

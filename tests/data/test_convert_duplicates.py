@@ -1,0 +1,106 @@
+"""Texts that stand there twice with different gold, in any format and over all files."""
+
+import json
+
+import pytest
+import spacy
+from typer.testing import CliRunner
+
+from bert_spacy.cli.app import app
+from bert_spacy.cli.convert import make_options
+from bert_spacy.data.convert import RowNote, convert
+
+SWAG = ",video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,label\n"
+ARC = {
+    "stem": "What is hot?",
+    "choices": [{"text": "sun", "label": "A"}, {"text": "sea", "label": "B"}],
+}
+
+
+def notes_of(tmp_path, name, texts, **options):
+    """Convert files of the given contents; return the notes on contradictions, and the Docs."""
+    format_name, suffix = name.split("/")
+    paths = [tmp_path / f"{i}.{suffix}" for i in range(len(texts))]
+    for path, text in zip(paths, texts):
+        path.write_text(text, encoding="utf-8")
+    problems = []
+    made = make_options(format_name, options)
+    output = tmp_path / "o.spacy"
+    nlp = spacy.blank("en")
+    summary = convert(nlp, format_name, paths, output, made, on_problem=problems.append)
+    assert all(isinstance(problem, RowNote) and problem.is_shown for problem in problems)
+    assert summary.notes["contradiction"] == len(problems) and not summary.bad
+    assert summary.n_docs == summary.n_rows
+    return [str(problem) for problem in problems]
+
+
+def jsonl(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "reason"),
+    [
+        ("tsv/tsv", "x\ta b\ny\tc d\ny\ta b \n", 3, "label is 'x' for the same text at {}:1, and"),
+        ("csv/csv", "x,a b\ny,c d\ny,a b\n", 3, "'y' here"),
+        ("pairs/tsv", "a\tb\t1\nb\ta\t0\na\tb\t0\n", 3, "label is '1' for the same text at {}:1,"),
+        (
+            "glue/tsv",
+            "sentence\tlabel\na\t1\na\t1\na\t0\n",
+            4,
+            "label is '1' for the same text at {}:2, and '0' here",
+        ),
+        (
+            "jsonl/jsonl",
+            jsonl({"text": "a", "cats": {"x": 1, "y": 0}}, {"text": "a", "label": ["x", "y"]}),
+            2,
+            "label is 'x' for the same text at {}:1, and 'x, y' here",
+        ),
+        (
+            "jsonl/jsonl",
+            jsonl({"text": "a", "regression": {"r": 1}}, {"text": "a", "regression": {"r": 2}}),
+            2,
+            "target 'r' is 1.0 for the same text at {}:1, and 2.0 here",
+        ),
+        (
+            "swag/csv",
+            SWAG + "0,v,1,x,A man,He,gold,a,b,0\n0,v,1,x,A man,He,gold,a,b,1\n",
+            3,
+            "choice is 0 for the same text at {}:2, and 1 here",
+        ),
+    ],
+)
+def test_contradictions_are_shown_with_both_places(tmp_path, name, text, line, reason):
+    options = {"task": "SST-2"} if name.startswith("glue") else {}
+    (note,) = notes_of(tmp_path, name, [text], **options)
+    path = f"{tmp_path / '0'}.{name.split('/')[1]}"
+    assert note.startswith(f"{path}:{line}: ")
+    assert reason.format(path) in note
+
+
+def test_scores_are_compared_as_numbers_and_over_files(tmp_path):
+    notes = notes_of(
+        tmp_path, "pairs/tsv", ["a\tb\t1\na\tb\t1.0\n", "a\tb\t4.5\n"], score_column="2"
+    )
+    places = [tmp_path / f"{i}.tsv" for i in range(2)]
+    reason = f"target 'score' is 1.0 for the same text at {places[0]}:1, and 4.5 here"
+    assert notes == [f"{places[1]}:1: {reason}"]
+
+
+def test_missing_gold_and_other_gold_contradict_nothing(tmp_path):
+    rows = [{"text": "a", "label": "x"}, {"text": "a", "label": None}, {"text": "a", "label": "x"}]
+    rows += [{"text": "a", "regression": {"r": 1}}, {"text": "a", "regression": {"s": 2, "r": 1}}]
+    rows += [{"text": "a", "label": "x", "entities": [[0, 1, "P"]]}, {"text": "A", "label": "y"}]
+    assert notes_of(tmp_path, "jsonl/jsonl", [jsonl(*rows)]) == []
+    (tmp_path / "choice").mkdir()
+    items = [{"question": ARC, "answerKey": key} for key in ("A", None, "A")]
+    assert notes_of(tmp_path / "choice", "arc/jsonl", [jsonl(*items)]) == []
+
+
+def test_the_command_line_names_them(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("a\tb\t1\na\tb\t0\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["convert", "pairs", str(path), str(tmp_path / "o.spacy")])
+    assert done.exit_code == 0
+    assert f"{path}:2: label is '1' for the same text at {path}:1, and '0' here" in done.stderr
+    assert "contradiction" in done.stdout
