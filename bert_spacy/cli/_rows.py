@@ -177,7 +177,7 @@ def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -
     elif text_key not in data and not isinstance(data.get(CHOICES, ""), str):
         raise _NotUsable(f"'{CHOICES}' is not a list of texts but {type(data[CHOICES]).__name__}")
     elif text_key in data:
-        keys = {TEXT: text_key, **({TEXT_B: TEXT_B} if data.get(TEXT_B) is not None else {})}
+        keys = {TEXT: text_key, **({TEXT_B: TEXT_B} if TEXT_B in data else {})}
     elif QUESTION in data and CONTEXT in data:
         keys = {QUESTION: QUESTION, CONTEXT: CONTEXT}
     else:
@@ -191,7 +191,8 @@ def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -
             raise _NotUsable(f"'{name}' is missing")
         if not isinstance(text, str):
             raise _NotUsable(f"'{name}' is not a string but {type(text).__name__}")
-        if name not in texts and not text.strip():
+        # A text by itself may be blank; a choice and a side of a pair may not.
+        if (name not in texts or TEXT_B in texts) and not text.strip():
             raise _NotUsable(f"'{name}' is blank")
     if CHOICES in texts and len(choices) < 2:
         raise _NotUsable(f"'{CHOICES}' has {len(choices)} texts; two or more are needed")
