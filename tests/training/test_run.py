@@ -14,10 +14,14 @@ from spacy.tokens import DocBin
 from spacy.util import load_config, load_model_from_path, registry
 from thinc.api import Config
 
+from bert_spacy.data.pairs import set_gold_answers, set_gold_choice
+from bert_spacy.segments import write_segments
+from bert_spacy.targets import set_targets
+from bert_spacy.training import run as run_module
 from bert_spacy.training.checkpoint import find_checkpoint, read_progress
 from bert_spacy.training.run import CHECKPOINTS, train
 
-from ..util import ANY_ENCODER, all_examples, make_nlp
+from ..util import ANY_ENCODER, EXAMPLES, all_examples, make_nlp
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,6 +211,35 @@ def test_other_data_are_refused(config, tmp_path):
     DocBin(docs=docs).to_disk(path)
     with pytest.raises(ValueError, match="B542.*first 5 batches"):
         train(config, tmp_path / "out", resume=True)
+
+
+def change_answer(doc):
+    set_gold_answers(doc, [{"text": "the", "start": 0, "end": 3}])
+
+
+def change_segments(doc):
+    write_segments(doc, [2, len(doc) - 2], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("bert_textcat", lambda doc: doc.cats.update(sport=0.5)),
+        ("bert_ner", lambda doc: doc.set_ents([], default="missing")),
+        ("bert_qa", change_answer),
+        ("bert_choice", lambda doc: set_gold_choice(doc, 1)),
+        ("bert_regressor", lambda doc: set_targets(doc, {"length": 5.5})),
+        ("bert_textcat", change_segments),
+    ],
+)
+def test_the_checksum_of_a_batch_knows_the_gold_of_every_head(name, change):
+    nlp = spacy.blank("en")
+    batch = EXAMPLES[name](nlp)
+    before = run_module._checksum(batch, 7)
+    assert before == run_module._checksum(EXAMPLES[name](nlp), 7)
+    assert before != run_module._checksum(batch, 8)
+    change(batch[0].reference)
+    assert run_module._checksum(batch, 7) != before
 
 
 @pytest.mark.parametrize("mixing", ["sqrt", "annealed"])
