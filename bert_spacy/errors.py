@@ -728,6 +728,11 @@ class Warnings(metaclass=_Coded):
         "Gold entities with label {label!r} are not known to {name!r} (it has {labels}) and are "
         "left out of training. Add the label before training if it should be learned."
     )
+    BW302 = (
+        "The gold has labels that {name!r} and all other components do not know: {found}, Docs of "
+        "this batch in brackets. {name!r} has {labels}. Nothing is learnt from them, and scores of "
+        "categories count them as missed. Correct them, or add them before training."
+    )
 
     # 5xx scoring and training
     BW560 = (

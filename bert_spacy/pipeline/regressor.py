@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..targets import get_targets, write_targets
-from .base import BertHead
+from .unknown import TellingHead
 
 
-class BertRegressor(BertHead):
+class BertRegressor(TellingHead):
     """Gives each Doc one number per target, in `doc._.regression`.
 
     The model works on standardised values. Mean and standard deviation of each target
@@ -52,6 +52,10 @@ class BertRegressor(BertHead):
             # Equal values leave nothing but rounding: such a target is shifted alone.
             is_flat = known.max() == known.min()
             self.cfg["scale"][label] = 1.0 if is_flat else float(known.std())
+
+    def gold_labels(self, doc: Doc) -> Iterable[str]:
+        """Return the targets of a gold Doc."""
+        return get_targets(doc)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc._.regression`, beside targets that other components have set.

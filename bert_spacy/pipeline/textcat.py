@@ -14,10 +14,11 @@ from ..errors import Errors
 from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scoring.calibration import Outcomes
 from .judging import judge_classes
+from .unknown import TellingHead
 from .weighted import ClassWeights, WeightedHead
 
 
-class BertTextCategorizer(WeightedHead):
+class BertTextCategorizer(TellingHead, WeightedHead):
     """Gives each Doc one probability per class, which sum to 1, in `doc.cats`.
 
     loss (Loss): What is learnt from.
@@ -51,6 +52,10 @@ class BertTextCategorizer(WeightedHead):
         self.collect_labels(examples, lambda doc: doc.cats)
         if len(self.labels) < 2:
             raise ValueError(Errors.B305.format(labels=list(self.labels)))
+
+    def gold_labels(self, doc: Doc) -> Iterable[str]:
+        """Return the categories that a gold Doc gives as true."""
+        return [label for label, value in doc.cats.items() if value > 0]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.

@@ -16,10 +16,11 @@ from ..errors import Errors
 from ..nn.losses import PLAIN, Loss, divergence
 from ..scoring.calibration import Outcomes
 from .judging import judge_labels
+from .unknown import TellingHead
 from .weighted import ClassWeights, WeightedHead
 
 
-class BertMultilabelTextCategorizer(WeightedHead):
+class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
     """Gives each Doc one probability per label, each by itself, in `doc.cats`.
 
     threshold (float): Probability from which a label counts as given, 0..1; `tune_thresholds`
@@ -56,6 +57,10 @@ class BertMultilabelTextCategorizer(WeightedHead):
         RAISES (ValueError): B300 if there are none.
         """
         self.collect_labels(examples, lambda doc: doc.cats)
+
+    def gold_labels(self, doc: Doc) -> Iterable[str]:
+        """Return the categories that a gold Doc gives as true."""
+        return [label for label, value in doc.cats.items() if value > 0]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.

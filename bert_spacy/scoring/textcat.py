@@ -60,6 +60,7 @@ def score_textcat(
     positive_label: str | None = None,
     threshold: float | None = None,
     thresholds: Mapping[str, float] | None = None,
+    unknown: Sequence[str] = (),
     **cfg: Any,
 ) -> dict[str, Any]:
     """Score doc.cats where the gold says something about it.
@@ -73,13 +74,16 @@ def score_textcat(
     positive_label (str): See `create_textcat_scorer_v1`.
     threshold (float): See `create_textcat_scorer_v1`.
     thresholds (Mapping[str, float]): With multi_label, that of single labels.
+    unknown (Sequence[str]): Labels of the gold that no component has: where true, they count
+        as missed.
     RETURNS (dict[str, Any]): spaCy's cats_* scores in 0..1, and cats_ece, the
         expected calibration error of the most probable label, None with multi_label;
         all None if there is nothing to score.
     """
     examples = list(examples)
     labels = list(labels) or sorted({label for eg in examples for label in _all_labels(eg)})
-    scored = [eg for eg in examples if has_gold(eg, labels, multi_label=multi_label)]
+    wanted = [*labels, *unknown]
+    scored = [eg for eg in examples if has_gold(eg, wanted, multi_label=multi_label)]
     if not scored:
         return dict.fromkeys(CATS_SCORES)
     if multi_label:
@@ -92,11 +96,14 @@ def score_textcat(
         scored,
         "cats",
         getter=getter,
-        labels=labels,
+        labels=wanted,
         multi_label=multi_label,
         positive_label=positive_label,
         threshold=threshold,
     )
+    if unknown and positive_label and len(labels) == 2 and not multi_label:
+        scores["cats_score"] = scores["cats_f_per_type"][positive_label]["f"]
+        scores["cats_score_desc"] = f"F ({positive_label})"
     return {**scores, "cats_ece": None if multi_label else _calibration_error(scored, labels)}
 
 
@@ -154,12 +161,13 @@ def _exclusive_views(scored: Sequence[Example], labels: Sequence[str]) -> dict[i
     """Return the cats that spaCy is to see, by the id of the Doc.
 
     Of the gold only the true label is shown, since spaCy takes the first of
-    equal values for true. A text without prediction gets a wrong one, since
-    spaCy can't score that.
+    equal values for true; labels that are not ours only where none of ours is
+    true. A text without prediction gets a wrong one, since spaCy can't score that.
     """
     views: dict[int, dict] = {}
     for eg in scored:
         gold = {label: value for label, value in eg.reference.cats.items() if value > 0}
+        gold = {label: gold[label] for label in labels if label in gold} or gold
         cats = eg.predicted.cats
         predicted = {label: cats[label] for label in labels if label in cats}
         if not predicted:

@@ -154,6 +154,30 @@ def test_textcat_partial_gold_of_exclusive_labels(nlp):
     assert scorer([*right, *unknown], labels=["A", "B"])["cats_micro_p"] == pytest.approx(1 / 2)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_textcat_labels_that_nobody_knows_are_missed(nlp, multi_label):
+    predicted = {"A": 0.1, "B": 0.9}
+    examples = [
+        cats_example(nlp, predicted, {"A": 0.0, "B": 1.0}),
+        cats_example(nlp, predicted, {"A": 0.0, "B": 0.0, "Z": 1.0}),
+        cats_example(nlp, predicted, {"Z": 1.0}),
+    ]
+    scorer = create_textcat_scorer_v1(multi_label=multi_label)
+    scores = scorer(examples, labels=["A", "B"], unknown=["Z"])
+    assert scores["cats_micro_r"] == pytest.approx(1 / 3)
+    assert scores["cats_f_per_type"]["Z"]["r"] == 0
+    named = create_textcat_scorer_v1(positive_label="B")
+    scores = named(examples[:2], labels=["A", "B"], unknown=["Z"])
+    assert scores["cats_score_desc"] == "F (B)"
+    assert scores["cats_score"] == scores["cats_f_per_type"]["B"]["f"] == pytest.approx(2 / 3)
+
+
+def test_textcat_true_labels_of_other_components_hide_none_of_ours(nlp):
+    eg = cats_example(nlp, {"A": 0.1, "B": 0.9}, {"X": 1.0, "Y": 0.0, "A": 0.0, "B": 1.0})
+    scores = create_textcat_scorer_v1()([eg], labels=["A", "B"], unknown=["X"])
+    assert scores["cats_micro_f"] == 1
+
+
 def test_textcat_missing_prediction_is_wrong(nlp):
     examples = [
         cats_example(nlp, {}, {"AA": 1.0, "BB": 0.0}),

@@ -1,0 +1,61 @@
+"""Gold for labels that no component has: told once, and missed in the scores."""
+
+import warnings
+
+import pytest
+from spacy.training import Example
+
+from bert_spacy.targets import set_targets
+
+from ..util import make_nlp, regressor_examples, textcat_examples, train_steps
+
+TEXTCATS = ("bert_textcat", "bert_textcat_multilabel")
+
+
+def cats_example(nlp, text, cats):
+    return Example.from_dict(nlp.make_doc(text), {"cats": cats})
+
+
+@pytest.mark.parametrize("name", TEXTCATS)
+def test_categories_that_training_never_saw(bert, name):
+    nlp = make_nlp(bert, [name])
+    examples = textcat_examples(nlp)
+    nlp.initialize(lambda: examples)
+    more = [cats_example(nlp, text, {"music": 1.0}) for text in ("a song", "a tune")]
+    more.append(cats_example(nlp, "a play", {"sport": 0.0, "city": 0.0, "film": 0.0, "art": 1.0}))
+    found = r"\[BW302\].*'art' \(1\), 'music' \(2\).*\['city', 'film', 'sport'\]"
+    with pytest.warns(UserWarning, match=found):
+        train_steps(nlp, [*examples, *more], 1)
+    train_steps(nlp, [*examples, *more], 2)  # it is said once
+    with pytest.warns(UserWarning, match=r"\[BW302\].*'dance' \(1\)"):
+        nlp.evaluate([cats_example(nlp, "a waltz", {"dance": 1.0})])
+    known = nlp.evaluate(examples)["cats_f_per_type"]
+    scores = nlp.evaluate([*examples, *more])
+    assert set(scores["cats_f_per_type"]) - set(known) == {"art", "music"}
+    n_right = sum(known[label]["r"] * n for label, n in (("city", 2), ("film", 1), ("sport", 1)))
+    assert scores["cats_micro_r"] == pytest.approx(n_right / 7)
+
+
+def test_targets_that_training_never_saw(bert):
+    nlp = make_nlp(bert, ["bert_regressor"])
+    examples = regressor_examples(nlp)
+    nlp.initialize(lambda: examples)
+    set_targets(examples[0].reference, {"length": 1.0, "depth": 2.0})
+    with pytest.warns(UserWarning, match=r"\[BW302\].*'depth' \(1\).*\['length', 'warmth'\]"):
+        train_steps(nlp, examples, 1)
+    nlp.evaluate(examples)
+
+
+def test_categories_of_another_component_are_known(bert):
+    nlp = make_nlp(bert, TEXTCATS)
+    nlp.get_pipe("bert_textcat_multilabel").add_label("loud")
+    nlp.get_pipe("bert_textcat_multilabel").add_label("long")
+    for label in ("city", "film", "sport"):
+        nlp.get_pipe("bert_textcat").add_label(label)
+    examples = textcat_examples(nlp)
+    examples.append(cats_example(nlp, "a long song", {"loud": 0.0, "long": 1.0}))
+    nlp.initialize(lambda: examples)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_steps(nlp, examples, 1)
+        assert set(nlp.evaluate(examples)["cats_f_per_type"]) == {"loud", "long"}
