@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..data.convert.pairs import GLUE
-from ..data.convert.rows import RowError
+from ..data.convert.rows import RowError, RowNote
 from ..data.convert.text import clean_text, is_broken, read_lines, read_number
 from ..data.pairs import make_pair
 from ..errors import Errors
@@ -42,11 +42,13 @@ def read_items(path: Path, task: GlueTask) -> tuple[list[Item], list[RowError]]:
     """Read the rows of a dev or test file.
 
     Test files as published have an index and no gold; gold is read where its column is there.
-    Without an index rows are counted from 0.
+    Without an index rows are counted from 0. A row with an empty text or without usable gold is
+    kept, as the leaderboard wants a prediction for each.
 
     path (Path): The file.
     task (GlueTask): Its task.
-    RETURNS (tuple[list[Item], list[RowError]]): The rows, and those that cannot be predicted.
+    RETURNS (tuple[list[Item], list[RowError]]): The rows; those that cannot be predicted, and a
+        `RowNote` for each that is kept in spite of something.
     RAISES (ValueError): B646 if columns are missing.
     """
     lines = list(read_lines(path))
@@ -73,16 +75,21 @@ def read_items(path: Path, task: GlueTask) -> tuple[list[Item], list[RowError]]:
         texts = [] if reason else [clean_text(cells[place]).text.strip() for place in places]
         if is_broken(line):
             reason = "not valid UTF-8"
-        elif not all(texts):
-            reason = "a text is empty"
-        gold: str | float | None = None
-        if not reason and gold_place is not None:
-            cell = cells[gold_place].strip()
-            reason = format_.find_fault(cell)
-            gold = read_number(cell) if task.is_regression else cell
         if reason:
             problems.append(RowError(str(path), number, reason))
             continue
+        if not all(texts):
+            reason = "a text is empty; it is predicted even so"
+            problems.append(RowNote(str(path), number, reason, "empty text"))
+        gold: str | float | None = None
+        if gold_place is not None:
+            cell = cells[gold_place].strip()
+            fault = format_.find_fault(cell)
+            if fault:
+                reason = f"{fault}; it is predicted and not scored"
+                problems.append(RowNote(str(path), number, reason, "no gold"))
+            else:
+                gold = read_number(cell) if task.is_regression else cell
         index = str(count) if index_place is None else cells[index_place].strip()
         items.append(Item(index, tuple(texts), gold))
     return items, problems

@@ -173,7 +173,8 @@ def _run_task(
         predictions = predict(nlp, task, items)
         write_predictions(output / key, items, predictions)
         scores = score(task, items, predictions)
-        result["test"][key] = {"n": len(items), "bad": len(bad), "scores": scores}
+        n_bad = sum(not isinstance(problem, RowNote) for problem in bad)
+        result["test"][key] = {"n": len(items), "bad": n_bad, "scores": scores}
     # Rows of dev are read twice, to train and to score.
     lost = {(p.path, p.line): p for p in problems if not isinstance(p, RowNote)}
     result["n_bad"] = len(lost)

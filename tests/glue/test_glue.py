@@ -42,6 +42,7 @@ def data(tmp_path):
     write(root / "STS-B" / "train.tsv", header, sts)
     write(root / "STS-B" / "dev.tsv", header, [*sts, (4, "g", "", "x", "1.0")])
     unlabelled = [(10, "g", A[0], B[0]), (11, "g", A[1]), (12, "g", A[2], B[2])]
+    unlabelled += [(13, "g", "", B[3]), (14, "g", "", " ")]
     write(root / "STS-B" / "test.tsv", header.removesuffix("\tscore"), unlabelled)
     return root
 
@@ -67,7 +68,7 @@ def test_all_tasks_of_a_folder_by_the_command(data, bert, tmp_path):
     assert [row[0] for row in rte] == ["index", "0", "1", "2", "3"]
     assert {row[1] for row in rte[1:]} <= {"entailment", "not_entailment"}
     sts = lines_of(out / "STS-B.tsv")
-    assert [row[0] for row in sts[1:]] == ["10", "12"]
+    assert [row[0] for row in sts[1:]] == ["10", "12", "13", "14"]
     values = [float(value) for _, value in sts[1:]]
     assert all(np.isfinite(values))
 
@@ -86,10 +87,11 @@ def test_all_tasks_of_a_folder_by_the_command(data, bert, tmp_path):
     problems = (out / "STS-B" / "problems.txt").read_text(encoding="utf-8")
     assert "test.tsv:3: 3 columns where 4 are expected" in problems
     assert "dev.tsv:6: " in problems
+    assert "test.tsv:5: a text is empty; it is predicted even so" in problems
 
     table = (out / "results.md").read_text(encoding="utf-8")
     assert "| SST-2 | failed: [B645] Task SST-2" in table and "other" not in table
-    assert "2 rows, 1 without a prediction" in table
+    assert "4 rows, 1 without a prediction" in table
     assert (out / "RTE" / "training" / "model-best").is_dir()
     assert not (out / "RTE" / "training" / "checkpoints").exists()
 
@@ -149,13 +151,15 @@ def test_files_with_and_without_labels(tmp_path):
     header = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String"
     write(path, header, [(1, 8, 9, "a", "b"), ("", 8, 9, "c", "d"), (0, 8, 9, "e", "f")])
     items, problems = read_items(path, TASKS["MRPC"])
-    assert items == [Item("0", ("a", "b"), "1"), Item("2", ("e", "f"), "0")]
-    assert [problem.line for problem in problems] == [3]
+    wanted = [Item("0", ("a", "b"), "1"), Item("1", ("c", "d"), None), Item("2", ("e", "f"), "0")]
+    assert items == wanted
+    assert [(problem.line, problem.kind) for problem in problems] == [(3, "no gold")]
     header = "index\tsentence1\tsentence2\tscore"
     write(path, header, [(0, "a", "b", "nan"), (1, "a", "b", "4.600"), (2, "a", " ", 1)])
     items, problems = read_items(path, TASKS["STS-B"])
-    assert items == [Item("1", ("a", "b"), 4.6)]
-    assert [problem.line for problem in problems] == [2, 4]
+    wanted = [Item("0", ("a", "b"), None), Item("1", ("a", "b"), 4.6), Item("2", ("a", ""), 1.0)]
+    assert items == wanted
+    assert [(p.line, p.kind) for p in problems] == [(2, "no gold"), (4, "empty text")]
     path.write_bytes(b"index\tsentence\n0\t\xff\n1\tok\n")
     items, problems = read_items(path, TASKS["SST-2"])
     assert [item.index for item in items] == ["1"]
