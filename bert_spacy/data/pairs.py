@@ -114,10 +114,14 @@ def make_choice(nlp: Language, context: str, question: str, choices: Sequence[st
     choices (Sequence[str]): Two or more texts, none of them blank.
     RETURNS (Doc): A Doc with segments labelled "context", "question", and "choice"
         for each choice.
-    RAISES (ValueError): B420 for fewer than two choices; B421 for a blank one.
+    RAISES (ValueError): B420 for fewer than two choices; B421 for a blank one; B423 for what is
+        no string.
     """
-    if isinstance(choices, str) or len(choices) < 2:
-        raise ValueError(Errors.B420.format(choices=choices, question=question[:80]))
+    if isinstance(choices, str) or not isinstance(choices, Sequence) or len(choices) < 2:
+        raise ValueError(Errors.B420.format(choices=choices, question=str(question)[:80]))
+    for choice in choices:
+        if not isinstance(choice, str):
+            raise ValueError(Errors.B423.format(value=choice))
     blank = [i for i, choice in enumerate(choices) if not choice.strip()]
     if blank:
         raise ValueError(Errors.B421.format(index=blank[0], choices=list(choices)))

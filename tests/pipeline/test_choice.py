@@ -202,8 +202,11 @@ def test_docs_that_are_no_items_pass_as_they_are(bert):
 
 def test_items_that_cannot_be_are_refused():
     nlp = spacy.blank("en")
-    for choices in ([], ["one"], "two"):
+    for choices in ([], ["one"], "two", None, 2):
         with pytest.raises(ValueError, match=r"\[B420\]"):
+            make_choice(nlp, "anna", "who", choices)
+    for choices in (["one", None], [2, "two"]):
+        with pytest.raises(ValueError, match=r"\[B423\] .*(None|2)"):
             make_choice(nlp, "anna", "who", choices)
     with pytest.raises(ValueError, match=r"\[B421\] Choice 1 "):
         make_choice(nlp, "anna", "who", ["one", " \n"])
