@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.training import Example
 
-from ..scoring.calibration import expected_error, reliability
+from ..scoring.calibration import brier_score, expected_error, reliability
 from ..scoring.textcat import has_gold
 
 MULTI_LABEL_THRESHOLD = 0.5
@@ -64,6 +64,7 @@ class ClassResults:
     matrix (NDArray): Counts, gold by row, predicted by column, int64. Shape (L, L).
     bins (list[Bin]): Predictions by probability of the predicted label.
     calibration_error (float): Mean distance of confidence and accuracy, 0..1.
+    brier (float): Mean squared distance of probability and outcome, 0..1.
     mistakes (list[Mistake]): All of them, the most confident first.
     """
 
@@ -74,6 +75,7 @@ class ClassResults:
     matrix: NDArray[np.int64]
     bins: list[Bin]
     calibration_error: float
+    brier: float
     mistakes: list[Mistake]
 
     @property
@@ -114,7 +116,7 @@ def _exclusive_results(scored: Sequence[Example]) -> ClassResults:
     hit = [gold == guess for gold, (guess, _) in zip(golds, guesses)]
     groups = reliability(p, hit)
     bins = [Bin(*row) for row in zip(groups.confidence, groups.accuracy, groups.count)]
-    error = expected_error(p, hit) or 0.0
+    error, brier = expected_error(p, hit) or 0.0, brier_score(p, hit) or 0.0
     mistakes = [
         Mistake(eg.reference.text, gold, guess, probability)
         for eg, gold, (guess, probability) in zip(scored, golds, guesses)
@@ -123,7 +125,7 @@ def _exclusive_results(scored: Sequence[Example]) -> ClassResults:
     mistakes.sort(key=lambda mistake: -mistake.probability)
     hits = matrix.diagonal()
     rows = _rows(labels, hits, matrix.sum(axis=0), matrix.sum(axis=1))
-    return ClassResults(rows, len(scored), True, labels, matrix, bins, error, mistakes)
+    return ClassResults(rows, len(scored), True, labels, matrix, bins, error, brier, mistakes)
 
 
 def _multi_label_results(
@@ -144,7 +146,7 @@ def _multi_label_results(
             n_gold[i] += gold > 0
     rows = _rows(labels, hits, n_predicted, n_gold)
     empty = np.zeros((0, 0), dtype="int64")
-    return ClassResults(rows, len(scored), False, [], empty, [], 0.0, [])
+    return ClassResults(rows, len(scored), False, [], empty, [], 0.0, 0.0, [])
 
 
 def _rows(

@@ -79,7 +79,8 @@ def _class_sections(results: ClassResults) -> Iterator[Section]:
         markup += note(f"The {rest} rarest labels are put together as {OTHERS}.")
     yield "confusion", "Confusion matrix", markup
     share = f"{100 * results.calibration_error:.2f}"
-    markup = note(f"Expected calibration error: {share} percent, over {len(results.bins)} bins.")
+    facts = f"Expected calibration error: {share} percent, over {len(results.bins)} bins. "
+    markup = note(facts + f"Brier score: {results.brier:.4f}.")
     rows = [(b.confidence, b.accuracy, b.count) for b in results.bins]
     markup += reliability_svg(results.bins)
     markup += table(["Mean probability", "Accuracy", "Texts"], rows)

@@ -11,7 +11,7 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from .calibration import expected_error
+from .calibration import Bools, Floats, brier_score, expected_error
 
 CATS_SCORES = (
     "cats_score",
@@ -26,6 +26,7 @@ CATS_SCORES = (
     "cats_f_per_type",
     "cats_auc_per_type",
     "cats_ece",
+    "cats_brier",
 )
 
 
@@ -76,9 +77,10 @@ def score_textcat(
     thresholds (Mapping[str, float]): With multi_label, that of single labels.
     unknown (Sequence[str]): Labels of the gold that no component has: where true, they count
         as missed.
-    RETURNS (dict[str, Any]): spaCy's cats_* scores in 0..1, and cats_ece, the
-        expected calibration error of the most probable label, None with multi_label;
-        all None if there is nothing to score.
+    RETURNS (dict[str, Any]): spaCy's cats_* scores in 0..1, and of the probability of the
+        most probable label, or with multi_label of every label that the gold speaks of, the
+        expected calibration error cats_ece and the Brier score cats_brier; all None if
+        there is nothing to score.
     """
     examples = list(examples)
     labels = list(labels) or sorted({label for eg in examples for label in _all_labels(eg)})
@@ -104,12 +106,21 @@ def score_textcat(
     if unknown and positive_label and len(labels) == 2 and not multi_label:
         scores["cats_score"] = scores["cats_f_per_type"][positive_label]["f"]
         scores["cats_score_desc"] = f"F ({positive_label})"
-    return {**scores, "cats_ece": None if multi_label else _calibration_error(scored, labels)}
+    p, hit = _judge(scored, labels, multi_label)
+    return {**scores, "cats_ece": expected_error(p, hit), "cats_brier": brier_score(p, hit)}
 
 
-def _calibration_error(scored: Sequence[Example], labels: Sequence[str]) -> float | None:
-    table, gold = judge_cats(scored, labels)
-    return expected_error(np.clip(table.max(1), 0.0, 1.0), table.argmax(1) == gold)
+def _judge(
+    scored: Sequence[Example], labels: Sequence[str], multi_label: bool
+) -> tuple[Floats, Bools]:
+    """Return the probabilities that can be judged, and whether each came true."""
+    if multi_label:
+        pairs = [(eg.predicted.cats, eg.reference.cats) for eg in scored]
+        rows = [(p[x], y[x]) for p, y in pairs for x in labels if x in p and x in y]
+        values, gold = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+        return np.clip(values, 0.0, 1.0), gold > 0.5
+    table, truth = judge_cats(scored, labels)
+    return np.clip(table.max(1), 0.0, 1.0), table.argmax(1) == truth
 
 
 def judge_cats(

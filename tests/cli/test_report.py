@@ -134,6 +134,9 @@ def test_classes(nlp, tmp_path):
     error = (abs(0.5 - 0.89) * 2 + 0.75 + abs(1 - 0.55) + abs(1 - 0.96)) / 5
     assert analysis.classes.calibration_error == pytest.approx(error)
     assert f"{100 * error:.2f}" in "".join(page.words)
+    brier = (0.1**2 + 0.75**2 + 0.45**2 + 0.04**2 + 0.88**2) / 5
+    assert analysis.classes.brier == pytest.approx(brier)
+    assert f"Brier score: {brier:.4f}" in "".join(page.words)
     assert [m.text for m in analysis.classes.mistakes] == ["five", "two"]
     assert set(page.sections) == {
         "summary",

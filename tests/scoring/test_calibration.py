@@ -168,6 +168,10 @@ def test_categories_are_scored_by_the_probability_of_the_best(nlp):
     assert table.tolist() == [[0.9, 0.1], [0.3, 0.7]] and truth.tolist() == [0, 0]
     scores = score_textcat(examples, labels=["A", "B"])
     assert scores["cats_ece"] == pytest.approx((0.1 + 0.7) / 2)
-    assert score_textcat(examples, labels=["A", "B"], multi_label=True)["cats_ece"] is None
+    assert scores["cats_brier"] == pytest.approx((0.01 + 0.49) / 2)
+    # Each label by itself, B of the third text being unknown and its A not predicted.
+    each = score_textcat(examples, labels=["A", "B"], multi_label=True)
+    assert each["cats_ece"] == pytest.approx((0.1 + 0.1 + 0.7 + 0.7) / 4)
+    assert each["cats_brier"] == pytest.approx((0.01 + 0.01 + 0.49 + 0.49) / 4)
     assert score_textcat([], labels=["A"])["cats_ece"] is None
     assert score_textcat(examples[2:], labels=["A", "B"])["cats_ece"] is None

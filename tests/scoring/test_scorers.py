@@ -130,6 +130,7 @@ def test_textcat_equals_spacy_on_complete_data(nlp):
     scorer = create_textcat_scorer_v1()
     # The best label has 0.6, and half of them are right.
     expected["cats_ece"] = pytest.approx(0.1)
+    expected["cats_brier"] = pytest.approx((3 * 0.4**2 + 3 * 0.6**2) / 6)
     assert scorer(examples, labels=("A", "B", "C")) == expected
     assert scorer(examples) == expected
     assert expected["cats_micro_f"] == pytest.approx(3 / 6)
