@@ -21,15 +21,15 @@ def calibrate_cli(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new pipeline.")],
     min_precision: Annotated[
         float | None,
-        typer.Option(help="Keep entities of this precision (0..1); the rest are candidates."),
+        typer.Option(help="Give only labels of this precision (0..1); see above."),
     ] = None,
     gpu_id: Annotated[int, typer.Option(help="GPU to use, -1 for the CPU.")] = -1,
 ) -> None:
     """Make probabilities agree with gold Docs.
 
-    What is predicted stays as it is, unless --min-precision sets a threshold for
-    each entity label. The labels of bert_textcat_multilabel get the thresholds
-    with the best F1.
+    What is predicted stays as it is, but for thresholds. --min-precision sets one
+    for each label of bert_ner, whose other entities become candidates, and of
+    bert_textcat_multilabel; without it the latter gets those with the best F1.
     """
     from spacy.cli._util import setup_gpu
 
@@ -47,6 +47,9 @@ def calibrate_cli(
     for name, part in report.items():
         if part.get("thresholds"):
             _show_thresholds(name, part)
+    others = [name for name, part in report.items() if "min_precision" not in part]
+    if min_precision is not None and others:
+        msg.info(f"--min-precision sets no threshold of: {', '.join(others)}")
     msg.good("Pipeline and report written", str(output / REPORT_FILE))
 
 
@@ -68,15 +71,18 @@ def _show_thresholds(name: str, part: dict[str, Any]) -> None:
         before, after = 100 * part["f_before"], 100 * part["f_after"]
         msg.info(f"On these Docs: mean F1 of the labels {before:.1f} -> {after:.1f} %")
         return
-    if part["kept_precision"] is not None:
-        sides = (("precision", "kept_precision"), ("recall", "kept_recall"))
-        changes = [
-            f"{what} {100 * part[f'{what}_before']:.1f} -> {100 * part[key]:.1f} %"
-            for what, key in sides
-        ]
-        msg.info(f"On these Docs: {', '.join(changes)}")
+    sides = (("precision", "kept_precision"), ("recall", "kept_recall"))
+    changes = [
+        f"{what} {_percent(part[f'{what}_before'])} -> {_percent(part[key])} %"
+        for what, key in sides
+    ]
+    msg.info(f"On these Docs: {', '.join(changes)}")
     if part["unreached"]:
         msg.warn(
             f"No threshold surely gives this precision for: {', '.join(part['unreached'])}",
-            "All of their entities, but those of probability 1, become candidates.",
+            "They are given where their probability is 1 alone; other entities become candidates.",
         )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"

@@ -220,7 +220,7 @@ class BertHead(TrainablePipe):
     def set_temperature(self, temperature: float) -> None:
         """Set what scores are divided by before they become probabilities.
 
-        temperature (float): Above 0. What is predicted stays the same.
+        temperature (float): Above 0. What is predicted stays the same, but for thresholds.
         RAISES (ValueError): B370 for a component without one; B307 for a value out of range.
         """
         if "temperature" not in self.cfg:

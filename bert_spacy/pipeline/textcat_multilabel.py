@@ -45,7 +45,8 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
         super().__init__(vocab, model, name, class_weights=class_weights, scorer=scorer)
         self.loss = loss
         self._check_threshold("threshold", threshold)
-        self.cfg = {"labels": [], "threshold": threshold, "thresholds": {}}
+        # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this.
+        self.cfg = {"labels": [], "threshold": threshold, "thresholds": {}, "temperature": 1.0}
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
@@ -68,7 +69,7 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
         docs (Iterable[Doc]): The Docs.
         scores (Tensor): Scores before the sigmoid. Shape (D, L).
         """
-        for doc, row in zip(docs, torch.sigmoid(scores).tolist()):
+        for doc, row in zip(docs, torch.sigmoid(scores / self.cfg["temperature"]).tolist()):
             doc.cats = {**doc.cats, **dict(zip(self.labels, row))}
 
     def judge(self, examples: Sequence[Example]) -> Outcomes:
@@ -161,8 +162,8 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
         return found
 
     def _check_threshold(self, what: str, value: float) -> None:
-        if not 0 < value < 1:
-            values = {"what": what, "allowed": "between 0 and 1", "value": value}
+        if not 0 < value <= 1:
+            values = {"what": what, "allowed": "above 0 and at most 1", "value": value}
             raise ValueError(Errors.B307.format(name=self.name, **values))
 
     def _check_labels(self) -> None:

@@ -198,7 +198,7 @@ def _moved_cats(
     def move(value: float, own: float) -> float:
         if value < own:
             return value * middle / own
-        return middle + (value - own) * (1 - middle) / (1 - own)
+        return middle if own == 1 else middle + (value - own) * (1 - middle) / (1 - own)
 
     cats = getattr(doc, attr)
     return {

@@ -46,8 +46,9 @@ def calibrate(
     pipeline (str | Path): Folder or name of a trained pipeline.
     data (Sequence[Path]): .spacy files and folders of them, none of them used in training.
     output (Path): Folder of the new one; a pipeline that stands there is replaced.
-    min_precision (float): Precision, 0..1, that the entities of each label are to have; those
-        that are not sure enough become candidates. None for no thresholds.
+    min_precision (float): Precision, 0..1, that what is given of each label is to have, for
+        `bert_ner`, whose other entities become candidates, and `bert_textcat_multilabel`. None
+        for no thresholds of entities, and those with the best F1 of the other.
     RETURNS (dict[str, Any]): What was fitted for each component, and how far probabilities
         were off before and after, and thresholds; it is in the new folder as `calibrate.json`.
     RAISES (ValueError): B632 if no component has gold enough; B633 if the output is a folder
@@ -93,8 +94,8 @@ def fit_head(
     """Fit the probabilities of a component in place.
 
     pipe (Judged): The component. What it can do says what is fitted: a temperature if its
-        settings hold one, thresholds by F1 if it has `tune_thresholds`, and by precision if it
-        has `set_thresholds`.
+        settings hold one; if it has `set_thresholds`, thresholds by precision, or without
+        `min_precision` by F1 if it has `tune_thresholds`.
     examples (Sequence[Example]): Gold; predictions are made anew.
     min_precision (float): See `calibrate`.
     RETURNS (dict[str, Any]): The report. With fewer than 20 predictions to judge, nothing is
@@ -110,13 +111,13 @@ def fit_head(
         report["temperature"] = pipe.cfg["temperature"]
         report["before"] = _measure(outcomes.at(1.0), outcomes.hit)
         report["after"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
-    if hasattr(pipe, "tune_thresholds"):
-        report.update(_tune(pipe, examples))
-    elif hasattr(pipe, "set_thresholds"):
+    if hasattr(pipe, "set_thresholds"):
         pipe.set_thresholds({})
         if min_precision is not None:
             report["min_precision"] = min_precision
             report.update(_fit_thresholds(pipe, outcomes, min_precision))
+        elif hasattr(pipe, "tune_thresholds"):
+            report.update(_tune(pipe, examples))
     return report
 
 
@@ -144,7 +145,8 @@ def _fit_thresholds(pipe: Any, outcomes: Outcomes, min_precision: float) -> dict
     p, hit, label = outcomes.at(pipe.cfg["temperature"]), outcomes.hit, outcomes.label
     found = find_thresholds(p, hit, label, len(outcomes.labels), min_precision)
     # A little lower, so that what stands just at it stays there in a file and in another batch.
-    values = [1.0 if x is None else float(np.floor(1e6 * x) / 1e6) for x in found]
+    values = [1.0 if x is None else max(float(np.floor(1e6 * x)) / 1e6, 1e-6) for x in found]
+    given = p >= pipe.cfg.get("threshold", 0.0)
     pipe.set_thresholds(dict(zip(outcomes.labels, values)))
     kept = p >= np.array(values)[label]
     n_gold = max(int(outcomes.n_gold.sum()), 1)
@@ -152,8 +154,8 @@ def _fit_thresholds(pipe: Any, outcomes: Outcomes, min_precision: float) -> dict
         "thresholds": pipe.cfg["thresholds"],
         "unreached": [name for name, value in zip(outcomes.labels, found) if value is None],
         "kept": int(kept.sum()),
-        "precision_before": float(hit.mean()),
-        "recall_before": float(hit.sum() / n_gold),
+        "precision_before": float(hit[given].mean()) if given.any() else None,
+        "recall_before": float(hit[given].sum() / n_gold),
         "kept_precision": float(hit[kept].mean()) if kept.any() else None,
         "kept_recall": float(hit[kept].sum() / n_gold),
     }

@@ -159,11 +159,11 @@ def test_a_context_of_one_word_and_many_spans_is_read_to_the_end(bert):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 def test_temperature_must_be_possible(bert, value):
-    nlp = make_nlp(bert, ["bert_qa", "bert_textcat_multilabel"])
+    nlp = make_nlp(bert, ["bert_qa", "bert_regressor"])
     with pytest.raises(ValueError, match=r"\[B307\].*temperature"):
         nlp.get_pipe("bert_qa").set_temperature(value)
     with pytest.raises(ValueError, match=r"\[B370\]"):
-        nlp.get_pipe("bert_textcat_multilabel").set_temperature(1.0)
+        nlp.get_pipe("bert_regressor").set_temperature(1.0)
 
 
 def test_threshold_decides_between_answer_and_none(bert):

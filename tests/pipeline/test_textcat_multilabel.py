@@ -85,6 +85,20 @@ def test_thresholds_are_tuned_by_label_kept_and_used_by_the_scorer(bert, tmp_pat
     ]
 
 
+def test_a_threshold_of_1_gives_what_is_certain(bert):
+    nlp, _ = make(bert)
+    pipe = nlp.get_pipe(NAME)
+    pipe.set_thresholds({"city": 1.0})
+    examples = []
+    for score, gold in [(0.9, 0.0), (1.0, 1.0)]:
+        doc = nlp.make_doc("anna")
+        doc.cats = {"sport": 0.1, "city": score}
+        reference = Example.from_dict(doc, {"cats": {"sport": 0.0, "city": gold}}).reference
+        examples.append(Example(doc, reference))
+    assert [pipe.given_labels(eg.predicted) for eg in examples] == [[], ["city"]]
+    assert pipe.score(examples)["cats_f_per_type"]["city"] == {"p": 1.0, "r": 1.0, "f": 1.0}
+
+
 def test_best_threshold_is_the_best_of_all():
     draw = np.random.default_rng(0)
     for _ in range(50):
@@ -108,11 +122,23 @@ def test_one_label_is_enough_and_no_gold_is_told(bert):
         make(bert, [("anna", {})])
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -1, 2, float("nan")])
-def test_thresholds_lie_between_0_and_1(bert, value):
+@pytest.mark.parametrize("value", [0.0, -1, 2, float("nan")])
+def test_thresholds_lie_above_0_up_to_1(bert, value):
     nlp, _ = make(bert)
     with pytest.raises(ValueError, match="B307"):
         nlp.get_pipe(NAME).set_thresholds({"city": value})
+
+
+def test_a_temperature_divides_the_scores(bert, tmp_path):
+    nlp, _ = make(bert)
+    before = nlp("the team won").cats
+    nlp.get_pipe(NAME).set_temperature(2.0)
+    nlp.to_disk(tmp_path)
+    after = spacy.load(tmp_path)("the team won").cats
+    for label, p in before.items():
+        assert math.log(after[label] / (1 - after[label])) == pytest.approx(
+            math.log(p / (1 - p)) / 2, abs=1e-5
+        )
 
 
 def test_a_threshold_out_of_range_is_refused_in_the_config(bert):

@@ -31,6 +31,7 @@ from ..util import (
 )
 
 HEADS = ["bert_textcat", "bert_ner"]
+LABELS = "bert_textcat_multilabel"
 
 
 @pytest.fixture(scope="module")
@@ -166,31 +167,73 @@ def test_answers_and_their_absence_get_one_temperature(questions, tmp_path):
     assert min(losses, key=losses.get) == report["temperature"]
 
 
-def test_labels_that_do_not_exclude_each_other_get_thresholds(bert, tmp_path):
-    name = "bert_textcat_multilabel"
-    nlp = make_nlp(bert, [name])
+@pytest.fixture(scope="module")
+def labels(bert, tmp_path_factory):
+    """A pipeline of labels by themselves, and gold that says otherwise at times."""
+    folder = tmp_path_factory.mktemp("labels")
+    nlp = make_nlp(bert, [LABELS])
     rows = [(text, {"a": float(i < 2), "b": float(i % 2)}) for i, text in enumerate(TEXTS)]
     examples = [Example.from_dict(nlp.make_doc(text), {"cats": cats}) for text, cats in rows]
     nlp.initialize(lambda: examples)
-    train_steps(nlp, examples, 5)
-    nlp.to_disk(tmp_path / "pipeline")
-    docs = [eg.reference.copy() for eg in examples for _ in range(4)]
-    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
-    result = run(tmp_path / "pipeline", tmp_path / "dev.spacy", "-o", tmp_path / "new")
+    train_steps(nlp, examples, 250)
+    nlp.to_disk(folder / "pipeline")
+    docs = [eg.reference.copy() for eg in examples for _ in range(8)]
+    for doc in docs[::8]:
+        doc.cats = {**doc.cats, "b": 1 - doc.cats["b"]}
+    DocBin(docs=docs).to_disk(folder / "dev.spacy")
+    return folder
+
+
+def evaluate(nlp, path):
+    return nlp.evaluate(list(Corpus([path])(nlp)))
+
+
+def test_labels_that_do_not_exclude_each_other_get_thresholds(labels, tmp_path):
+    result = run(labels / "pipeline", labels / "dev.spacy", "-o", tmp_path / "new")
     assert result.exit_code == 0, result.output
-    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())[name]
-    new = spacy.load(tmp_path / "new")
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())[LABELS]
+    old, new = spacy.load(labels / "pipeline"), spacy.load(tmp_path / "new")
+    scores = [evaluate(nlp, labels / "dev.spacy") for nlp in (old, new)]
+    assert report["predictions"] == 64
+    assert new.get_pipe(LABELS).cfg["temperature"] == report["temperature"] > 1
+    for part, score in zip((report["before"], report["after"]), scores):
+        assert score["cats_ece"] == pytest.approx(part["ece"], abs=1e-5)
+        assert score["cats_brier"] == pytest.approx(part["brier"], abs=1e-5)
+    assert scores[1]["cats_brier"] < scores[0]["cats_brier"]
+    assert report["f_before"] == pytest.approx(scores[0]["cats_macro_f"])
+    assert report["f_after"] == pytest.approx(scores[1]["cats_macro_f"])
+    assert report["f_after"] >= report["f_before"]
     # The component's own way, on Docs that went through the pipeline.
-    judged = [Example(nlp(doc.text), doc) for doc in docs]
-    before = nlp.evaluate([Example(nlp.make_doc(doc.text), doc) for doc in docs])["cats_macro_f"]
-    found = nlp.get_pipe(name).tune_thresholds(judged)
+    docs = [eg.reference for eg in Corpus([labels / "dev.spacy"])(new)]
+    found = new.get_pipe(LABELS).tune_thresholds([Example(new(doc.text), doc) for doc in docs])
     assert report["thresholds"] == pytest.approx(found)
-    assert new.get_pipe(name).cfg["thresholds"] == pytest.approx(found)
-    assert report["predictions"] == 32 and "temperature" not in report
-    assert report["f_before"] == pytest.approx(before)
-    after = new.evaluate([Example(new.make_doc(doc.text), doc) for doc in docs])["cats_macro_f"]
-    assert report["f_after"] == pytest.approx(after) and after >= before
     assert "Threshold" in result.output
+
+
+def test_labels_that_do_not_exclude_each_other_get_a_precision(labels, tmp_path):
+    args = (labels / "pipeline", labels / "dev.spacy", "-o", tmp_path / "new")
+    result = run(*args, "--min-precision", "0.93")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())[LABELS]
+    assert report["min_precision"] == 0.93 and "f_after" not in report
+    found = []
+    for folder in (labels / "pipeline", tmp_path / "new"):
+        nlp = spacy.load(folder)
+        head = nlp.get_pipe(LABELS)
+        docs = [eg.reference for eg in Corpus([labels / "dev.spacy"])(nlp)]
+        hits = [doc.cats[label] for doc in docs for label in head.given_labels(nlp(doc.text))]
+        found.append((sum(hits) / len(hits), sum(hits) / 32))
+    assert head.cfg["thresholds"] == pytest.approx(report["thresholds"])
+    # All 16 of a and 14 of 16 of b are right by gold.
+    assert found[0] == (report["precision_before"], report["recall_before"]) == (30 / 32, 30 / 32)
+    assert found[1] == pytest.approx((report["kept_precision"], report["kept_recall"]))
+    assert report["kept_precision"] > 30 / 32
+
+
+def test_a_precision_that_a_component_does_not_know_is_told(folder, tmp_path):
+    args = (folder / "pipeline", folder / "dev.spacy", "-o", tmp_path / "new")
+    assert "sets no threshold of: bert_textcat" in run(*args, "--min-precision", "0.5").output
+    assert "sets no threshold" not in run(*args).output
 
 
 def test_choices_get_a_temperature_and_stay(bert, tmp_path):
