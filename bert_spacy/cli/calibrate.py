@@ -30,6 +30,8 @@ def calibrate_cli(
     What is predicted stays as it is, but for thresholds. --min-precision sets one
     for each label of bert_ner, whose other entities become candidates, and of
     bert_textcat_multilabel; without it the latter gets those with the best F1.
+    bert_qa gets the null_threshold with the best F1, if some questions have no
+    answer.
     """
     from spacy.cli._util import setup_gpu
 
@@ -47,6 +49,11 @@ def calibrate_cli(
     for name, part in report.items():
         if part.get("thresholds"):
             _show_thresholds(name, part)
+        if "null_threshold" in part:
+            msg.info(f"{name}: null_threshold {part['null_threshold']:.3f}")
+        if "f_before" in part:
+            change = f"{_percent(part['f_before'])} -> {_percent(part['f_after'])} %"
+            msg.info(f"{name}, on these Docs: F1 {change}")
     others = [name for name, part in report.items() if "min_precision" not in part]
     if min_precision is not None and others:
         msg.info(f"--min-precision sets no threshold of: {', '.join(others)}")
@@ -67,9 +74,7 @@ def _row(name: str, part: dict[str, Any]) -> tuple[str, ...]:
 def _show_thresholds(name: str, part: dict[str, Any]) -> None:
     rows = [(label, f"{value:.4f}") for label, value in part["thresholds"].items()]
     msg.table(rows, header=(f"{name}: label", "Threshold"), divider=True, aligns=("l", "r"))
-    if "f_before" in part:
-        before, after = 100 * part["f_before"], 100 * part["f_after"]
-        msg.info(f"On these Docs: mean F1 of the labels {before:.1f} -> {after:.1f} %")
+    if "min_precision" not in part:
         return
     sides = (("precision", "kept_precision"), ("recall", "kept_recall"))
     changes = [

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from spacy.training import Example
 
+from ..data.pairs import set_answers
 from ..layers.qa import has_question
 from ..scoring import ner, qa, textcat
 from ..scoring.calibration import Outcomes
 from ..segments import get_choice
 from ..types import CHOICE
 from .base import BertHead
-from .lattice import Floats
+from .lattice import Bools, Floats
 
 if TYPE_CHECKING:
     from .choice import BertChoice
@@ -107,7 +108,7 @@ def judge_labels(pipe: "BertMultilabelTextCategorizer", examples: Sequence[Examp
 
 def judge_answers(pipe: "BertQuestionAnswerer", examples: Sequence[Example]) -> Outcomes:
     """Judge by exact match what is given to each question, an answer or none."""
-    examples = [eg for eg in examples if qa.has_gold(eg) and has_question(eg.predicted)]
+    examples = _questions(examples)
     batches = list(pipe.read_outputs([eg.predicted for eg in examples]))
     docs = [doc for batch, _ in batches for doc in batch]
     for batch, output in batches:
@@ -132,6 +133,32 @@ def judge_answers(pipe: "BertQuestionAnswerer", examples: Sequence[Example]) -> 
     n_gold = np.bincount(answerable, minlength=2)
     label = given.astype(np.int64)[known]
     return Outcomes(at, hit[known], label, (NO_ANSWER, ANSWER), n_gold)
+
+
+def judge_null(
+    pipe: "BertQuestionAnswerer", examples: Sequence[Example]
+) -> tuple[Floats, Floats, Bools]:
+    """Judge by F1 what each question earns if its best answer is given.
+
+    pipe (BertQuestionAnswerer): The component.
+    examples (Sequence[Example]): They stay as they are; those without gold are left out, and
+        questions that can only have an answer, or only none.
+    RETURNS (tuple[Floats, Floats, Bools]): Score of "no answer" less that of the best answer,
+        F1 of that answer in 0..1, and whether gold holds an answer. Shape (Q,).
+    RAISES (ValueError): B332 without the pipeline.
+    """
+    examples = _questions(examples)
+    gaps, scores = [], []
+    references = iter([eg.reference for eg in examples])
+    for batch, output in pipe.read_outputs([eg.predicted for eg in examples]):
+        for doc, found, reference in zip(batch, pipe.find_answers(batch, output), references):
+            if found is not None and np.isfinite(found.gap):
+                set_answers(doc, found.answers)
+                gaps.append(found.gap)
+                scores.append(qa.score_question(Example(doc, reference)))
+    earned = np.array([score.f1 for score in scores], dtype=np.float64)
+    has_answer = np.array([score.has_answer for score in scores], dtype=bool)
+    return np.array(gaps, dtype=np.float64), earned, has_answer
 
 
 def judge_choices(pipe: "BertChoice", examples: Sequence[Example]) -> Outcomes:
@@ -160,6 +187,10 @@ def judge_choices(pipe: "BertChoice", examples: Sequence[Example]) -> Outcomes:
 
     label, n_gold = np.zeros(len(gold), dtype=np.int64), np.array([len(gold)])
     return Outcomes(at, hit, label, (CHOICE,), n_gold, at_truth)
+
+
+def _questions(examples: Sequence[Example]) -> list[Example]:
+    return [eg for eg in examples if qa.has_gold(eg) and has_question(eg.predicted)]
 
 
 def _read_scores(pipe: BertHead, docs: Sequence) -> torch.Tensor:

@@ -24,9 +24,9 @@ from ..layers.qa import SpanScores, has_question
 from ..nn.losses import divergence
 from ..scoring.calibration import Outcomes
 from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY
-from .answers import Found, find_answers
+from .answers import Bools, Floats, Found, find_answers
 from .base import PIPELINES, BertHead
-from .judging import judge_answers
+from .judging import judge_answers, judge_null
 
 
 class BertQuestionAnswerer(BertHead):
@@ -131,6 +131,10 @@ class BertQuestionAnswerer(BertHead):
         RAISES (ValueError): B332 without the pipeline.
         """
         return judge_answers(self, examples)
+
+    def judge_null(self, examples: Sequence[Example]) -> tuple[Floats, Floats, Bools]:
+        """Judge what each question earns if its best answer is given; see `judging.judge_null`."""
+        return judge_null(self, examples)
 
     def _decide(self, found: Found | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return the answers to give, and what else is known."""

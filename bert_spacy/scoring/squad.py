@@ -162,7 +162,8 @@ def best_no_answer_threshold(
         best answer is given; 0 for an unanswerable one with an answer. Shape (Q,).
     has_answer (ArrayLike): True for answerable questions. Shape (Q,).
     RETURNS (tuple[float, float]): The threshold (a question with a null score
-        above it gets no answer) and the mean score it reaches.
+        above it gets no answer), half-way between two null scores or 1 beyond them
+        all, and the mean score it reaches.
     RAISES (ValueError): B501 for no questions or unequal lengths; B502 for a
         score that is not finite.
 
@@ -185,7 +186,8 @@ def best_no_answer_threshold(
     nulls = nulls[order]
     totals = unanswerable.sum() + np.cumsum((answered - unanswerable)[order])
     is_last_of_ties = np.append(nulls[1:] != nulls[:-1], True)
-    thresholds = np.append(np.nextafter(nulls[0], -np.inf), nulls[is_last_of_ties])
+    ends = np.concatenate(([nulls[0] - 2], nulls[is_last_of_ties], [nulls[-1] + 2]))
+    thresholds = (ends[:-1] + ends[1:]) / 2
     totals = np.append(float(unanswerable.sum()), totals[is_last_of_ties])
     best = int(np.argmax(totals))
     return float(thresholds[best]), float(totals[best] / nulls.size)

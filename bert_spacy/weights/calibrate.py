@@ -26,6 +26,7 @@ from ..scoring.calibration import (
     fit_temperature,
     reliability,
 )
+from ..scoring.squad import best_no_answer_threshold
 from ..scoring.textcat import has_gold, score_textcat
 from ..util import atomic_dir, atomic_file
 
@@ -95,15 +96,18 @@ def fit_head(
 
     pipe (Judged): The component. What it can do says what is fitted: a temperature if its
         settings hold one; if it has `set_thresholds`, thresholds by precision, or without
-        `min_precision` by F1 if it has `tune_thresholds`.
+        `min_precision` by F1 if it has `tune_thresholds`; and the threshold of "no answer" if it
+        has `judge_null`.
     examples (Sequence[Example]): Gold; predictions are made anew.
     min_precision (float): See `calibrate`.
     RETURNS (dict[str, Any]): The report. With fewer than 20 predictions to judge, nothing is
         fitted, and the report holds "predictions" alone.
     RAISES (ValueError): B526 for a precision out of range.
     """
+    # What is given decides which probability is judged.
+    fitted = _fit_null(pipe, examples) if hasattr(pipe, "judge_null") else {}
     outcomes = pipe.judge(examples)
-    report: dict[str, Any] = {"predictions": len(outcomes.hit)}
+    report: dict[str, Any] = {"predictions": len(outcomes.hit), **fitted}
     if len(outcomes.hit) < MIN_PREDICTIONS:
         return report
     if "temperature" in pipe.cfg:
@@ -119,6 +123,22 @@ def fit_head(
         elif hasattr(pipe, "tune_thresholds"):
             report.update(_tune(pipe, examples))
     return report
+
+
+def _fit_null(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:
+    """Fit from which score on "no answer" is given, where gold has questions of both kinds."""
+    gaps, earned, has_answer = pipe.judge_null(examples)
+    if len(gaps) < MIN_PREDICTIONS or len(np.unique(has_answer)) < 2:
+        return {}
+    before = float(np.where(gaps > pipe.cfg["null_threshold"], ~has_answer, earned).mean())
+    threshold, after = best_no_answer_threshold(gaps, earned, has_answer)
+    if after > before:
+        pipe.cfg["null_threshold"] = threshold
+    return {
+        "null_threshold": pipe.cfg["null_threshold"],
+        "f_before": before,
+        "f_after": max(before, after),
+    }
 
 
 def _tune(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:

@@ -132,18 +132,18 @@ def test_threshold_by_hand():
     threshold, score = best_no_answer_threshold(
         [3.0, -2.0, 1.0, 0.0], [0.0, 1.0, 0.5, 0.0], [False, True, True, False]
     )
-    assert threshold == -2.0
+    assert threshold == -1.0  # half-way to the next null score
     assert score == pytest.approx(3 / 4)
 
 
 def test_threshold_may_refuse_all_questions():
     threshold, score = best_no_answer_threshold([-4.0, 2.0], [0.0, 0.0], [False, True])
-    assert threshold < -4.0
+    assert threshold == -5.0
     assert score == 0.5
 
 
 def test_empty_best_answer_of_unanswerable_question_earns_either_way():
-    assert best_no_answer_threshold([1.0], [1.0], [False])[1] == 1.0
+    assert best_no_answer_threshold([1.0], [1.0], [False]) == (0.0, 1.0)
 
 
 @given(

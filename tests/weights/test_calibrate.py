@@ -17,7 +17,7 @@ from bert_spacy.report.analysis import make_input
 from bert_spacy.scored import read_scored
 from bert_spacy.scoring.qa import given_probability, score_question
 from bert_spacy.segments import count_choices, get_choice, set_choice
-from bert_spacy.weights.calibrate import calibrate
+from bert_spacy.weights.calibrate import calibrate, calibrate_heads
 
 from ..util import (
     TEXTS,
@@ -56,6 +56,10 @@ def folder(bert, tmp_path_factory):
 
 def run(*args):
     return CliRunner().invoke(app, ["calibrate", *map(str, args)])
+
+
+def evaluate(nlp, path):
+    return nlp.evaluate(list(Corpus([path])(nlp)))
 
 
 def test_probabilities_come_nearer_and_predictions_stay(folder, tmp_path):
@@ -167,6 +171,36 @@ def test_answers_and_their_absence_get_one_temperature(questions, tmp_path):
     assert min(losses, key=losses.get) == report["temperature"]
 
 
+def test_no_answer_gets_the_threshold_of_the_best_f1(questions, tmp_path):
+    nlp = spacy.load(questions / "pipeline")
+    nlp.get_pipe("bert_qa").cfg["null_threshold"] = -100.0  # never an answer
+    nlp.to_disk(tmp_path / "shy")
+    result = run(tmp_path / "shy", questions / "dev.spacy", "-o", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())["bert_qa"]
+    new = spacy.load(tmp_path / "new")
+    head = new.get_pipe("bert_qa")
+    assert head.cfg["null_threshold"] == pytest.approx(report["null_threshold"])
+    assert f"null_threshold {report['null_threshold']:.3f}" in result.output
+    before, after = (evaluate(x, questions / "dev.spacy") for x in (nlp, new))
+    assert before["qa_f1"] == pytest.approx(report["f_before"])
+    assert after["qa_f1"] == pytest.approx(report["f_after"]) and after["qa_f1"] > before["qa_f1"]
+    assert after["qa_brier"] == pytest.approx(report["after"]["brier"], abs=1e-5)
+    docs = new.pipe(eg.predicted for eg in Corpus([questions / "dev.spacy"])(new))
+    for gap in {doc.spans["answers"].attrs["null_score"] for doc in docs}:
+        for head.cfg["null_threshold"] in (gap - 1e-3, gap + 1e-3):
+            assert evaluate(new, questions / "dev.spacy")["qa_f1"] <= after["qa_f1"] + 1e-9
+
+
+def test_no_answer_keeps_its_threshold_where_all_have_one(questions, tmp_path):
+    nlp = spacy.load(questions / "pipeline")
+    docs = [eg.reference for eg in qa_examples(nlp)[:3] * 7]
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    report = calibrate_heads(nlp, [tmp_path / "dev.spacy"])["bert_qa"]
+    assert "null_threshold" not in report and report["predictions"] == 21
+    assert nlp.get_pipe("bert_qa").cfg["null_threshold"] == 0.0
+
+
 @pytest.fixture(scope="module")
 def labels(bert, tmp_path_factory):
     """A pipeline of labels by themselves, and gold that says otherwise at times."""
@@ -182,10 +216,6 @@ def labels(bert, tmp_path_factory):
         doc.cats = {**doc.cats, "b": 1 - doc.cats["b"]}
     DocBin(docs=docs).to_disk(folder / "dev.spacy")
     return folder
-
-
-def evaluate(nlp, path):
-    return nlp.evaluate(list(Corpus([path])(nlp)))
 
 
 def test_labels_that_do_not_exclude_each_other_get_thresholds(labels, tmp_path):
