@@ -9,6 +9,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..pipeline.base import PIPELINES
+from ..pipeline.textcat import BertTextCategorizer
 from ..scoring.calibration import (
     Bools,
     Floats,
@@ -94,7 +95,8 @@ def trust_results(nlp: Language, examples: Sequence[Example]) -> list[TrustResul
             continue
         temperature = pipe.cfg.get("temperature", 1.0)
         outcomes = pipe.judge(examples)
-        if not len(outcomes.hit) or (outcomes.at_truth is not None and temperature == 1.0):
+        is_shown = isinstance(pipe, BertTextCategorizer) and temperature == 1.0
+        if not len(outcomes.hit) or is_shown:
             continue
         p = outcomes.at(temperature)
         before = _agreement(outcomes.at(1.0), outcomes.hit) if temperature != 1.0 else None

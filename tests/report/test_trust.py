@@ -97,6 +97,15 @@ def test_answers_are_judged_by_exact_match(pipeline):
     assert len(rows_of(render(analysis), "trust-bert_qa")) > 1
 
 
+def test_choices_are_judged_without_calibration(bert):
+    nlp = trained(bert, ["bert_choice", "bert_textcat"], steps=5)
+    analysis = analyse(nlp, references(nlp, ["bert_choice", "bert_textcat"]))
+    [trust] = analysis.trust  # the classes have a section of their own
+    assert (trust.name, trust.n, trust.before) == ("bert_choice", 12, None)
+    assert analysis.summary["choice_ece"] == pytest.approx(trust.now.error, abs=1e-5)
+    assert len(rows_of(render(analysis), "trust-bert_choice")) > 1
+
+
 def test_tuned_thresholds_count_for_labels(bert):
     name = "bert_textcat_multilabel"
     nlp = make_nlp(bert, [name])
