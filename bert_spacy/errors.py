@@ -460,7 +460,8 @@ class Errors(metaclass=_Coded):
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "
-        "can judge. Found: {found}. Give gold Docs with categories or entities of its labels."
+        "can judge. Found: {found}. Give more gold Docs, with categories or entities of its "
+        "labels, answers or choices."
     )
     B633 = (
         "{path} is a folder with other files than a pipeline's, which would be replaced. "

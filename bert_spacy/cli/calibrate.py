@@ -35,7 +35,7 @@ def calibrate_cli(
     """
     from spacy.cli._util import setup_gpu
 
-    from ..weights.calibrate import REPORT_FILE, calibrate
+    from ..weights.calibrate import MIN_PREDICTIONS, REPORT_FILE, calibrate
 
     setup_gpu(gpu_id, silent=True)
     try:
@@ -54,6 +54,17 @@ def calibrate_cli(
         if "f_before" in part:
             change = f"{_percent(part['f_before'])} -> {_percent(part['f_after'])} %"
             msg.info(f"{name}, on these Docs: F1 {change}")
+        if part.get("at_bound"):
+            msg.warn(
+                f"The temperature of {name} is a bound of what is looked at",
+                "Nearly all predictions are right here, or scores do not tell right from wrong.",
+            )
+        if part["predictions"] < MIN_PREDICTIONS:
+            msg.warn(
+                f"{name} is left as it is",
+                f"It has {part['predictions']} predictions that gold can judge, and needs "
+                f"{MIN_PREDICTIONS}.",
+            )
     others = [name for name, part in report.items() if "min_precision" not in part]
     if min_precision is not None and others:
         msg.info(f"--min-precision sets no threshold of: {', '.join(others)}")

@@ -162,6 +162,14 @@ def fit_temperature(loss: Callable[[float], float], n_steps: int = 18) -> float:
     return float(np.exp((low + high) / 2))
 
 
+def is_bound(temperature: float) -> bool:
+    """Tell whether `fit_temperature` ended at a bound, so that a better one may lie beyond.
+
+    temperature (float): What it returned.
+    """
+    return not 1.01 * LOWEST < temperature < HIGHEST / 1.01
+
+
 def bound_precision(hits: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
     """Compute between which precisions the true one lies, each side holding in 80 of 100 cases.
 

@@ -24,6 +24,7 @@ from ..scoring.calibration import (
     expected_error,
     find_thresholds,
     fit_temperature,
+    is_bound,
     reliability,
 )
 from ..scoring.squad import best_no_answer_threshold
@@ -51,7 +52,8 @@ def calibrate(
         `bert_ner`, whose other entities become candidates, and `bert_textcat_multilabel`. None
         for no thresholds of entities, and those with the best F1 of the other.
     RETURNS (dict[str, Any]): What was fitted for each component, and how far probabilities
-        were off before and after, and thresholds; it is in the new folder as `calibrate.json`.
+        were off before and after, and thresholds; for one with too few predictions their number
+        alone. It is in the new folder as `calibrate.json`.
     RAISES (ValueError): B632 if no component has gold enough; B633 if the output is a folder
         with other files; B526 for a precision out of range; B413 or B414 if the Docs can't be
         read.
@@ -82,11 +84,10 @@ def calibrate_heads(
         for name, pipe in nlp.pipeline
         if isinstance(pipe, BertHead) and isinstance(pipe, Judged)
     }
-    report = {name: part for name, part in found.items() if len(part) > 1}
-    if not report:
-        counts = {name: part["predictions"] for name, part in found.items()}
+    counts = {name: part["predictions"] for name, part in found.items()}
+    if all(n < MIN_PREDICTIONS for n in counts.values()):
         raise ValueError(Errors.B632.format(found=counts, least=MIN_PREDICTIONS))
-    return report
+    return found
 
 
 def fit_head(
@@ -113,6 +114,7 @@ def fit_head(
     if "temperature" in pipe.cfg:
         pipe.set_temperature(fit_temperature(outcomes.loss))
         report["temperature"] = pipe.cfg["temperature"]
+        report["at_bound"] = is_bound(pipe.cfg["temperature"])
         report["before"] = _measure(outcomes.at(1.0), outcomes.hit)
         report["after"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
     if hasattr(pipe, "set_thresholds"):

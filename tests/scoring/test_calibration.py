@@ -16,6 +16,7 @@ from bert_spacy.scoring.calibration import (
     find_threshold,
     find_thresholds,
     fit_temperature,
+    is_bound,
     log_loss,
     reliability,
 )
@@ -63,6 +64,12 @@ def test_temperature_is_where_the_loss_is_least(best):
 
     assert fit_temperature(loss) == pytest.approx(best, rel=2e-3)
     assert len(calls) == 18
+
+
+@pytest.mark.parametrize(("best", "is_beyond"), [(0.1, True), (0.3, False), (9, False), (99, True)])
+def test_temperature_at_a_bound_is_told(best, is_beyond):
+    found = fit_temperature(lambda temperature: abs(math.log(temperature / best)))
+    assert is_bound(found) is is_beyond
 
 
 def bound(hits, n, side):

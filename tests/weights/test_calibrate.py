@@ -108,6 +108,21 @@ def test_thresholds_turn_entities_into_candidates(folder, tmp_path):
     assert weak["london"] == "LOC"
 
 
+def test_what_is_not_fitted_or_at_a_bound_is_told(folder, tmp_path):
+    nlp = spacy.load(folder / "pipeline")
+    docs = [eg.reference for eg in [*textcat_examples(nlp) * 5, *ner_examples(nlp)]]
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    result = run(folder / "pipeline", tmp_path / "dev.spacy", "-o", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())
+    assert report["bert_ner"] == {"predictions": 4}
+    assert "bert_ner is left as it is" in result.output and "It has 4 pred" in result.output
+    # All classes are right, so that no temperature is low enough.
+    assert report["bert_textcat"]["at_bound"] and report["bert_textcat"]["temperature"] < 0.21
+    assert "temperature of bert_textcat is a bound" in result.output
+    assert spacy.load(tmp_path / "new").get_pipe("bert_ner").cfg["temperature"] == 1.0
+
+
 def test_what_cannot_be_fitted_leaves_no_file(folder, tmp_path):
     few = tmp_path / "few.spacy"
     nlp = spacy.load(folder / "pipeline")
