@@ -20,6 +20,7 @@ CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.cfg") if p.stem not in TO
 PRETRAIN = ROOT / "configs" / "pretrain.cfg"
 HEADS = {
     "textcat": ["bert_textcat"],
+    "textcat_multilabel": ["bert_textcat_multilabel"],
     "ner": ["bert_ner"],
     "qa": ["bert_qa"],
     "choice": ["bert_choice"],

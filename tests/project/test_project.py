@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 FILES = ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "setup.cfg", "MANIFEST.in")
 COPIED = ("configs", "scripts", "corpus")
 ALWAYS = {"weights", "glue-weights", "glue-run"}
+TASKS = ["textcat", "ner", "qa", "multilabel", "regressor", "choice"]
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,12 @@ def test_every_command_has_help_dependencies_and_outputs(commands):
         assert command.get("no_skip", False) == (name in ALWAYS)
 
 
-@pytest.mark.parametrize("workflow", ["all", "textcat", "ner", "qa", "pretrain", "distill"])
+@pytest.mark.parametrize("workflow", ["all", *TASKS, "pretrain", "distill"])
 def test_dependencies_exist_or_are_made_before(config, commands, workflow):
-    made: set[str] = set()
+    made = {asset["dest"] for asset in config["assets"]}
     for name in config["workflows"][workflow]:
         for path in commands[name]["deps"]:
+            path = path.removesuffix("/.")
             assert path in made or (ROOT / path).exists(), f"{name} needs {path}"
         made.update(commands[name]["outputs"])
 
@@ -82,7 +84,7 @@ def test_scripts_exist(commands):
                 assert (ROOT / name).is_file()
 
 
-@pytest.mark.parametrize("task", ["textcat", "ner", "qa"])
+@pytest.mark.parametrize("task", TASKS)
 def test_variables_reach_the_commands(task):
     overrides = {
         f"vars.{task}.train": "mine/train.txt",
@@ -99,6 +101,25 @@ def test_variables_reach_the_commands(task):
     assert "--header" in convert
     assert "--training.optimizer.learn_rate.total_steps 123" in train
     assert "--components.bert_encoder.model.name my-weights" in train
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_calibrated_pipeline_can_be_evaluated(task):
+    overrides = {
+        "vars.calibrate.task": task,
+        "vars.calibrate.dev": f"data/{task}/dev.spacy",
+        "vars.calibrate.options": " --min-precision 0.9",
+        "vars.model": "model-calibrated",
+    }
+    found = load_project_config(ROOT, overrides=overrides)
+    commands = {command["name"]: command for command in found["commands"]}
+    train, calibrate = commands[f"{task}-train"], commands["calibrate"]
+    evaluate = commands[f"{task}-evaluate"]
+    assert calibrate["deps"][0] in train["outputs"]
+    assert calibrate["deps"][1].removesuffix("/.") in train["deps"]
+    assert calibrate["outputs"] == [evaluate["deps"][0]] == [f"training/{task}/model-calibrated"]
+    assert f"training/{task}/model-calibrated" in evaluate["script"][0]
+    assert "--min-precision 0.9" in calibrate["script"][0]
 
 
 def test_glue_runs_in_one_command():
@@ -250,7 +271,7 @@ def test_all_runs_and_a_second_run_does_nothing(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["textcat", "ner", "qa"])
+@pytest.mark.parametrize("task", ["textcat", "ner", "qa", "multilabel"])
 def test_own_files_run(project, task):
     steps = (f"--vars.{task}.max_steps", "2")
     run(project, task, *steps)
