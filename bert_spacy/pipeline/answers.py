@@ -34,7 +34,8 @@ class Found:
     """The answers to one question.
 
     answers (list[dict]): "text", "start", "end" (characters of the context), "score" and
-        "probability"; best first.
+        "probability"; that of the best single span first, as SQuAD wants it, so a later one
+        that stands in several places may be more probable.
     gap (float): Score of "no answer" less that of the best span; -inf where there is always
         an answer.
     null_probability (float): Probability of "no answer".
