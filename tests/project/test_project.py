@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 FILES = ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "setup.cfg", "MANIFEST.in")
 COPIED = ("configs", "scripts", "corpus")
 ALWAYS = {"weights", "glue-weights", "glue-run"}
+LABELS = "bert_textcat_multilabel"
 TASKS = ["textcat", "ner", "qa", "multilabel", "regressor", "choice"]
 
 
@@ -278,6 +279,18 @@ def test_own_files_run(project, task):
     scores = json.loads((project / "metrics" / f"{task}.json").read_text("utf-8"))
     assert scores
     assert run(project, task, *steps).count("Skipping") == 3
+
+
+@pytest.mark.slow
+def test_a_calibrated_pipeline_is_evaluated(project):
+    run(project, "multilabel", "--vars.multilabel.max_steps", "2")
+    dev = ("--vars.calibrate.dev", "data/multilabel/dev.spacy")
+    run(project, "calibrate", "--vars.calibrate.task", "multilabel", *dev)
+    folder = project / "training" / "multilabel" / "model-calibrated"
+    assert "temperature" in json.loads((folder / "calibrate.json").read_text("utf-8"))[LABELS]
+    before = (project / "metrics" / "multilabel.json").read_text("utf-8")
+    run(project, "multilabel-evaluate", "--vars.model", "model-calibrated")
+    assert (project / "metrics" / "multilabel.json").read_text("utf-8") != before
 
 
 @pytest.mark.slow
