@@ -32,7 +32,7 @@ def import_tf_cli(
         bool, typer.Option("--allow-unknown", help="Leave out what is not known, and say so.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", "-F", help="Replace what stands at the output.")
+        bool, typer.Option("--force", "-F", help="Replace the model folder at the output.")
     ] = False,
 ) -> None:
     """Import a TensorFlow checkpoint of BERT or ALBERT. TensorFlow is not needed."""

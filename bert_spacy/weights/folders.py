@@ -28,7 +28,7 @@ def check_output(output: Path, source: Path | None = None) -> None:
     """Check that a new model folder may be written somewhere.
 
     output (Path): The new folder. Another model folder that stands there may be replaced.
-    source (Path | None): The folder that is read.
+    source (Path | None): The folder or checkpoint that is read.
     RAISES (ValueError): B676 if something else would be lost.
     """
     reason = ""
@@ -37,7 +37,7 @@ def check_output(output: Path, source: Path | None = None) -> None:
     elif source is not None and output.resolve() == source.resolve():
         reason = "it is the folder that is read"
     elif source is not None and output.resolve() in source.resolve().parents:
-        reason = "it holds the folder that is read"
+        reason = "it holds what is read"
     elif output.is_dir() and any(output.iterdir()) and not (output / "config.json").is_file():
         reason = "it holds other files, which would be lost"
     if reason:

@@ -305,6 +305,19 @@ def test_vocabularies(tmp_path):
             import_tf(prefix, tmp_path / "hf", vocab=vocab, force=True)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_old_output_stays(tmp_path, force):
+    prefix = write(tmp_path / "tf", bert_variables(make_model("bert")))
+    (tmp_path / "tf" / "config.json").write_text("{}")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    for output, reason in (("tf", "holds what is read"), ("mine", "other files"), ("", "what is")):
+        with pytest.raises(ValueError, match=rf"\[B676\].*{reason}"):
+            import_tf(prefix, tmp_path / output, force=force)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+
+
 def test_what_cannot_be_exported(tmp_path):
     model = make_model("bert")
     other = BertForSequenceClassification(model.config)

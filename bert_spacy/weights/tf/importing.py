@@ -20,7 +20,7 @@ from transformers import (
 
 from ...errors import Errors
 from ...util import atomic_dir
-from ..folders import checksum
+from ..folders import check_output, checksum
 from .bundle import Bundle
 from .files import (
     find_beside,
@@ -77,13 +77,15 @@ def import_tf(
         it is cased if it has pieces of one capital letter from A to Z.
     allow_unknown (bool): Leave out variables whose names are not known, and heads that are not
         complete, instead of refusing.
-    force (bool): Replace what stands at `output`.
+    force (bool): Replace the model folder that stands at `output`.
     RETURNS (ImportReport): What was written, and what was not.
     RAISES (ValueError): B650 to B653 the checkpoint cannot be read; B654 to B657 its variables
         are not those of the model; B658 to B660 config or vocabulary are missing or do not
-        fit; B662 albert_zh with another order of layers; B664 the folder is there.
+        fit; B662 albert_zh with another order of layers; B664 the folder is there; B676 it
+        holds the checkpoint or other files that would be lost.
     """
     prefix = Path(str(checkpoint).removesuffix(".index"))
+    check_output(output, prefix)
     refuse_overwrite([output], force)
     bundle = Bundle(prefix)
     names = [name for name in bundle.entries if not is_state(name, bundle.entries)]
