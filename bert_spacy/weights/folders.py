@@ -7,6 +7,8 @@ from pathlib import Path
 from ..errors import Errors
 from ..sources import SOURCES
 
+# One of these tells a folder that a tool wrote, and may write again.
+_MARKS = ("config.json", "tokenizer_report.json")
 _LICENCE = re.compile(r"^(?:- )?licen[cs]e(?: as stated)?:\s*(.+)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -27,7 +29,7 @@ def find_licence(name: str, folder: Path) -> str:
 def check_output(output: Path, source: Path | None = None) -> None:
     """Check that a new model folder may be written somewhere.
 
-    output (Path): The new folder. Another model folder that stands there may be replaced.
+    output (Path): The new folder. A folder of a model or a tokenizer may be replaced.
     source (Path | None): The folder or checkpoint that is read.
     RAISES (ValueError): B676 if something else would be lost.
     """
@@ -38,10 +40,15 @@ def check_output(output: Path, source: Path | None = None) -> None:
         reason = "it is the folder that is read"
     elif source is not None and output.resolve() in source.resolve().parents:
         reason = "it holds what is read"
-    elif output.is_dir() and any(output.iterdir()) and not (output / "config.json").is_file():
+    elif output.is_dir() and _is_foreign(output):
         reason = "it holds other files, which would be lost"
     if reason:
         raise ValueError(Errors.B676.format(path=output, reason=reason))
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether a folder holds files, and none that tells a model or a tokenizer."""
+    return any(folder.iterdir()) and not any((folder / mark).is_file() for mark in _MARKS)
 
 
 def checksum(path: Path) -> str:
