@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import Errors
 from ..nn.elmo import N_CHARACTERS, ElmoConfig, ElmoEncoder
 from ..util import atomic_dir
+from .folders import IMPORTED, checksum, write_card
 
 
 def import_elmo(options: Path, weights: Path, output: Path) -> ElmoConfig:
@@ -25,16 +26,23 @@ def import_elmo(options: Path, weights: Path, output: Path) -> ElmoConfig:
     RAISES (ValueError): B691 for options or weights that cannot be, B692 if there is
         something at the output.
     """
-    output = Path(output)
+    options, weights, output = Path(options), Path(weights), Path(output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise ValueError(Errors.B692.format(path=output))
-    config = read_options(Path(options))
+    config = read_options(options)
     encoder = ElmoEncoder(config)
-    state = _read_weights(Path(weights), config)
+    state = _read_weights(weights, config)
     state.update({f"mix.{name}": value for name, value in encoder.mix.state_dict().items()})
     encoder.load_state_dict(state)
     with atomic_dir(output) as folder:
         encoder.save(folder)
+        facts = [
+            *(f"Made from: `{path.name}`, SHA-256 {checksum(path)}" for path in (options, weights)),
+            f"Command: `bert-spacy weights import-elmo {options.name} {weights.name} OUT`",
+            f"Layers: {config.n_layers} of width {2 * config.projection_width}; their mix is new",
+            "Architecture: `bert-spacy.ElmoEncoder.v1`; `AutoModel` of Transformers has no ELMo",
+        ]
+        write_card(folder, output.name, "An ELMo, as published.", facts, IMPORTED)
     return config
 
 

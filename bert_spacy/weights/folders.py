@@ -1,15 +1,19 @@
-"""What all tools that write model folders share: checks, licences and checksums."""
+"""What all tools that write model folders share: checks, cards, licences and checksums."""
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import Errors
 from ..sources import SOURCES
 
+CARD_FILE, WEIGHTS_FILE = "README.md", "model.safetensors"
+# The licence of weights that were published without stating it.
+IMPORTED = "that of the original weights, whose files do not state it; ask who published them"
 # One of these tells a folder that a tool wrote, and may write again.
 _MARKS = ("config.json", "tokenizer_report.json")
-_LICENCE = re.compile(r"^(?:- )?licen[cs]e(?: as stated)?:\s*(.+)$", re.IGNORECASE | re.MULTILINE)
+_LICENCE = re.compile(r"^(?:- )?licen[cs]e\b[^:\n]*:[^\S\n]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 def find_licence(name: str, folder: Path) -> str:
@@ -21,9 +25,31 @@ def find_licence(name: str, folder: Path) -> str:
     """
     if name in SOURCES:
         return SOURCES[name].licence
-    card = folder / "README.md"
+    card = folder / CARD_FILE
     found = _LICENCE.search(card.read_text(encoding="utf-8")) if card.is_file() else None
     return found.group(1).strip() if found else "not known; ask where the weights came from"
+
+
+def write_card(
+    folder: Path, title: str, about: str, facts: Iterable[str], licence: str, rest: str = ""
+) -> None:
+    """Write the model card of a folder that is complete but for it.
+
+    folder (Path): The folder.
+    title (str): The heading.
+    about (str): What the folder holds, in one sentence.
+    facts (Iterable[str]): What it came from and how, a fact a line.
+    licence (str): The licence of the weights it came from, as `find_licence` tells it.
+    rest (str): What follows the list, as Markdown.
+    """
+    lines = [
+        *facts,
+        f"Licence as stated: {licence}",
+        f"SHA-256 of {WEIGHTS_FILE}: {checksum(folder / WEIGHTS_FILE)}",
+    ]
+    card = f"# {title}\n\n{about}\n\n" + "".join(f"- {line}\n" for line in lines)
+    card += f"\n{rest}" if rest else ""
+    (folder / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
 
 
 def check_output(output: Path, source: Path | None = None) -> None:

@@ -1,5 +1,6 @@
 """The import of published weights, and the activations that came with them."""
 
+import hashlib
 import json
 import os
 import sys
@@ -30,7 +31,8 @@ FILES = (FIXTURE / "options.json", FIXTURE / "lm_weights.hdf5")
 def published(tmp_path_factory) -> ElmoEncoder:
     folder = tmp_path_factory.mktemp("elmo") / "new"
     import_elmo(*FILES, folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors"]
     return load_elmo(folder)
 
 
@@ -165,6 +167,10 @@ def test_every_weight_arrives_at_its_place(files, tmp_path):
         if name == "embeddings.characters.weight":
             value[0] = 0
         torch.testing.assert_close(found.state_dict()[name], value)
+    card = (output / "README.md").read_text(encoding="utf-8")
+    for path in (*files, output / "model.safetensors"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    assert "weights.hdf5" in card and "Licence" in card
 
 
 def test_what_is_there_already_stays(files, tmp_path):

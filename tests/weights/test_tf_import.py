@@ -34,6 +34,7 @@ from .tf_models import (
     save,
     write,
 )
+from .vocab_tools import checksums
 
 IDS = torch.tensor([[2, 9, 40, 77, 12, 3], [2, 8, 8, 101, 3, 0]])
 GROUPS = {"num_hidden_groups": 2}
@@ -77,6 +78,7 @@ def test_google_names_give_the_same_model(tmp_path, family, options):
     assert tokenizer.tokenize("The team won") == ["the", "team", "won"]
     card = (tmp_path / "hf" / "README.md").read_text()
     assert "import-tf" in card and "model.ckpt.index" in card and "Licence" in card
+    assert checksums(tmp_path / "hf")["model.safetensors"] in card
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,10 @@ def test_the_corpus_does_not_feel_it(masked, tmp_path):
     assert report["speed"] > 0
     written = json.loads((tmp_path / "new" / "vocab_report.json").read_text(encoding="utf-8"))
     assert written == {key: value for key, value in report.items() if key != "speed"}
+    assert report["checksum"] == checksums(tmp_path / "new")["model.safetensors"]
+    card = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+    assert report["checksum"] in card
+    assert f"{report['megabytes']['after']['weights']} after" in card
     prune(str(masked), [tmp_path / "c.txt"], tmp_path / "again")
     assert checksums(tmp_path / "new") == checksums(tmp_path / "again")
 

@@ -20,7 +20,7 @@ from transformers import (
 
 from ...errors import Errors
 from ...util import atomic_dir
-from ..folders import check_output, checksum
+from ..folders import IMPORTED, WEIGHTS_FILE, check_output, checksum, write_card
 from .bundle import Bundle
 from .files import (
     find_beside,
@@ -121,7 +121,7 @@ def import_tf(
         state = {name: torch.from_numpy(_read(bundle, kept[name], shapes[name])) for name in kept}
         if report.architecture.endswith("Model"):
             state = {name.split(".", 1)[1]: tensor for name, tensor in state.items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         made.save_pretrained(folder)
         make_tokenizer(folder, pieces, lowercase, made.max_position_embeddings)
         options = [f"--config {config}"] * bool(config) + [f"--vocab {vocab}"] * bool(vocab)
@@ -129,8 +129,7 @@ def import_tf(
         options += ["--allow-unknown"] * allow_unknown
         command = " ".join(["import-tf", str(prefix), str(output), *options])
         sources = [*bundle.files(), config_file, vocab_file]
-        card = _make_card(output.name, report, command, sources)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        _write_card(folder, output.name, report, command, sources)
     return report
 
 
@@ -254,24 +253,22 @@ def _architecture(kept: Iterable[str], family: str) -> str:
     return f"{family.capitalize()}{kind}"
 
 
-def _make_card(name: str, report: ImportReport, command: str, sources: list[Path]) -> str:
+def _write_card(
+    folder: Path, title: str, report: ImportReport, command: str, sources: list[Path]
+) -> None:
     """Write the model card: what it is, where from, and what was changed."""
+    facts = [
+        f"Made from: a TensorFlow checkpoint with the names of {report.layout}",
+        f"Command: `python -m bert_spacy {command}`",
+        *report.notes,
+    ]
     digests = "".join(f"| `{p.name}` | {checksum(p)} |\n" for p in sources if p.is_file())
-    notes = "".join(f"- {note}\n" for note in report.notes)
-    return f"""# {name}
-
-{report.architecture} with {report.n_tensors} tensors, made from a TensorFlow checkpoint with the
-names of {report.layout} by
-
-    python -m bert_spacy {command}
-
-{notes}
-| source | SHA-256 |
+    rest = f"""| source | SHA-256 |
 | --- | --- |
 {digests}
 The values are those of the checkpoint; kernels are transposed, as torch wants them. The activation
 is the one that the configuration names: where that is `gelu`, the exact one is computed, and the
 original programs may use an approximation of it.
-
-Licence: that of the original weights. The checkpoint does not state it; ask whoever published it.
 """
+    about = f"{report.architecture} with {report.n_tensors} tensors."
+    write_card(folder, title, about, facts, IMPORTED, rest)

@@ -14,7 +14,7 @@ from ...data.convert.rows import RowError
 from ...errors import Errors
 from ..corpus import OnProblem
 from ..folders import check_output
-from .folder import Source, new_folder, open_source, write_card
+from .folder import Source, new_folder, open_source, write_report
 from .wordlist import UNUSED, NewWord, comes_whole, read_words
 
 MODES, INITS = ("append", "unused"), ("mean", "normal")
@@ -118,7 +118,7 @@ def extend(
             f"Pieces: {report['pieces_before']} before, {report['pieces_after']} after",
             "The rows of new words are not trained yet: fine-tune, or train on plain text first",
         ]
-        write_card(folder, source, "New words are one piece each.", lines, report)
+        write_report(folder, source, "New words are one piece each.", lines, report)
     return report
 
 

@@ -17,9 +17,9 @@ from ...errors import Errors
 from ...nn.encoder import TransformerEncoder, load_outline
 from ...sources import resolve_name
 from ...util import atomic_dir
-from ..folders import find_licence
+from ..folders import WEIGHTS_FILE, checksum, find_licence, write_card
 
-WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+INDEX_FILE = "model.safetensors.index.json"
 REPORT_FILE = "vocab_report.json"
 # What a tokenizer needs; older files beside these would tell of another vocabulary.
 _KEPT_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
@@ -173,24 +173,23 @@ def new_folder(
         yield folder
 
 
-def write_card(folder: Path, source: Source, title: str, lines: list[str], report: Any) -> None:
+def write_report(
+    folder: Path, source: Source, about: str, facts: list[str], report: dict[str, Any]
+) -> None:
     """Write the model card and the report of a new folder.
 
     folder (Path): The folder.
     source (Source): What it was made from.
-    title (str): What was done, in one sentence.
-    lines (list[str]): Facts for the card.
-    report (Any): What goes into the report, as JSON. No times: a repeat gives the same file.
+    about (str): What was done, in one sentence.
+    facts (list[str]): Facts for the card.
+    report (dict[str, Any]): What goes into the report, as JSON; the checksum of the weights is
+        added. No times: a repeat gives the same file.
     """
-    facts = [f"Made from: `{source.name}`", f"Licence as stated: {source.licence}", *lines]
-    card = f"# {folder_title(source)}\n\n{title}\n\n" + "".join(f"- {fact}\n" for fact in facts)
-    (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
+    title = f"{source.folder.name}, with another vocabulary"
+    facts = [f"Made from: `{source.name}`", *facts]
+    write_card(folder, title, about, facts, source.licence)
+    report["checksum"] = checksum(folder / WEIGHTS_FILE)
     _write_json(folder / REPORT_FILE, report)
-
-
-def folder_title(source: Source) -> str:
-    """Return a heading for the card of what was made from a source."""
-    return f"{source.folder.name}, with another vocabulary"
 
 
 def _ids_of(spec: dict[str, Any]) -> dict[str, int]:

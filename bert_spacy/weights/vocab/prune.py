@@ -17,16 +17,15 @@ from torch import Tensor
 from ...errors import Errors
 from ...nn.encoder import TransformerEncoder, load_encoder
 from ..corpus import OnProblem, TextCorpus
-from ..folders import check_output
+from ..folders import WEIGHTS_FILE, check_output
 from .analyze import in_batches
 from .folder import (
-    WEIGHTS_FILE,
     Source,
     new_folder,
     open_source,
     pick_rows,
     unknown_rate,
-    write_card,
+    write_report,
 )
 from .needed import Usage, choose_ids, make_spec
 
@@ -113,7 +112,7 @@ def prune(
             raise ValueError(
                 Errors.B678.format(n_texts=after.changed, difference=report["largest_difference"])
             )
-        _write_card(folder, source, paths, report)
+        _write_report(folder, source, paths, report)
         report["speed"] = _race(old, new, sample)
     return report
 
@@ -177,19 +176,21 @@ def _megabytes(folder: Path) -> dict[str, float]:
     return {"weights": round(weights / 1e6, 2), "all": round(sum(sizes.values()) / 1e6, 2)}
 
 
-def _write_card(
+def _write_report(
     folder: Path, source: Source, paths: Sequence[Path], report: dict[str, Any]
 ) -> None:
-    vocabulary, rate = report["vocabulary"], report["unknown_rate"]
+    vocabulary, rate, sizes = report["vocabulary"], report["unknown_rate"], report["megabytes"]
     names = " ".join(path.name for path in paths)
     counts = ", ".join(f"{value} {key}" for key, value in report["corpus"].items())
-    lines = [
+    facts = [
         f"Command: `bert-spacy vocab prune {source.name} {names} -o OUT "
         f"--min-count {report['min_count']}`",
         f"Corpus: {names}: {counts}",
         f"Pieces: {vocabulary['before']} before, {vocabulary['after']} after",
+        f"MB of weights: {sizes['before']['weights']} before, {sizes['after']['weights']} after",
         f"Unknown pieces of the corpus: {100 * rate['before']:.3f} % before, "
         f"{100 * rate['after']:.3f} % after; texts with other pieces: {report['texts_changed']}",
         f"Largest difference of a hidden state on the first texts: {report['largest_difference']}",
     ]
-    write_card(folder, source, "Pieces that a corpus does not need are gone.", lines, report)
+    about = "Pieces that a corpus does not need are gone."
+    write_report(folder, source, about, facts, report)
