@@ -102,6 +102,29 @@ def test_names_of_tensorflow_2(tmp_path, prefix, dense, pooler):
         assert torch.equal(base(IDS).pooler_output, model.bert(IDS).pooler_output)
 
 
+def test_heads_of_tensorflow_2(tmp_path):
+    model = make_model("bert")
+    dense, pooler = "_attention_layer/_output_dense", "next_sentence..pooler_dense"
+    named = object_variables(model, "encoder/", dense, pooler, heads=True)
+    prefix = write(tmp_path / "tf", named)
+    report = import_tf(prefix, tmp_path / "hf")
+    assert report.architecture == "BertForPreTraining" and report.n_tensors == len(named)
+    same_outputs(tmp_path / "hf", model)
+    # The encoder has a pooler too, which pretraining leaves as it began.
+    value = "/.ATTRIBUTES/VARIABLE_VALUE"
+    spare = {
+        f"encoder/layer_with_weights-6/{kind}{value}": named[f"{pooler}/{kind}{value}"] + 1
+        for kind in ("kernel", "bias")
+    }
+    report = import_tf(write(tmp_path / "tf", named | spare), tmp_path / "more")
+    assert "2 variables of the optimizer or of the training" in report.notes[0]
+    same_outputs(tmp_path / "more", model)
+    lost = f"masked_lm/layer_norm/beta{value}"
+    write(tmp_path / "tf", {name: array for name, array in named.items() if name != lost})
+    with pytest.raises(ValueError, match=rf"\[B656\].*{lost}"):
+        import_tf(prefix, tmp_path / "hf2")
+
+
 def test_two_names_for_one_tensor_are_not_chosen_between(tmp_path):
     dense = "_attention_output_dense"
     named = object_variables(make_model("bert"), "model/", dense, "model/layer_with_weights-6")

@@ -45,6 +45,10 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+
+def unescape(part):
+    return part.replace(".S", "/").replace("..", ".")
+
 mode, checkpoint, arrays = sys.argv[1:]
 if mode == "read":
     reader = tf.train.load_checkpoint(checkpoint)
@@ -64,11 +68,11 @@ else:
     for name, array in np.load(arrays).items():
         *nodes, leaf = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").split("/")
         node = root
-        for part in (part.replace("..", ".") for part in nodes):
+        for part in map(unescape, nodes):
             if not hasattr(node, part):
                 setattr(node, part, tf.Module())
             node = getattr(node, part)
-        setattr(node, leaf, tf.Variable(array))
+        setattr(node, unescape(leaf), tf.Variable(array))
     root.write(checkpoint)
 """
 
@@ -174,10 +178,18 @@ def test_partitioned_variables_of_tensorflow(tmp_path):
 
 @pytest.mark.slow
 @needs_tensorflow
-@pytest.mark.parametrize("pooler", ["encoder/layer_with_weights-6", "next_sentence..pooler_dense"])
-def test_objects_of_tensorflow_2(tmp_path, pooler):
+@pytest.mark.parametrize(
+    "pooler, heads",
+    [
+        ("encoder/layer_with_weights-6", False),
+        ("next_sentence..pooler_dense", False),
+        ("next_sentence..pooler_dense", True),
+    ],
+)
+def test_objects_of_tensorflow_2(tmp_path, pooler, heads):
     model = make_model("bert")
-    variables = object_variables(model, "encoder/", "_attention_output_dense", pooler)
+    dense = "_attention_output_dense"
+    variables = object_variables(model, "encoder/", dense, pooler, heads=heads)
     np.savez(tmp_path / "arrays.npz", **variables)
     prefix = write(tmp_path / "tf", variables)
     run_tensorflow("objects", prefix, tmp_path / "arrays.npz")
@@ -185,4 +197,5 @@ def test_objects_of_tensorflow_2(tmp_path, pooler):
     assert "_CHECKPOINTABLE_OBJECT_GRAPH" in bundle.entries
     same_arrays(variables, {name: bundle.read(name) for name in variables})
     report = import_tf(prefix, tmp_path / "hf")
-    assert report.architecture == "BertModel" and report.n_tensors == len(variables)
+    assert report.architecture == ("BertForPreTraining" if heads else "BertModel")
+    assert report.n_tensors == len(variables)

@@ -104,6 +104,16 @@ _output_dense/bias                    output.dense.bias
 _output_layer_norm/gamma              output.LayerNorm.weight
 _output_layer_norm/beta               output.LayerNorm.bias
 """
+OBJECT_HEADS = """
+masked_lm/output_bias.Sbias                   cls.predictions.bias
+masked_lm/dense/kernel                        cls.predictions.transform.dense.weight T
+masked_lm/dense/bias                          cls.predictions.transform.dense.bias
+masked_lm/layer_norm/gamma                    cls.predictions.transform.LayerNorm.weight
+masked_lm/layer_norm/beta                     cls.predictions.transform.LayerNorm.bias
+masked_lm/embedding_table                     bert.embeddings.word_embeddings.weight
+model/classification_heads/0/out_proj/kernel  cls.seq_relationship.weight T
+model/classification_heads/0/out_proj/bias    cls.seq_relationship.bias
+"""
 N_LAYERS, N_HEADS, WIDTH = 2, 2, 16
 SIZES = {
     "vocab_size": len(vocabulary()),
@@ -162,7 +172,7 @@ def albert_variables(model):
     return found
 
 
-def object_variables(model, prefix, dense, pooler):
+def object_variables(model, prefix, dense, pooler, heads=False):
     """Name the variables as the official models for TensorFlow 2 do, with an axis for heads."""
     table = "\n".join(
         f"{place} bert.embeddings.{key}"
@@ -187,6 +197,9 @@ def object_variables(model, prefix, dense, pooler):
             found[name] = array.reshape(N_HEADS, head, WIDTH)
     pooled = "kernel bert.pooler.dense.weight T\nbias bert.pooler.dense.bias"
     found |= pick(model, pooled, f"{pooler}/")
+    if heads:  # each variable has one name, the shortest
+        del found[f"{start}0/embeddings"]
+        found |= pick(model, OBJECT_HEADS)
     return {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": array for name, array in found.items()}
 
 

@@ -30,6 +30,19 @@ _OBJECT_EMBEDDINGS = {
     "LayerNorm.weight": "3/gamma",
     "LayerNorm.bias": "3/beta",
 }
+# As BertPretrainerV2 saves them, where a dot is written as two, and a slash as ".S".
+_OBJECT_HEADS = {
+    "cls.predictions.bias": "masked_lm/output_bias.Sbias",
+    "cls.predictions.transform.dense.weight": "masked_lm/dense/kernel",
+    "cls.predictions.transform.dense.bias": "masked_lm/dense/bias",
+    "cls.predictions.transform.LayerNorm.weight": "masked_lm/layer_norm/gamma",
+    "cls.predictions.transform.LayerNorm.bias": "masked_lm/layer_norm/beta",
+    "cls.seq_relationship.weight": "model/classification_heads/0/out_proj/kernel",
+    "cls.seq_relationship.bias": "model/classification_heads/0/out_proj/bias",
+}
+# The embeddings belong to the head too, and have the shorter of the two names.
+_OBJECT_TABLE = "masked_lm/embedding_table"
+_OBJECT_POOLER = "next_sentence..pooler_dense"
 _OBJECT_LAYER = {
     "attention.self.query": ("_attention_layer/_query_dense",),
     "attention.self.key": ("_attention_layer/_key_dense",),
@@ -46,6 +59,8 @@ _STATE = re.compile(
     r"(global_step|beta[12]_power|_CHECKPOINTABLE_OBJECT_GRAPH"
     rf"|(save_counter|global_step|optimizer/.+|.+/\.OPTIMIZER_SLOT/.+){VALUE})$"
 )
+# The pooler of an encoder for TensorFlow 2, which no loss reaches if the sentence head has its own.
+_SPARE_POOLER = re.compile(rf"((model|encoder)/)?layer_with_weights-\d+/(kernel|bias){VALUE}$")
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ def find_layout(names: Collection[str]) -> str:
         "albert": r"bert/encoder/transformer/group_0/",
         "shared": r"bert/encoder/layer_shared/",
         "bert": r"bert/encoder/layer_0/",
-        "object": rf"((model|encoder)/)?layer_with_weights-0/embeddings{re.escape(VALUE)}$",
+        "object": rf"((model|encoder)/)?layer_with_weights-1/embeddings{re.escape(VALUE)}$",
     }
     for layout, mark in marks.items():
         if any(re.match(mark, name) for name in names):
@@ -89,8 +104,10 @@ def is_state(name: str, names: Collection[str]) -> bool:
 
     name (str): The variable.
     names (Collection[str]): All variables of the checkpoint.
-    RETURNS (bool): True if it is no weight.
+    RETURNS (bool): True if it is no weight, or that of a pooler that was never trained.
     """
+    if f"{_OBJECT_POOLER}/kernel{VALUE}" in names and _SPARE_POOLER.match(name):
+        return True
     return bool(_STATE.match(name)) or (bool(_SLOT.search(name)) and _SLOT.sub("", name) in names)
 
 
@@ -118,7 +135,7 @@ def map_names(
     """
     if layout == "object":
         prefix = next(
-            name.split("layer_with_weights-0")[0] for name in sorted(names) if "layer_with" in name
+            name.split("layer_with_weights-")[0] for name in sorted(names) if "layer_with" in name
         )
         return _map_objects(shapes, prefix, n_heads)
     rename: Callable[[str], str] = _albert_name if layout == "albert" else _bert_name
@@ -176,6 +193,8 @@ def _map_objects(
         if name.startswith("bert.embeddings."):
             target = _OBJECT_EMBEDDINGS[name.removeprefix("bert.embeddings.")]
             targets = (f"{prefix}layer_with_weights-{target}",)
+            if target == "0/embeddings":
+                targets += (_OBJECT_TABLE,)
             kind = ""
         elif layer:
             number, part = int(layer[1]) + 4, layer[2]
@@ -188,12 +207,14 @@ def _map_objects(
             shape = _split_heads(shape, part, kind, n_heads)
         elif name.startswith(POOLER):
             targets = (
+                f"{_OBJECT_POOLER}/{kind}",
                 f"{prefix}layer_with_weights-{n_layers + 4}/{kind}",
-                f"next_sentence..pooler_dense/{kind}",
             )
             shape = shape[::-1]
         else:
-            targets = ()  # names of the other heads are not known for certain
+            targets = (_OBJECT_HEADS[name],)
+            kind = targets[0].rpartition("/")[2]
+            shape = shape[::-1]
         names = tuple(target + VALUE for target in targets)
         found[name] = Variable(names, shape, kind == "kernel")
     return found
