@@ -372,6 +372,9 @@ def test_what_cannot_be_exported(tmp_path):
     pairs = BertForNextSentencePrediction(model.config)
     with pytest.raises(ValueError, match=r"\[B665\].*the masked-word head"):
         export_tf(str(save(tmp_path / "f", pairs)), tmp_path / "x.ckpt")
+    for name in ("nosuch", "someone/nosuch"):
+        with pytest.raises(ValueError, match=rf"\[B804\].*{name}"):
+            export_tf(name, tmp_path / "x.ckpt")
     assert not list(tmp_path.glob("x.ckpt*"))
 
 

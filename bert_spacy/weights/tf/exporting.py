@@ -52,6 +52,8 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> int:
         B802 to B805 there is no such model.
     """
     folder = resolve_name(name)
+    if not Path(folder).is_dir():
+        raise ValueError(Errors.B804.format(folder=name))
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     family = config.model_type
     config_file = checkpoint.parent / f"{family}_config.json"
