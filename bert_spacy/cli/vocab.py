@@ -118,6 +118,11 @@ def prune_cli(
         ("MB of weights", *(f"{size['weights']:.2f}" for size in sizes.values())),
         ("MB of all files", *(f"{size['all']:.2f}" for size in sizes.values())),
     ]
+    if scores := report["masked_words"]:
+        rows += [
+            ("Perplexity of masked words", *(f"{x['perplexity']:.2f}" for x in scores.values())),
+            ("Masked words found", *(f"{100 * x['accuracy']:.2f} %" for x in scores.values())),
+        ]
     msg.table(rows, header=("", "Before", "After"), divider=True, aligns=("l", "r", "r"))
     if report["speed"] is not None:
         msg.text(f"Speed: {report['speed']:.2f}x")

@@ -102,6 +102,30 @@ def test_the_masked_word_head_follows(masked, tmp_path):
     assert torch.allclose(left[..., order], right, atol=1e-5)
 
 
+def test_masked_words_show_what_rare_pieces_cost(masked, tmp_path):
+    lines = ["paris won the game", "the game", "the game"]
+    corpus = write(tmp_path / "c.txt", lines)
+    report = prune(str(masked), [corpus], tmp_path / "new", min_count=2)
+    wanted = []
+    for folder in (masked, tmp_path / "new"):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        ids = tokenizer(lines[0], return_tensors="pt")["input_ids"]
+        n_pieces = len(tokenizer.tokenize("paris"))  # 1, and 5 when "paris" is gone
+        hidden_ids = ids.clone()
+        hidden_ids[0, 1 : 1 + n_pieces] = tokenizer.mask_token_id
+        model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+        with torch.no_grad():
+            shares = model(hidden_ids).logits[0].softmax(-1)
+        product = 1.0
+        for place in range(1, 1 + n_pieces):
+            product *= float(shares[place, ids[0, place]])
+        wanted.append(1 / product)
+    # Of the words but each text's last, the first is masked; the next would be the eighth.
+    found = report["masked_words"]
+    assert [found[when]["perplexity"] for when in found] == pytest.approx(wanted, rel=1e-4)
+    assert "Masked words" in (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+
+
 def test_unknown_words_stay_unknown(tmp_path):
     """A word that fails after a long piece must not succeed by a shorter one."""
     raw = make_masked(tmp_path / "raw")
@@ -163,6 +187,7 @@ def test_other_architectures(tiny_folder, tmp_path, kind):
     folder = tiny_folder(kind)
     texts = LINES[:2]
     report = prune(str(folder), [write(tmp_path / "c.txt", texts)], tmp_path / "new")
+    assert report["masked_words"] is None  # no head
     assert report["vocabulary"]["after"] < report["vocabulary"]["before"]
     assert_same(folder, tmp_path / "new", [text.strip() for text in texts])
     other = "Zebra 北京 \U0001f600"

@@ -28,9 +28,12 @@ from .folder import (
     write_report,
 )
 from .needed import Usage, choose_ids, make_spec
+from .score import score_masked_words
 
 # Texts whose hidden states and speed are compared, and how often speed is.
 COMPARED_TEXTS, ROUNDS = 32, 3
+# Texts some of whose words are masked.
+SCORED_TEXTS = 256
 
 
 @dataclass
@@ -66,7 +69,8 @@ def prune(
 
     With `min_count` 1 each text of the corpus has the same pieces and hidden states as
     before, to the bit; this is checked before anything is written. A higher one drops
-    rare pieces too, and words that had them come in smaller pieces.
+    rare pieces too, and words that had them come in smaller pieces. What that costs is measured by
+    masked words of the first texts, if the folder has a masked-word head.
 
     name (str): A model folder or an alias.
     paths (Sequence[Path]): `.txt`, `.jsonl` and `.spacy` files, or folders of them.
@@ -112,6 +116,8 @@ def prune(
             raise ValueError(
                 Errors.B678.format(n_texts=after.changed, difference=report["largest_difference"])
             )
+        scores = score_masked_words([source.folder, folder], list(islice(corpus, SCORED_TEXTS)))
+        report["masked_words"] = scores and dict(zip(("before", "after"), scores))
         _write_report(folder, source, paths, report)
         report["speed"] = _race(old, new, sample)
     return report
@@ -192,5 +198,8 @@ def _write_report(
         f"{100 * rate['after']:.3f} % after; texts with other pieces: {report['texts_changed']}",
         f"Largest difference of a hidden state on the first texts: {report['largest_difference']}",
     ]
+    for name in ("perplexity", "accuracy") if (scores := report["masked_words"]) else ():
+        before, after = (f"{scores[when][name]:.4g}" for when in ("before", "after"))
+        facts.append(f"Masked words of the first texts, {name}: {before} before, {after} after")
     about = "Pieces that a corpus does not need are gone."
     write_report(folder, source, about, facts, report)
