@@ -8,6 +8,7 @@ from typing import Any
 import spacy
 from spacy.language import Language
 from spacy.vocab import Vocab
+from tqdm import tqdm
 
 from ..data.convert.rows import RowError
 from ..data.convert.text import is_broken, parse_json_line, read_lines
@@ -52,6 +53,7 @@ class TextCorpus:
     on_problem (Callable): Called with each line that is skipped, in the first reading
         alone, and with each text that is processed in parts.
     by_blank_lines (bool): A text of a `.txt` file goes on to the next blank line.
+    show_progress (bool): Show on a terminal how many texts have been read.
     RAISES (ValueError): B670 if a path holds no such file.
     """
 
@@ -61,7 +63,9 @@ class TextCorpus:
         on_problem: OnProblem = lambda problem: None,
         *,
         by_blank_lines: bool = False,
+        show_progress: bool = False,
     ):
+        self.show_progress = show_progress
         self.by_blank_lines = by_blank_lines
         self.paths = [file_ for path in paths for file_ in _find_files(Path(path))]
         self.on_problem = on_problem
@@ -72,6 +76,14 @@ class TextCorpus:
 
         RAISES (ValueError): B414 for a damaged `.spacy` file; B671 if there is no text.
         """
+        yield from tqdm(
+            self._read_parts(),
+            desc="Reading",
+            unit=" texts",
+            disable=None if self.show_progress else True,
+        )
+
+    def _read_parts(self) -> Iterator[str]:
         counts, report = Counts(), self.on_problem
         for path in self.paths:
             counts.files += 1

@@ -1,6 +1,8 @@
 """`vocab analyze`: counts agree with counting by hand, and bad lines cost themselves alone."""
 
+import io
 import json
+import sys
 
 import pytest
 import spacy
@@ -9,8 +11,8 @@ from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
 from bert_spacy.weights import corpus as corpus_module
-from bert_spacy.weights.corpus import TextCorpus
-from bert_spacy.weights.vocab.analyze import analyze
+from bert_spacy.weights.corpus import PART_LENGTH, TextCorpus
+from bert_spacy.weights.vocab.analyze import analyze, in_batches
 from bert_spacy.weights.vocab.extend import extend
 
 TEXT = "Anna plays Foo. anna played foo, FOO!"
@@ -132,3 +134,26 @@ def test_the_command_and_its_list(bert, tmp_path):
     assert report["added"] == 1 and not report["left_out"]
     lost = CliRunner().invoke(app, ["vocab", "analyze", str(bert), str(tmp_path / "none")])
     assert lost.exit_code == 1 and "B670" in lost.output
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_where_it_is_asked_for(tmp_path, monkeypatch):
+    path = tmp_path / "c.txt"
+    path.write_text("one\ntwo\n", encoding="utf-8")
+    for show in (False, True):
+        monkeypatch.setattr(sys, "stderr", stream := Terminal())
+        assert list(TextCorpus([path], show_progress=show)) == ["one", "two"]
+        assert ("Reading" in stream.getvalue() and "2 texts" in stream.getvalue()) is show
+
+
+def test_long_texts_make_small_batches(tmp_path):
+    path = tmp_path / "c.txt"
+    path.write_text("a\n" * 300 + "b" * 12 * PART_LENGTH + "\n", encoding="utf-8")
+    sizes = [len(batch) for batch in in_batches(TextCorpus([path]))]
+    assert sizes == [256, 44 + 5, 5, 2]

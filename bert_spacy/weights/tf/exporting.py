@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 from transformers import (
     AlbertForPreTraining,
     AutoConfig,
@@ -128,6 +129,6 @@ def _read_pieces(folder: str) -> list[str]:
 def _to_arrays(
     state: dict[str, Tensor], variables: dict[str, Variable]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    for key, variable in variables.items():
+    for key, variable in tqdm(variables.items(), desc="Writing", unit=" tensors", disable=None):
         array = state[key].float().numpy()
         yield variable.names[0], np.asarray(array.T if variable.is_kernel else array)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from tqdm import tqdm
 from transformers import (
     AlbertConfig,
     AlbertForPreTraining,
@@ -118,7 +119,10 @@ def import_tf(
     notes.append(f"Texts are {'lower-cased' if lowercase else 'not lower-cased'}.")
     report = ImportReport(_LAYOUTS[layout], made.architectures[0], len(kept), notes)
     with atomic_dir(output) as folder:
-        state = {name: torch.from_numpy(_read(bundle, kept[name], shapes[name])) for name in kept}
+        state = {
+            name: torch.from_numpy(_read(bundle, kept[name], shapes[name]))
+            for name in tqdm(kept, desc="Reading", unit=" tensors", disable=None)
+        }
         if report.architecture.endswith("Model"):
             state = {name.split(".", 1)[1]: tensor for name, tensor in state.items()}
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})

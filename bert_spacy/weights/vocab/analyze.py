@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ from ...data.convert.rows import JOINED_LANGS
 from ...errors import Errors
 from ...text.pieces import encode_texts
 from ...util import atomic_file
-from ..corpus import OnProblem, TextCorpus, make_nlp
+from ..corpus import PART_LENGTH, OnProblem, TextCorpus, make_nlp
 from .folder import Source, open_source, unknown_rate
 
 SEGMENTERS = ("char", "jieba")
-# Texts and words that are tokenized together.
-BATCH = 256
+# Texts that are tokenized together: at most so many, or so many characters and one text.
+BATCH, BATCH_LENGTH = 256, 5 * PART_LENGTH
 
 
 def analyze(
@@ -56,7 +55,7 @@ def analyze(
     _check(lang, segmenter, min_count, top, output)
     source = open_source(name)
     nlp = make_nlp(lang, segmenter)
-    corpus = TextCorpus(paths, on_problem)
+    corpus = TextCorpus(paths, on_problem, show_progress=True)
     n_pieces = n_unknown = 0
     words: Counter[str] = Counter()
     for texts in in_batches(corpus):
@@ -101,8 +100,14 @@ def words_file(output: Path) -> Path:
 
 def in_batches(corpus: TextCorpus) -> Iterator[list[str]]:
     """Yield the texts of a corpus in lists."""
-    texts = iter(corpus)
-    while batch := list(islice(texts, BATCH)):
+    batch, length = list[str](), 0
+    for text in corpus:
+        batch.append(text)
+        length += len(text)
+        if len(batch) == BATCH or length >= BATCH_LENGTH:
+            yield batch
+            batch, length = [], 0
+    if batch:
         yield batch
 
 

@@ -86,7 +86,7 @@ def prune(
         raise ValueError(Errors.B674.format(name="min_count", value=min_count, allowed="1 or more"))
     source = open_source(name)
     check_output(output, source.folder)
-    corpus = TextCorpus(paths, on_problem)
+    corpus = TextCorpus(paths, on_problem, show_progress=True)
     usage = Usage(source, corpus)
     kept = choose_ids(source, usage, min_count)
     spec = make_spec(source, kept)
