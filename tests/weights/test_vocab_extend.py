@@ -1,17 +1,20 @@
 """`vocab extend`: new words are one piece, and everything else stays to the bit."""
 
 import json
+import shutil
 
 import pytest
 import spacy
 import torch
 from safetensors.torch import load_file, save_file
+from spacy.cli.package import package
 from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
 from bert_spacy.weights.vocab.extend import extend
+from bert_spacy.weights.vocab.prune import prune
 
 from ..tiny import LINES
 from ..util import encoder_of, make_nlp
@@ -281,3 +284,29 @@ def test_the_command_and_the_card(masked, tmp_path):
     assert "--mode unused" in card and str(masked) in card and "Licence" in card
     lost = CliRunner().invoke(app, [*arguments, "--mode", "other"])
     assert lost.exit_code == 1 and "B674" in lost.output
+
+
+def test_a_packaged_pipeline_keeps_new_words(tmp_path):
+    """Extended, pruned, packaged, and loaded without the folders."""
+    raw = make_masked(tmp_path / "raw")
+    extend(str(raw), word_list(tmp_path / "w.txt", ["kubernetes", "covid-19"]), tmp_path / "ext")
+    text = "the kubernetes team in covid-19"
+    corpus = word_list(tmp_path / "c.txt", [text])
+    prune(str(tmp_path / "ext"), [corpus], tmp_path / "new")
+    nlp = make_nlp(tmp_path / "new")
+    nlp.initialize()
+    nlp.to_disk(tmp_path / "model")
+    wanted = nlp.get_pipe("bert_encoder").predict([nlp.make_doc(text)]).hidden
+    (tmp_path / "packages").mkdir()
+    package(
+        *(tmp_path / "model", tmp_path / "packages"),
+        name="vocab", version="1.0.0", create_sdist=False, silent=True,
+    )  # fmt: skip
+    for name in ("raw", "ext", "new", "model"):
+        shutil.rmtree(tmp_path / name)
+    (found,) = (tmp_path / "packages").rglob("config.cfg")
+    again = spacy.load(found.parent)
+    tokenizer = encoder_of(again).tokenizer
+    assert {"kubernetes", "covid-19"} <= set(tokenizer.tokenize(text))
+    hidden_again = again.get_pipe("bert_encoder").predict([again.make_doc(text)]).hidden
+    assert torch.equal(hidden_again, wanted)
