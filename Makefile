@@ -1,6 +1,7 @@
 # make run          train, package and check the joint pipeline on corpus/
 # make test         what CI runs: lint, format, types, quick tests
 # make test-slow    tests that need weights, minutes, or build packages
+# make test-tf      TensorFlow checkpoints against TensorFlow itself, in an environment of its own
 # make benchmark        speed against other packages: a table and charts in metrics/speed/ (an hour)
 # make benchmark-quick  the same on fewer texts, in minutes
 # make installed    tests against an installed wheel instead of the checkout
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow benchmark benchmark-quick lint format types installed clean
+.PHONY: run test test-slow test-tf benchmark benchmark-quick lint format types installed clean
 
 run: $(VENV)/.stamp
 	$(BIN)/python -m spacy project run all
@@ -21,6 +22,9 @@ test: lint types
 
 test-slow: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m slow
+
+test-tf: $(VENV)/.stamp-dev .venv-tf/.stamp
+	BERT_SPACY_TF_PYTHON=$(CURDIR)/.venv-tf/bin/python $(BIN)/python -m pytest -m slow tests/weights/test_tf_real.py
 
 benchmark: $(VENV)/.stamp-benchmark
 	$(BIN)/python -m benchmarks.speed
@@ -58,6 +62,11 @@ $(VENV)/.stamp: $(VENV)/bin/python setup.cfg constraints.txt
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp
 	$(PIP) -e ".[dev]"
+	touch $@
+
+.venv-tf/.stamp:
+	$(PYTHON) -m venv .venv-tf
+	.venv-tf/bin/python -m pip install --disable-pip-version-check tensorflow-cpu
 	touch $@
 
 $(VENV)/.stamp-benchmark: $(VENV)/.stamp

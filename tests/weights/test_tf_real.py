@@ -38,7 +38,8 @@ needs_fixture = pytest.mark.skipif(
     reason=f"no checkpoint {FIXTURE}; set BERT_SPACY_DATA to the folder that has fixtures/",
 )
 needs_tensorflow = pytest.mark.skipif(
-    not PYTHON, reason="BERT_SPACY_TF_PYTHON does not name a Python with TensorFlow"
+    not PYTHON,
+    reason="BERT_SPACY_TF_PYTHON does not name a Python with TensorFlow; run make test-tf",
 )
 SCRIPT = """
 import sys
