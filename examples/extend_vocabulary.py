@@ -1,33 +1,50 @@
-"""Make a few words one piece each, and use the new folder in a pipeline.
+"""Find words that split badly, make each one piece, and take out pieces that are not needed.
+
+    python examples/extend_vocabulary.py [FOLDER_OR_ALIAS]
 
 Run `python -m bert_spacy weights fetch minilm-l6-en` once before. No network after that.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
 import spacy
 
+from bert_spacy.weights.vocab.analyze import analyze
 from bert_spacy.weights.vocab.extend import extend
+from bert_spacy.weights.vocab.prune import prune
 
-ALIAS = "minilm-l6-en"
-WORDS = ["kubernetes", "kubectl", "covid-19"]
-TEXT = "We run Kubernetes since COVID-19; kubectl helps."
+TEXTS = [
+    "We run Kubernetes since COVID-19; kubectl helps.",
+    "With kubectl you ask Kubernetes what runs.",
+    "Since COVID-19 we ask from home.",
+]
 
 
 def show(name: str) -> None:
-    """Print the pieces that an encoder makes of the text."""
+    """Print the pieces that an encoder makes of the first text, and how many it has."""
     nlp = spacy.blank("en")
     nlp.add_pipe("bert_encoder", config={"model": {"name": name}})
     nlp.initialize()
-    encoder = nlp.get_pipe("bert_encoder").model.shims[0].encoder
-    print(encoder.tokenizer.tokenize(TEXT))
+    tokenizer = nlp.get_pipe("bert_encoder").model.shims[0].encoder.tokenizer
+    print(len(tokenizer), tokenizer.tokenize(TEXTS[0]))
 
 
-with tempfile.TemporaryDirectory() as work:
-    words, output = Path(work) / "words.txt", Path(work) / "extended"
-    words.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
-    report = extend(ALIAS, words, output)
-    print(f"{report['added']} words added, {report['added_tokens']} of them as added tokens")
-    show(ALIAS)
-    show(str(output))
+def main(name: str = "minilm-l6-en") -> None:
+    """Change the vocabulary of an encoder, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        corpus = work / "corpus.txt"
+        corpus.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+        found = analyze(name, [corpus], work / "report.json", top=3)
+        print("Proposed:", [row["word"] for row in found["proposed"]])
+        report = extend(name, work / "report.txt", work / "extended")
+        print(f"{report['added']} words added, {report['added_tokens']} of them as added tokens")
+        prune(str(work / "extended"), [corpus], work / "pruned")
+        for version in (name, str(work / "extended"), str(work / "pruned")):
+            show(version)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -40,3 +40,17 @@ def test_a_killed_run_goes_on(bert, tmp_path, capfd):
     out = capfd.readouterr().out
     assert "Killed. Checkpoints: ['step-" in out
     assert "Done: True" in out
+
+
+def test_a_vocabulary_is_changed(bert, capsys):
+    runpy.run_path(str(EXAMPLES / "extend_vocabulary.py"))["main"](str(bert))
+    out = capsys.readouterr().out
+    assert "3 words added" in out
+    sizes = [int(line.split()[0]) for line in out.splitlines()[-3:]]
+    assert sizes[1] == sizes[0] + 3 and sizes[2] < sizes[1]
+
+
+def test_a_checkpoint_goes_there_and_back(bert, capsys):
+    runpy.run_path(str(EXAMPLES / "tensorflow_checkpoint.py"))["main"](str(bert))
+    out = capsys.readouterr().out
+    assert "BertModel, 39 tensors" in out and "SHA-256 of model.safetensors" in out
