@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer import Trainer
 from transformers.training_args import TrainingArguments
 
@@ -32,16 +33,18 @@ DEFAULTS = {
 }
 
 
-def make_arguments(settings: Settings, work: Path) -> TrainingArguments:
+def make_arguments(settings: Settings, work: Path, logs: Path) -> TrainingArguments:
     """Make the Trainer's settings; a step is the same for any number of processes.
 
     settings (Settings): The config.
     work (Path): Folder for checkpoints.
+    logs (Path): Folder for the curves of TensorBoard, unless the config names one.
     RETURNS (TrainingArguments): The settings. With them, the processes have found each other.
     RAISES (ValueError): B701 if the windows of a step cannot be shared by the processes, or
-        for a value that transformers does not take; B709 for one process with several GPUs.
+        for a value that transformers does not take, or a logger that is not installed; B709
+        for one process with several GPUs.
     """
-    given = {**DEFAULTS, **settings.trainer}
+    given = {**DEFAULTS, "logging_dir": str(logs), **settings.trainer}
     if not torch.cuda.is_available():
         given.setdefault("use_cpu", True)
     try:
@@ -59,6 +62,14 @@ def make_arguments(settings: Settings, work: Path) -> TrainingArguments:
         raise ValueError(
             Errors.B701.format(name="trainer", value=settings.trainer, allowed=allowed)
         ) from err
+    loggers = get_available_reporting_integrations()
+    if missing := set(args.report_to or ()).difference(loggers):
+        allowed = f"none, or what is installed: {', '.join(loggers) or 'nothing'}"
+        raise ValueError(
+            Errors.B701.format(
+                name="trainer.report_to", value=", ".join(sorted(missing)), allowed=allowed
+            )
+        )
     if args.n_gpu > 1:
         raise ValueError(Errors.B709.format(n_gpu=args.n_gpu))
     total = settings.main.batch_size

@@ -43,7 +43,8 @@ def pretrain(
 
     Started by torchrun or `accelerate launch`, several processes share the work; they need
     to see the same folders. While it runs, the prepared corpus and checkpoints stand
-    in a folder beside the output, named as it with `.work` at the end.
+    in a folder beside the output, named as it with `.work` at the end. Curves of TensorBoard go
+    to one with `.logs` at the end, and stay.
 
     config (Config): Sections as in configs/pretrain.cfg, interpolated.
     output (Path): The new model folder. It appears when all is done.
@@ -65,7 +66,7 @@ def pretrain(
     name = settings.main.weights or settings.main.tokenizer or ""
     folder = _find(name)
     check_output(output, folder)
-    args = make_arguments(settings, work)
+    args = make_arguments(settings, work, output.with_name(f"{output.name}.logs"))
     tokenizer = clean_tokenizer(load_tokenizer(str(folder), True))
     recipe = _make_recipe(settings, name, tokenizer)
     set_seed(settings.main.seed)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from bert_spacy.cli.app import app
 from bert_spacy.report.svg import lines_svg
 from bert_spacy.weights.folders import checksum
+from bert_spacy.weights.pretrain import engine
 from bert_spacy.weights.pretrain import run as run_module
 from bert_spacy.weights.pretrain.engine import make_arguments, summarize
 from bert_spacy.weights.pretrain.filling import fill_masks, load_filler
@@ -250,15 +251,36 @@ def test_processes_must_share_a_step(bert, tmp_path, monkeypatch):
     settings = read_settings(
         make_config("x", bert, pretrain__batch_size=12, pretrain__device_batch=4)
     )
-    args = make_arguments(settings, tmp_path)
+    args = make_arguments(settings, tmp_path, tmp_path)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 3)
     kind = type(args)
     monkeypatch.setattr(kind, "world_size", 5)
     with pytest.raises(ValueError, match=r"B701.*multiple of the 5 processes"):
-        make_arguments(settings, tmp_path)
+        make_arguments(settings, tmp_path, tmp_path)
     monkeypatch.setattr(kind, "n_gpu", 4)
     with pytest.raises(ValueError, match="B709.*4 GPUs"):
-        make_arguments(settings, tmp_path)
+        make_arguments(settings, tmp_path, tmp_path)
+
+
+def test_loggers_must_be_installed_and_their_curves_stay(bert, corpus, tmp_path, monkeypatch):
+    config = make_config(corpus, bert, trainer__report_to="tensorboard")
+    monkeypatch.setattr(engine, "get_available_reporting_integrations", lambda: ["wandb"])
+    with pytest.raises(ValueError, match=r"B701.*trainer\.report_to.*tensorboard.*wandb"):
+        pretrain(config, tmp_path / "out")
+    assert not (tmp_path / "out.work").exists()
+    config["trainer"]["report_to"] = "none"
+    seen = []
+
+    class Kept(run_module.PretrainTrainer):
+        def train(self, *args, **kwargs):
+            seen.append(self.args.logging_dir)
+            return super().train(*args, **kwargs)
+
+    monkeypatch.setattr(run_module, "PretrainTrainer", Kept)
+    pretrain(config, tmp_path / "out")
+    config["trainer"]["logging_dir"] = "elsewhere"
+    pretrain(config, tmp_path / "out")
+    assert seen == [str(tmp_path / "out.logs"), "elsewhere"]
 
 
 def test_accelerate_is_asked_for(bert, corpus, tmp_path, monkeypatch):
