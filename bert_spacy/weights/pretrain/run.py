@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,39 +73,42 @@ def pretrain(
     set_seed(settings.main.seed)
     task, new = _make_task(settings, folder, name, tokenizer)
     task.set_trained(settings.main.trained == "heads")
-    if args.process_index == 0:
+    is_first = args.process_index == 0
+    if is_first:
         _open_work(work, config, resume)
-        if not (work / "corpus").is_dir():
+    with _kept_with_checkpoint(work) if is_first else nullcontext():
+        if is_first and not (work / "corpus").is_dir():
             _prepare(settings, tokenizer, work / "corpus", on_problem)
-    with args.main_process_first(local=False):
-        pass  # the others wait here for what the first one prepares
-    facts = json.loads((work / "corpus" / "facts.json").read_text(encoding="utf-8"))
-    pieces = {part: open_pieces(work / "corpus" / part) for part in ("train", "dev")}
-    _check_size(settings, pieces, facts)
-    # Masks of held-out windows are their own, and always the same.
-    train, dev = (Examples(part, recipe) for part in pieces.values())
-    trainer = PretrainTrainer(
-        task,
-        args,
-        train,
-        dev,
-        pad_id=tokenizer.pad_token_id,
-        dev_windows=settings.main.dev_windows,
-        frequent_id=_most_frequent(pieces["train"], len(tokenizer)),
-    )
-    before = _measure_before(trainer, tokenizer, work)
-    checkpoint = find_checkpoint(work) if resume else None
-    set_seed(settings.main.seed)  # whether the measuring was done now or by a stopped run
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    run = Run(settings, config, name, folder, facts, train.n_windows, new)
-    after = {"metrics": trainer.evaluate(), "fills": show_fills(task, dev, tokenizer)}
-    history = trainer.state.log_history
-    result = None
-    if args.process_index == 0:
-        if not all(bool(torch.isfinite(p).all()) for p in task.parameters()):
-            raise ValueError(Errors.B711.format(steps=trainer.state.global_step))
-        result = write_result(run, task.cpu(), tokenizer, output, before, after, history, draw)
-        shutil.rmtree(work)
+        with args.main_process_first(local=False):
+            pass  # the others wait here for what the first one prepares
+        facts = json.loads((work / "corpus" / "facts.json").read_text(encoding="utf-8"))
+        pieces = {part: open_pieces(work / "corpus" / part) for part in ("train", "dev")}
+        _check_size(settings, pieces, facts)
+        # Masks of held-out windows are their own, and always the same.
+        train, dev = (Examples(part, recipe) for part in pieces.values())
+        trainer = PretrainTrainer(
+            task,
+            args,
+            train,
+            dev,
+            pad_id=tokenizer.pad_token_id,
+            dev_windows=settings.main.dev_windows,
+            frequent_id=_most_frequent(pieces["train"], len(tokenizer)),
+        )
+        before = _measure_before(trainer, tokenizer, work)
+        checkpoint = find_checkpoint(work) if resume else None
+        set_seed(settings.main.seed)  # whether the measuring was done now or by a stopped run
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        run = Run(settings, config, name, folder, facts, train.n_windows, new)
+        after = {"metrics": trainer.evaluate(), "fills": show_fills(task, dev, tokenizer)}
+        history = trainer.state.log_history
+        result = None
+        if is_first:
+            if not all(bool(torch.isfinite(p).all()) for p in task.parameters()):
+                _remove(work)  # its checkpoints lead to the same
+                raise ValueError(Errors.B711.format(steps=trainer.state.global_step))
+            result = write_result(run, task.cpu(), tokenizer, output, before, after, history, draw)
+            _remove(work)
     trainer.accelerator.end_training()
     return result
 
@@ -172,6 +176,30 @@ def _open_work(work: Path, config: Config, resume: bool) -> None:
     else:
         with atomic_file(path) as file_:
             file_.write(text)
+
+
+@contextmanager
+def _kept_with_checkpoint(work: Path) -> Iterator[None]:
+    """Remove the folder of a run that fails before its first checkpoint.
+
+    There is nothing to go on with, and its settings may have to be corrected. A run that is
+    killed keeps the prepared corpus.
+    """
+    try:
+        yield
+    except Exception:
+        if find_checkpoint(work) is None:
+            _remove(work)
+        raise
+
+
+def _remove(work: Path) -> None:
+    """Remove the folder of a run; a kill on the way leaves nothing that looks like a run."""
+    old = work.with_name(f".{work.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if work.is_dir():
+        work.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _prepare(settings: Settings, tokenizer: Any, folder: Path, on_problem: OnProblem) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,49 @@ def test_a_stopped_run_goes_on_to_the_same_weights(bert, tmp_path, monkeypatch, 
     assert result.checksum == whole.checksum
     assert result == whole
     assert not (tmp_path / "out.work").exists()
+
+
+def test_a_run_that_fails_later_keeps_its_checkpoints(bert, tmp_path, monkeypatch):
+    config = make_config(make_corpus(tmp_path / "corpus.txt"), bert)
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_result", fail)
+        with pytest.raises(OSError, match="disk full"):
+            pretrain(config, tmp_path / "out")
+    assert pretrain(config, tmp_path / "out", resume=True).steps == 4
+
+
+def test_a_kill_before_the_first_checkpoint_keeps_the_prepared_corpus(bert, tmp_path, monkeypatch):
+    corpus = make_corpus(tmp_path / "corpus.txt")
+    config = make_config(corpus, bert, trainer__max_steps=2)
+    with monkeypatch.context() as patch:
+        stopping(patch, 1)
+        with pytest.raises(Killed):
+            pretrain(config, tmp_path / "out")
+    corpus.unlink()  # it was read once
+    assert pretrain(config, tmp_path / "out", resume=True).steps == 2
+
+
+def test_a_kill_while_the_rest_is_removed_leaves_no_run(bert, tmp_path, monkeypatch):
+    config = make_config(make_corpus(tmp_path / "corpus.txt"), bert, trainer__max_steps=2)
+    remove = shutil.rmtree
+
+    def die(folder, **options):
+        if Path(folder).is_dir() and "work" in str(folder):
+            remove(Path(folder) / "corpus")
+            raise Killed
+        remove(folder, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.shutil, "rmtree", die)
+        with pytest.raises(Killed):
+            pretrain(config, tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").is_file()
+    assert pretrain(config, tmp_path / "out", resume=True).steps == 2
+    assert not list(tmp_path.glob("*.work*"))
 
 
 def test_resume_without_a_stopped_run_starts(bert, tmp_path):

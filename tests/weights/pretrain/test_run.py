@@ -183,14 +183,14 @@ def test_one_document(bert, tmp_path):
     path.write_text("anna won the game in paris. bob lives in london. who was there?\n")
     with pytest.raises(ValueError, match=r"B705.*dev has 0 documents"):
         pretrain(make_config(path, bert), tmp_path / "out")
-    (tmp_path / "out.work").rename(tmp_path / "old")
     config = make_config(path, bert, corpus__dev=str(path), sentences__task="next")
     with pytest.raises(ValueError, match=r"B705.*needs 2"):
         pretrain(config, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert [file_.name for file_ in tmp_path.iterdir()] == ["one.txt"]
     for task in ("none", "order"):
+        # What failed before its first checkpoint does not stand in the way.
         config = make_config(path, bert, corpus__dev=str(path), sentences__task=task)
-        assert pretrain(config, tmp_path / task).facts["train"]["documents"] == 1
+        assert pretrain(config, tmp_path / "out").facts["train"]["documents"] == 1
 
 
 def test_text_without_letters_is_too_little(bert, tmp_path):
@@ -318,7 +318,7 @@ def test_training_that_went_astray_is_not_written(bert, corpus, tmp_path):
     config = make_config(corpus, bert, trainer__learning_rate=1e30, trainer__max_grad_norm=0.0)
     with pytest.raises(ValueError, match="B711"):
         pretrain(config, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_the_command(bert, corpus, tmp_path):
