@@ -611,7 +611,7 @@ class Errors(metaclass=_Coded):
     )
     B705 = (
         "The corpus is too small: {part} has {n} documents, and sentence task {task!r} needs "
-        "{need} or more. What was read: {facts}. Give more text, or a held-out corpus.dev."
+        "{need} or more. Read of train were: {read}. {advice}"
     )
     B706 = (
         "There is a stopped run in {work}. Give --resume to go on with it, or delete the folder to "
@@ -632,6 +632,11 @@ class Errors(metaclass=_Coded):
     B711 = (
         "After {steps} steps the weights are no longer finite, and nothing was written. Set a "
         "lower learning_rate in [trainer]."
+    )
+    B712 = (
+        "The segmenter 'pkuseg' cannot use the model {model!r}: {reason}. Nothing is downloaded: "
+        "fetch a model from https://github.com/explosion/spacy-pkuseg/releases, unpack it, and set "
+        "pkuseg_model to its folder; or take the segmenter 'jieba' or 'char'."
     )
     B720 = (
         "The student {student!r} has another vocabulary than the teacher {teacher!r}: "

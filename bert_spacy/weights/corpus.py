@@ -116,9 +116,10 @@ def make_nlp(lang: str, segmenter: str, pkuseg_model: str | None = None) -> Lang
 
     lang (str): Language code.
     segmenter (str): For "zh": "jieba" or "pkuseg" for words, "char" for characters.
-    pkuseg_model (str | None): For "pkuseg": the name or folder of its model.
+    pkuseg_model (str | None): For "pkuseg": the folder of its model.
     RETURNS (Language): The pipeline.
     RAISES (ImportError): B710 if the segmenter is not installed.
+    RAISES (ValueError): B712 if pkuseg has no model there.
     """
     if lang != "zh":
         return spacy.blank(lang)
@@ -126,7 +127,7 @@ def make_nlp(lang: str, segmenter: str, pkuseg_model: str | None = None) -> Lang
         nlp = spacy.blank(lang, config={"nlp": {"tokenizer": {"segmenter": segmenter}}})
         tokenizer: Any = nlp.tokenizer
         if segmenter == "pkuseg":
-            tokenizer.initialize(pkuseg_model=pkuseg_model)
+            _load_pkuseg(tokenizer, pkuseg_model)
     except ImportError as err:
         raise ImportError(
             Errors.B710.format(
@@ -134,6 +135,21 @@ def make_nlp(lang: str, segmenter: str, pkuseg_model: str | None = None) -> Lang
             )
         ) from err
     return nlp
+
+
+def _load_pkuseg(tokenizer: Any, model: str | None) -> None:
+    # By a name, it would download.
+    reason = "it is no folder"
+    if model is not None and Path(model).is_dir():
+        try:
+            tokenizer.initialize(pkuseg_model=model)
+        except ImportError:
+            raise
+        except Exception as err:  # noqa: BLE001 - a damaged model shows itself as anything
+            reason = f"{type(err).__name__}: {err}"
+        else:
+            return
+    raise ValueError(Errors.B712.format(model=model, reason=reason))
 
 
 def _find_files(path: Path) -> list[Path]:

@@ -78,7 +78,7 @@ def prepare(
         no corpus of its own: every so many there is one.
     RETURNS (dict[str, Any]): What was read, by part.
     """
-    every = 0 if "dev" in parts else round(1 / share)
+    every = 0 if "dev" in parts else held_out_every(share)
     facts: dict[str, Any] = {}
     with atomic_dir(folder) as new:
         writers = {name: _Writer(new / name) for name in ("train", "dev")}
@@ -97,6 +97,11 @@ def prepare(
             facts.setdefault(name, {}).update(writer.facts)
         (new / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     return facts
+
+
+def held_out_every(share: float) -> int:
+    """Return of how many documents one is held out, for a share of them."""
+    return round(1 / share)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ..corpus import OnProblem, TextCorpus, make_nlp
 from ..folders import check_output
 from .engine import PretrainTrainer, find_checkpoint, make_arguments
 from .examples import Examples, Recipe
-from .prepare import Pieces, open_pieces, prepare
+from .prepare import Pieces, held_out_every, open_pieces, prepare
 from .results import Result, Run, show_fills, write_result
 from .settings import Settings, read_settings
 from .task import PretrainTask, load_task, new_task
@@ -57,7 +57,8 @@ def pretrain(
     RAISES (ValueError): B701 for a setting; B702, B801 to B805, B100, B101 and B205 for
         weights; B705 for a corpus that is too small, B670 and B671 for none; B706 if
         there is a stopped run and `resume` is not set; B707 if it has another config; B676
-        for a bad output; B709 for several GPUs in one process; B711 if training went astray.
+        for a bad output; B709 for several GPUs in one process; B711 if training went astray;
+        B712 for the model of a segmenter.
     """
     output = Path(output)
     work = output.with_name(f"{output.name}.work")
@@ -217,6 +218,13 @@ def _prepare(settings: Settings, tokenizer: Any, folder: Path, on_problem: OnPro
 
 def _check_size(settings: Settings, pieces: Mapping[str, Pieces], facts: Mapping[str, Any]) -> None:
     need = 2 if settings.sentences.task == "next" else 1
+    share, advice = settings.corpus.dev_share, "Give more text."
+    if settings.corpus.dev is None:
+        advice = (
+            f"With corpus.dev_share = {share} one document of {held_out_every(share)} is held out: "
+            f"give {need * held_out_every(share)} documents or more, a higher share (at most 0.5), "
+            "or a held-out corpus.dev."
+        )
     for part, store in pieces.items():
         if store.n_documents < need:
             raise ValueError(
@@ -225,7 +233,8 @@ def _check_size(settings: Settings, pieces: Mapping[str, Pieces], facts: Mapping
                     n=store.n_documents,
                     need=need,
                     task=settings.sentences.task,
-                    facts=facts,
+                    read=", ".join(f"{value} {key}" for key, value in facts["train"].items()),
+                    advice=advice,
                 )
             )
 

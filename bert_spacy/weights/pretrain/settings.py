@@ -35,7 +35,7 @@ class CorpusSettings:
     documents (str): A document of a `.txt` file is a "line", or goes on to the next "blank" one.
     lang (str): Language of spaCy's tokenizer, for words and sentences.
     segmenter (str): For "zh": "char", "jieba" or "pkuseg".
-    pkuseg_model (str | None): For "pkuseg": name or folder of its model.
+    pkuseg_model (str | None): For "pkuseg": folder of its model.
     buffer (int): Windows that are shuffled together.
     """
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import spacy
+import spacy.lang.zh
 from spacy.tokens import DocBin
 from transformers import AutoTokenizer
 
@@ -90,6 +91,25 @@ def test_a_missing_segmenter_is_told(monkeypatch):
     monkeypatch.setattr(spacy, "blank", fail)
     with pytest.raises(ImportError, match=r"B710.*pip install spacy-pkuseg"):
         make_nlp("zh", "pkuseg")
+
+
+def test_pkuseg_takes_a_folder_and_downloads_nothing(monkeypatch, tmp_path):
+    loaded = []
+
+    def load(pkuseg_model, pkuseg_user_dict):
+        loaded.append(pkuseg_model)
+        if not list(tmp_path.iterdir()):
+            raise KeyError("weights")
+
+    monkeypatch.setattr(spacy.lang.zh, "try_pkuseg_import", load)
+    for model in (None, "spacy_ontonotes", str(tmp_path / "missing")):
+        with pytest.raises(ValueError, match="B712.*no folder.*pkuseg_model"):
+            make_nlp("zh", "pkuseg", model)
+    assert not loaded
+    with pytest.raises(ValueError, match="B712.*KeyError.*weights"):
+        make_nlp("zh", "pkuseg", str(tmp_path))
+    (tmp_path / "weights.npz").touch()
+    assert make_nlp("zh", "pkuseg", str(tmp_path)).lang == "zh"
 
 
 def test_every_so_many_documents_are_held_out(tokenizer, tmp_path):

@@ -181,10 +181,11 @@ def test_summary_by_hand():
 def test_one_document(bert, tmp_path):
     path = tmp_path / "one.txt"
     path.write_text("anna won the game in paris. bob lives in london. who was there?\n")
-    with pytest.raises(ValueError, match=r"B705.*dev has 0 documents"):
+    advice = r"1 texts.*dev_share = 0\.1 one document of 10 .*give 10 documents or more"
+    with pytest.raises(ValueError, match=rf"B705.*dev has 0 documents.*{advice}"):
         pretrain(make_config(path, bert), tmp_path / "out")
     config = make_config(path, bert, corpus__dev=str(path), sentences__task="next")
-    with pytest.raises(ValueError, match=r"B705.*needs 2"):
+    with pytest.raises(ValueError, match=r"B705.*needs 2.*Give more text\.$"):
         pretrain(config, tmp_path / "out")
     assert [file_.name for file_ in tmp_path.iterdir()] == ["one.txt"]
     for task in ("none", "order"):
