@@ -95,7 +95,8 @@ def make_config(
             "learn_rate": {
                 "@schedules": "warmup_linear.v1",
                 "initial_rate": phase.learn_rate,
-                "warmup_steps": max(1, round(WARMUP * steps)),
+                # Without one in a short phase, whose first steps would learn nothing.
+                "warmup_steps": round(WARMUP * steps),
                 "total_steps": steps,
             },
         },
