@@ -19,8 +19,10 @@ from ...pipeline.ner import BertEntityRecognizer
 from ...pipeline.qa import BertQuestionAnswerer
 from ...pipeline.textcat import BertTextCategorizer
 from ...pipeline.textcat_multilabel import BertMultilabelTextCategorizer
-from ...sources import SOURCES
+from ..folders import find_licence
 
+# Where a pipeline keeps the folder of its encoder, and a folder its card.
+ENCODER_FOLDER, CARD_FILE = "encoder", "README.md"
 CLASSIFIERS = (BertTextCategorizer, BertMultilabelTextCategorizer)
 HEADS = (*CLASSIFIERS, BertEntityRecognizer, BertQuestionAnswerer)
 
@@ -73,11 +75,14 @@ class Teacher:
         return total.hexdigest()
 
     def licence(self) -> str:
-        """Return the licence as far as the table of weights or the pipeline tells."""
-        config = self.nlp.config["components"][self.encoder_name]["model"]
-        source = SOURCES.get(str(config.get("name")))
-        stated = source.licence if source is not None else self.nlp.meta.get("license")
-        return stated or "not known; ask where the weights came from"
+        """Return the licence as far as the table of weights, a card and the pipeline tell."""
+        name = str(self.nlp.config["components"][self.encoder_name]["model"].get("name"))
+        folder = Path(name)
+        if self.nlp.path is not None:
+            own = Path(self.nlp.path) / self.encoder_name / ENCODER_FOLDER
+            folder = own if (own / CARD_FILE).is_file() else folder
+        found, stated = find_licence(name, folder), self.nlp.meta.get("license")
+        return f"{found}; of the pipeline: {stated}" if stated else found
 
 
 def open_teacher(name: str, lang: str) -> Teacher:
@@ -119,16 +124,19 @@ def _open_weights(name: str, lang: str) -> Teacher:
     return Teacher(name, nlp, "bert_encoder", [])
 
 
-def check_labels(teacher: Teacher, docs: Iterable[Doc]) -> None:
+def check_labels(teacher: Teacher, docs: Iterable[Doc]) -> int:
     """Refuse gold that the teacher does not know.
 
     teacher (Teacher): The teacher.
     docs (Iterable[Doc]): Gold Docs of training or development data.
+    RETURNS (int): How many Docs there are.
     RAISES (ValueError): B721 for labels that no head of their kind has.
     """
     cats: set[str] = set()
     ents: set[str] = set()
+    n = 0
     for doc in docs:
+        n += 1
         cats.update(doc.cats)
         ents.update(ent.label_ for ent in doc.ents)
     kinds_of: tuple[tuple[Any, set[str]], ...] = ((CLASSIFIERS, cats), (BertEntityRecognizer, ents))
@@ -138,6 +146,7 @@ def check_labels(teacher: Teacher, docs: Iterable[Doc]) -> None:
         if heads and found - known:
             values = {"labels": sorted(found - known), "known": sorted(known)}
             raise ValueError(Errors.B721.format(name=", ".join(heads), **values))
+    return n
 
 
 def _refuse(name: str, reason: str) -> None:
