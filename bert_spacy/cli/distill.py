@@ -37,7 +37,12 @@ def distill_cli(
     setup_gpu(gpu_id)
     overrides = parse_config_overrides(ctx.args)
     try:
-        report = distill(load_settings(config_path, overrides), output, resume=resume)
+        report = distill(
+            load_settings(config_path, overrides),
+            output,
+            resume=resume,
+            on_problem=lambda problem: msg.warn(str(problem)),
+        )
     except KeyboardInterrupt:
         msg.warn("Stopped. Go on with --resume.")
         raise typer.Exit(130) from None
@@ -48,6 +53,9 @@ def distill_cli(
 
 
 def _show(report: dict[str, Any]) -> None:
+    for part, facts in report["data"].items():
+        counts = (f"{value} {key}" for key, value in facts.items() if key != "sha256")
+        msg.text(f"{part}: {', '.join(counts)}")
     rows = [
         (name, *(f"{report[name][who]:,}" for who in ("teacher", "student")))
         for name in ("layers", "parameters")

@@ -1,6 +1,7 @@
 """Students of tiny teachers: what they learn, what is written, kills, and bad input."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from bert_spacy.weights.distill.settings import load_settings, make_settings
 from bert_spacy.weights.distill.soft import compare, make_loss, shift_scores, split_scores
 from bert_spacy.weights.distill.targets import Targets
 from bert_spacy.weights.distill.teacher import open_teacher
-from bert_spacy.weights.distill.texts import create_texts_v1
+from bert_spacy.weights.folders import checksum
 
 from ..tiny import LINES, make_folder
 from ..util import ANY_ENCODER, all_examples, encoder_of, make_nlp, textcat_examples, trained
@@ -83,8 +84,26 @@ def test_a_student_is_an_ordinary_pipeline_and_can_be_repeated_and_killed(
     assert plain.config.num_hidden_layers == 1
     ours = encoder_of(nlp).model.state_dict()
     assert all(torch.equal(value, ours[key]) for key, value in plain.state_dict().items())
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    assert str(place / "teacher") in card and "Licence" in card
+    n_docs, sha256 = report["data"]["train"]["documents"], report["sha256"]
+    assert n_docs == 2 * len(all_examples(nlp, ANY_ENCODER))
+    steps = 2 * math.ceil(n_docs / 8)
+    assert report["steps"] == {"layers": steps, "heads": steps}
+    cards = [
+        (path / "README.md").read_text(encoding="utf-8")
+        for path in (tmp_path / "out" / "model", folder)
+    ]
+    assert cards[0] == cards[1].replace("../../distill.json", "distill.json")
+    assert (folder / "../../distill.json").is_file()
+    for part in (
+        str(place / "teacher"),
+        "Licence",
+        f"data.spacy; {n_docs} documents",
+        f"Steps: {steps} of the phase 'layers', {steps} of the phase 'heads'; seed 0",
+        f"SHA-256 of the encoder's model.safetensors: {sha256}",
+    ):
+        assert part in cards[0]
+    assert "None" not in cards[0] and "Variants" not in cards[0]
+    assert sha256 == checksum(folder / "model.safetensors")
 
     # Killed in each phase, it goes on to the very weights.
     kills, n = {3, 8}, 0
@@ -176,15 +195,9 @@ def test_an_encoder_teaches_its_layers_on_plain_text(values, place, tmp_path):
     assert read(tmp_path / "cli" / "settings.json")["layers"]["steps"] == 2
 
 
-def test_lines_that_are_no_text_are_reported(tmp_path):
-    path = tmp_path / "texts.txt"
-    path.write_bytes(b"a good film\n\xff\xfe\n\nanna was in paris\n")
-    read_texts = create_texts_v1(path)
-    nlp = spacy.blank("en")
-    with pytest.warns(UserWarning, match=r"BW710.*texts.txt.*2.*UTF-8"):
-        docs = [eg.predicted.text for eg in read_texts(nlp)]
-    assert docs == ["a good film", "anna was in paris"]
-    assert len(list(create_texts_v1([path], limit=1)(nlp))) == 1
+def test_plain_text_is_not_for_the_teacher_of_a_pipeline(values, place, tmp_path):
+    values["dev"] = [*values["dev"], str(place / "texts.txt")]
+    check(values, tmp_path, r"B722.*distill\.dev.*texts\.txt.*\.spacy files")
 
 
 def test_albert_shares_its_layers(tiny_folder, place, values, tmp_path):

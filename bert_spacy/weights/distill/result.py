@@ -1,6 +1,5 @@
 """What comes out of a distillation: the student, its card and a report."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from itertools import islice
@@ -13,26 +12,25 @@ from spacy.language import Language
 
 from ...layers.encoder import pad_windows
 from ...nn.distill import LayerWeights
+from ...sources import resolve_name
 from ...util import atomic_dir
+from ..folders import checksum, find_licence
 from .phases import compare_layers, make_corpora, read_corpus
 from .projections import NAME as PROJECTIONS
 from .settings import Settings
 from .student import n_layers
-from .teacher import Teacher
+from .teacher import CARD_FILE, ENCODER_FOLDER, Teacher
 
-REPORT_FILE, CARD_FILE, WEIGHTS_FILE = "distill.json", "README.md", "model.safetensors"
+REPORT_FILE, WEIGHTS_FILE = "distill.json", "model.safetensors"
 # Docs on which the distance of the layers is measured.
 N_MEASURED = 256
-# Where a pipeline keeps the folder of its encoder.
-ENCODER_FOLDER = "encoder"
 
 
 def write_result(
     settings: Settings,
     teacher: Teacher,
     students: Mapping[str, Path],
-    layers: Mapping[str, list[int]],
-    n_variants: int,
+    facts: Mapping[str, Any],
     output: Path,
 ) -> None:
     """Write the student: a pipeline, or the folder of an encoder.
@@ -40,8 +38,8 @@ def write_result(
     settings (Settings): All settings.
     teacher (Teacher): The teacher.
     students (Mapping[str, Path]): The student's pipelines "before" and "after".
-    layers (Mapping[str, list[int]]): Layers that were "taken", and the teacher's in the "map".
-    n_variants (int): Variants of training texts.
+    facts (Mapping[str, Any]): Layers that were "taken", the teacher's in the "map", "steps" of each
+        phase, "data" that were read, and number of "variants" of training texts.
     output (Path): The folder.
     """
     loaded = {when: spacy.load(path) for when, path in students.items()}
@@ -53,7 +51,7 @@ def write_result(
         settings.layers.probabilities,
     )
     distances = {
-        when: _distance(nlp, teacher, layers["map"], weights, dev) for when, nlp in loaded.items()
+        when: _distance(nlp, teacher, facts["map"], weights, dev) for when, nlp in loaded.items()
     }
     student = loaded["after"]
     if student.has_pipe(PROJECTIONS):
@@ -65,10 +63,9 @@ def write_result(
     report: dict[str, Any] = {
         "teacher": settings.teacher,
         "student": settings.student.name or settings.teacher,
-        "layers": {"teacher": n_layers(teacher.encoder), "student": len(layers["map"])},
-        **layers,
+        "layers": {"teacher": n_layers(teacher.encoder), "student": len(facts["map"])},
+        **facts,
         "parameters": {key: _count_parameters(nlp, teacher) for key, nlp in names.items()},
-        "variants": n_variants,
         "distance": distances,
         "scores": {
             key: _scores(nlp, dev) if teacher.head_names else {} for key, nlp in names.items()
@@ -82,11 +79,13 @@ def write_result(
             inner = folder / teacher.encoder_name / ENCODER_FOLDER
         else:
             shim.to_disk(folder)
-        report["sha256"] = hashlib.sha256((inner / WEIGHTS_FILE).read_bytes()).hexdigest()
+        report["sha256"] = checksum(inner / WEIGHTS_FILE)
         text = json.dumps(report, indent=2, ensure_ascii=False)
         (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
-        card = _card(report, teacher)
-        (inner / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
+        # The encoder of a pipeline may be taken by itself: its card lies there too.
+        for place, where in ((inner, f"../../{REPORT_FILE}"), (folder, REPORT_FILE)):
+            card = _card(report, teacher, where)
+            (place / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
 
 
 def _distance(
@@ -121,23 +120,38 @@ def _count_parameters(nlp: Language, teacher: Teacher) -> int:
     return sum(p.numel() for part in parts for p in part.parameters())
 
 
-def _card(report: dict[str, Any], teacher: Teacher) -> str:
-    layers, parameters = report["layers"], report["parameters"]
+def _card(report: dict[str, Any], teacher: Teacher, report_file: str) -> str:
+    layers, parameters, settings = report["layers"], report["parameters"], report["settings"]
+    name, augment, distance = settings["student"]["name"], settings["augment"], report["distance"]
+    licence = teacher.licence()
+    if name is not None:
+        licence += f"; of `{name}`: {find_licence(name, Path(resolve_name(name)))}"
     facts = [
         f"Teacher: `{report['teacher']}`",
-        f"Licence of the teacher's weights as stated: {teacher.licence()}",
+        f"Licence of the teacher's weights as stated: {licence}",
         f"Student: layers {report['taken']} of `{report['student']}`; compared with the teacher's "
         f"layers {report['map']}",
         f"Layers: {layers['teacher']} in the teacher, {layers['student']} in the student",
         f"Parameters: {parameters['teacher']:,} in the teacher, {parameters['student']:,} in the "
         "student",
-        f"Distance of the layers on held-out texts: {report['distance']['before']} before, "
-        f"{report['distance']['after']} after",
-        f"Training data: {', '.join(report['settings']['train'])}",
-        f"Variants of training texts: {report['variants']}, filled in by "
-        f"`{report['settings']['augment']['name']}`",
-        f"Held-out data: {', '.join(report['settings']['dev'])}",
-        "Command: `bert-spacy distill CONFIG -o OUT`, with the settings in `distill.json`",
+    ]
+    if distance["before"] is not None:
+        facts.append(
+            f"Distance of the layers on held-out texts: {distance['before']} before, "
+            f"{distance['after']} after"
+        )
+    facts.append(f"Training data: {', '.join(settings['train'])}; {_counts(report, 'train')}")
+    if report["variants"]:
+        facts.append(
+            f"Variants of training texts: {report['variants']}, filled in by `{augment['name']}`"
+        )
+    steps = ", ".join(f"{n} of the phase {phase!r}" for phase, n in report["steps"].items())
+    facts += [
+        f"Held-out data: {', '.join(settings['dev'])}; {_counts(report, 'dev')}",
+        f"Steps: {steps or 'none'}; seed {settings['seed']}",
+        f"Command: `python -m bert_spacy distill CONFIG -o OUT`, with the settings in "
+        f"`{report_file}`",
+        f"SHA-256 of the encoder's {WEIGHTS_FILE}: {report['sha256']}",
     ]
     scores, weights = report["scores"], teacher.nlp.config["training"]["score_weights"]
     facts += [
@@ -146,3 +160,7 @@ def _card(report: dict[str, Any], teacher: Teacher) -> str:
         if weights.get(key)
     ]
     return "# A distilled student\n\n" + "".join(f"- {fact}\n" for fact in facts)
+
+
+def _counts(report: dict[str, Any], part: str) -> str:
+    return ", ".join(f"{n} {name}" for name, n in report["data"][part].items() if name != "sha256")

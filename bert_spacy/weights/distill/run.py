@@ -2,26 +2,26 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import spacy
 from spacy.language import Language
-from spacy.util import fix_random_seed
-from spacy.vocab import Vocab
+from spacy.util import fix_random_seed, load_config
 
-from ...data.corpus import Corpus
-from ...data.docbin import read_docbin
 from ...errors import Errors
 from ...nn.distill import LayerTeacher, LayerWeights
 from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
 from ...util import atomic_file
+from ..corpus import OnProblem
+from .data import read_data
 from .phases import compare_layers, compare_predictions, make_config, make_corpora, read_corpus
 from .result import REPORT_FILE, write_result
 from .settings import HeadSettings, LayerSettings, Settings
 from .student import choose_layers, make_encoder, make_start, n_layers, save_encoder
 from .targets import Targets
-from .teacher import Teacher, check_labels, open_teacher
+from .teacher import Teacher, open_teacher
 from .variants import write_variants
 
 MODEL, STUDENT, START, LAYERS, HEADS = "model", "student", "start", "layers", "heads"
@@ -29,7 +29,13 @@ VARIANTS = "variants"
 SETTINGS_FILE, TARGETS_FILE, DONE = "settings.json", "targets.safetensors", "done"
 
 
-def distill(settings: Settings, output: Path, *, resume: bool = False) -> dict[str, Any]:
+def distill(
+    settings: Settings,
+    output: Path,
+    *,
+    resume: bool = False,
+    on_problem: OnProblem = lambda problem: None,
+) -> dict[str, Any]:
     """Train a smaller student to do what a teacher does, and write it.
 
     First the layers of the student become like those of the teacher, then its predictions. Each
@@ -39,6 +45,7 @@ def distill(settings: Settings, output: Path, *, resume: bool = False) -> dict[s
     settings (Settings): From `load_settings`.
     output (Path): Folder for all of it.
     resume (bool): Go on with what is there; otherwise it is removed.
+    on_problem (Callable): Called with each line of plain text that is skipped.
     RETURNS (dict[str, Any]): The report, which is in the folder of the model too.
     RAISES (ValueError): B720, B721, B722, B724 and B727 if teacher, student and data do not fit;
         B703 and B740 if there can be no variants; B725 if the folder holds another run; B413, B414,
@@ -46,26 +53,37 @@ def distill(settings: Settings, output: Path, *, resume: bool = False) -> dict[s
 
     SOURCE: Jiao et al. (2020), TinyBERT: Distilling BERT for natural language understanding.
     """
-    prepare_output(settings, output, resume)
+    fix_random_seed(settings.seed)
+    teacher = open_teacher(settings.teacher, settings.lang)
+    data = read_data(settings, teacher, on_problem)
+    sums = {"teacher": teacher.checksum(), **{part: x["sha256"] for part, x in data.items()}}
+    prepare_output(settings, sums, output, resume)
     report = output / MODEL / REPORT_FILE
     if not report.is_file():
-        fix_random_seed(settings.seed)
-        run = _Run(settings, output, open_teacher(settings.teacher, settings.lang))
-        run.make_student()
-        run.make_variants()
-        run.train(LAYERS, settings.layers)
-        if run.teacher.head_names:
-            run.train(HEADS, settings.heads)
-        run.write_model()
+        run = _Run(settings, output, teacher, data)
+        with warnings.catch_warnings():
+            # `on_problem` was told of these lines.
+            warnings.filterwarnings("ignore", r"\[BW710\]")
+            run.make_student()
+            run.make_variants()
+            run.train(LAYERS, settings.layers)
+            if run.teacher.head_names:
+                run.train(HEADS, settings.heads)
+            run.write_model()
     return json.loads(report.read_text(encoding="utf-8"))
 
 
-def prepare_output(settings: Settings, output: Path, resume: bool) -> None:
+def prepare_output(settings: Settings, sums: dict[str, str], output: Path, resume: bool) -> None:
     """Write the settings of a run into its folder; remove an earlier run unless it goes on.
 
+    settings (Settings): All settings.
+    sums (dict[str, str]): Checksums of the weights of the "teacher", and of "train" and "dev".
+    output (Path): The folder.
+    resume (bool): Go on with what is there.
     RAISES (ValueError): B725 if the folder holds something else, or another run to go on with.
     """
-    path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(settings.to_dict()))
+    wanted = {**settings.to_dict(), **{f"{name}_sha256": x for name, x in sums.items()}}
+    path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(wanted))
     if path.is_file():
         there = json.loads(path.read_text(encoding="utf-8"))
         if resume and there != wanted:
@@ -84,8 +102,8 @@ def prepare_output(settings: Settings, output: Path, resume: bool) -> None:
 class _Run:
     """One distillation on its way."""
 
-    def __init__(self, settings: Settings, output: Path, teacher: Teacher):
-        self.settings, self.output, self.teacher = settings, output, teacher
+    def __init__(self, settings: Settings, output: Path, teacher: Teacher, data: dict[str, Any]):
+        self.settings, self.output, self.teacher, self.data = settings, output, teacher, data
         self.corpora = make_corpora(settings, teacher)
         given = settings.layers
         parts = (given.embedding, given.hidden, given.attention, given.probabilities)
@@ -95,8 +113,7 @@ class _Run:
         self.n_variants = 0
 
     def make_student(self) -> None:
-        """Look at the data, and make the student unless an earlier run has."""
-        self._check_data()
+        """Make the student unless an earlier run has."""
         student, self.taken = make_encoder(self.settings.student, self.teacher)
         size, how = n_layers(student), self.settings.layers.map
         self.map = choose_layers("layers.map", how, n_layers(self.teacher.encoder), size)
@@ -117,14 +134,6 @@ class _Run:
         nlp = spacy.load(self.output / START)
         self.n_variants = write_variants(nlp, read, given, self.settings.seed, folder)
         self.corpora["train"]["path"].append(str(folder))
-
-    def _check_data(self) -> None:
-        if not self.teacher.head_names:
-            return
-        vocab = Vocab()
-        for paths in (self.settings.train, self.settings.dev):
-            for shard in Corpus([Path(path) for path in paths]).find_shards():
-                check_labels(self.teacher, read_docbin(shard, vocab))
 
     def current(self) -> Path:
         """Return the pipeline as it is after the phases that are done."""
@@ -175,7 +184,21 @@ class _Run:
             self.settings,
             self.teacher,
             {"before": self.output / START, "after": self.current()},
-            {"taken": self.taken, "map": self.map},
-            self.n_variants,
+            {
+                "taken": self.taken,
+                "map": self.map,
+                "steps": self._count_steps(),
+                "data": self.data,
+                "variants": self.n_variants,
+            },
             self.output / MODEL,
         )
+
+    def _count_steps(self) -> dict[str, int]:
+        """Return the steps of each phase that was not left out."""
+        paths = {name: self.output / name / DIR_MODEL_LAST for name in (LAYERS, HEADS)}
+        return {
+            name: int(load_config(path / "config.cfg")["training"]["max_steps"])
+            for name, path in paths.items()
+            if path.is_dir()
+        }

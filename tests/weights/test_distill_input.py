@@ -1,0 +1,134 @@
+"""What a student is made of is looked at: bad lines, changed sources, licences."""
+
+import shutil
+
+import pytest
+import spacy
+import torch
+from transformers import BertConfig, BertModel
+
+from bert_spacy.nn.encoder import load_encoder
+from bert_spacy.weights.distill.data import read_data
+from bert_spacy.weights.distill.run import distill
+from bert_spacy.weights.distill.settings import make_settings
+from bert_spacy.weights.distill.teacher import open_teacher
+from bert_spacy.weights.distill.texts import create_texts_v1
+
+from ..tiny import LINES
+from ..util import make_nlp, textcat_examples
+
+
+@pytest.fixture
+def texts_file(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(line.strip() for line in LINES), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def values(texts_file, bert):
+    texts = str(texts_file)
+    student, layers = {"layers": 1, "dropout": 0.0}, {"steps": 1, "learn_rate": 0.003}
+    return {
+        "teacher": str(bert),
+        "train": texts,
+        "dev": texts,
+        "student": student,
+        "layers": layers,
+    }
+
+
+def test_bad_lines_are_reported_once_and_counted(values, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_bytes(b"a good film\n\xff\xfe\n\n  \nanna was in paris\n")
+    values["train"] = str(texts)
+    values["layers"]["steps"] = 3
+    problems = []
+    report = distill(make_settings(values), tmp_path / "out", on_problem=problems.append)
+    assert [(problem.line, problem.reason) for problem in problems] == [(2, "not valid UTF-8")]
+    found = report["data"]["train"]
+    assert (found["texts"], found["bad"], found["empty"]) == (2, 1, 2)
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "2 texts" in card and "1 bad" in card
+
+
+def test_one_document_and_one_of_ten_million_characters(values, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a good film\n", encoding="utf-8")
+    values.update(train=str(texts), dev=str(texts))
+    report = distill(make_settings(values), tmp_path / "one")
+    assert report["data"]["train"]["texts"] == 1
+    # One step is a step.
+    old, new = (
+        load_encoder(str(tmp_path / "one" / name), local=True).model.state_dict()
+        for name in ("student", "model")
+    )
+    assert not all(torch.equal(value, new[key]) for key, value in old.items())
+    long = "anna won the game " * 555_556
+    assert len(long) > 10_000_000
+    texts.write_text(f"{long}\n", encoding="utf-8")
+    settings, problems = make_settings(values), []
+    found = read_data(settings, open_teacher(settings.teacher, "xx"), problems.append)
+    assert (found["train"]["texts"], found["train"]["long"]) == (1, 1)
+    assert "processed in" in str(problems[0])
+    with pytest.warns(UserWarning, match="BW710.*processed in"):
+        examples = create_texts_v1(texts)(spacy.blank("xx"))
+        parts = [next(examples).predicted.text for _ in range(2)]
+    assert long.startswith("".join(parts)) and len(parts[0]) > 90_000
+    texts.write_text("\n \n", encoding="utf-8")
+    with pytest.raises(ValueError, match="B671"):
+        distill(make_settings(values), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_finished_run_is_that_of_its_teacher_and_data(values, bert, texts_file, tmp_path):
+    teacher, texts = tmp_path / "teacher", tmp_path / "texts.txt"
+    shutil.copytree(bert, teacher)
+    shutil.copy(texts_file, texts)
+    values.update(teacher=str(teacher), train=str(texts), dev=str(texts))
+    settings = make_settings(values)
+    report = distill(settings, tmp_path / "out")
+    assert distill(settings, tmp_path / "out", resume=True) == report
+    texts.write_text("anna was in paris\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="B725.*train_sha256: .* -> "):
+        distill(settings, tmp_path / "out", resume=True)
+    shutil.copy(texts_file, texts)
+    torch.manual_seed(1)
+    BertModel(BertConfig.from_pretrained(teacher)).save_pretrained(teacher)
+    with pytest.raises(ValueError, match="B725.*teacher_sha256: .* -> "):
+        distill(settings, tmp_path / "out", resume=True)
+    shutil.rmtree(teacher)
+    with pytest.raises(ValueError, match="B804"):
+        distill(settings, tmp_path / "out", resume=True)
+
+
+def test_a_licence_goes_with_the_weights(bert, tmp_path):
+    weights, pipeline = tmp_path / "bert", tmp_path / "pipeline"
+    shutil.copytree(bert, weights)
+    assert "not known" in open_teacher(str(weights), "xx").licence()
+    (weights / "README.md").write_text("# X\n\n- Licence as stated: Apache-2.0\n")
+    assert open_teacher(str(weights), "xx").licence() == "Apache-2.0"
+    # A pipeline, and one whose encoder has a card of its own, as a student has.
+    nlp = make_nlp(weights, ["bert_textcat"])
+    nlp.initialize(lambda: textcat_examples(nlp))
+    nlp.to_disk(pipeline)
+    assert open_teacher(str(pipeline), "xx").licence() == "Apache-2.0"
+    card = pipeline / "bert_encoder" / "encoder" / "README.md"
+    card.write_text("- Licence as stated: MIT\n")
+    nlp = spacy.load(pipeline)
+    nlp.meta["license"] = "CC BY 4.0"
+    nlp.to_disk(tmp_path / "other")
+    assert open_teacher(str(pipeline), "xx").licence() == "MIT"
+    found = open_teacher(str(tmp_path / "other"), "xx").licence()
+    assert found == "Apache-2.0; of the pipeline: CC BY 4.0"
+
+
+def test_lines_that_are_no_text_are_reported(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"a good film\n\xff\xfe\n\nanna was in paris\n")
+    read_texts = create_texts_v1(path)
+    nlp = spacy.blank("en")
+    with pytest.warns(UserWarning, match=r"BW710.*texts.txt.*2.*UTF-8"):
+        docs = [eg.predicted.text for eg in read_texts(nlp)]
+    assert docs == ["a good film", "anna was in paris"]
+    assert len(list(create_texts_v1([path], limit=1)(nlp))) == 1
