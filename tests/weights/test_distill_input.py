@@ -5,7 +5,7 @@ import shutil
 import pytest
 import spacy
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from bert_spacy.nn.encoder import load_encoder
 from bert_spacy.weights.distill.data import read_data
@@ -79,6 +79,44 @@ def test_one_document_and_one_of_ten_million_characters(values, tmp_path):
     with pytest.raises(ValueError, match="B671"):
         distill(make_settings(values), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("kind", ["bert", "albert", "distilbert"])
+def test_a_student_of_fresh_weights(values, kind, tiny_folder, tmp_path):
+    folder, output = tiny_folder(kind), tmp_path / "out"
+    values.update(teacher=str(folder))
+    values["student"] = {"layers": 1, "config": {"hidden_size": 8}}
+    report = distill(make_settings(values), output)
+    assert report["taken"] == [] and report["student"] is None
+    assert report["distance"]["after"] != report["distance"]["before"]
+    config = AutoModel.from_pretrained(output / "model").config
+    assert (config.hidden_size, config.num_hidden_layers) == (8, 1)
+    pieces = [AutoTokenizer.from_pretrained(x).get_vocab() for x in (folder, output / "model")]
+    assert pieces[0] == pieces[1]
+    card = (output / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Student: fresh weights, with hidden_size = 8; compared" in card
+    assert distill(make_settings(values), tmp_path / "again")["sha256"] == report["sha256"]
+    values["seed"] = 1
+    assert distill(make_settings(values), tmp_path / "other")["sha256"] != report["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"hidden_size": 7}, r"student\.config.*what makes a model"),
+        ({"colour": 1}, r"student\.config\.colour.*settings of BertConfig"),
+        ({"vocab_size": 9}, r"student\.config\.vocab_size"),
+        ({"num_hidden_layers": 1}, r"num_hidden_layers.*student\.layers"),
+        (3, r"student\.config"),
+    ],
+)
+def test_sizes_that_make_no_student_are_refused(values, config, message, tmp_path):
+    values["student"] = {"config": config}
+    with pytest.raises(ValueError, match=f"B722.*{message}"):
+        distill(make_settings(values), tmp_path / "out")
+    values["student"] = {"config": {"hidden_size": 8}, "name": values["teacher"]}
+    with pytest.raises(ValueError, match=r"B722.*student\.config.*other weights"):
+        make_settings(values)
 
 
 def test_a_finished_run_is_that_of_its_teacher_and_data(values, bert, texts_file, tmp_path):

@@ -62,7 +62,7 @@ def write_result(
     names = {"teacher": teacher.nlp, "student": student}
     report: dict[str, Any] = {
         "teacher": settings.teacher,
-        "student": settings.student.name or settings.teacher,
+        "student": settings.student.name or (None if settings.student.config else settings.teacher),
         "layers": {"teacher": n_layers(teacher.encoder), "student": len(facts["map"])},
         **facts,
         "parameters": {key: _count_parameters(nlp, teacher) for key, nlp in names.items()},
@@ -123,14 +123,16 @@ def _count_parameters(nlp: Language, teacher: Teacher) -> int:
 def _card(report: dict[str, Any], teacher: Teacher, report_file: str) -> str:
     layers, parameters, settings = report["layers"], report["parameters"], report["settings"]
     name, augment, distance = settings["student"]["name"], settings["augment"], report["distance"]
-    licence = teacher.licence()
+    licence, sizes = teacher.licence(), settings["student"]["config"]
+    source = f"layers {report['taken']} of `{report['student']}`"
+    if sizes:
+        source = f"fresh weights, with {', '.join(f'{k} = {v}' for k, v in sizes.items())}"
     if name is not None:
         licence += f"; of `{name}`: {find_licence(name, Path(resolve_name(name)))}"
     facts = [
         f"Teacher: `{report['teacher']}`",
         f"Licence of the teacher's weights as stated: {licence}",
-        f"Student: layers {report['taken']} of `{report['student']}`; compared with the teacher's "
-        f"layers {report['map']}",
+        f"Student: {source}; compared with the teacher's layers {report['map']}",
         f"Layers: {layers['teacher']} in the teacher, {layers['student']} in the student",
         f"Parameters: {parameters['teacher']:,} in the teacher, {parameters['student']:,} in the "
         "student",

@@ -18,13 +18,16 @@ class StudentSettings:
     """What the student is made of.
 
     name (str | None): Weights to start from, an alias or a folder; None for the teacher's own.
-    layers (int | None): How many of their layers; None for all.
+    config (dict[str, Any]): For fresh weights instead: sizes in the terms of the teacher's Hugging
+        Face config, where they are to differ from it; none to start from weights.
+    layers (int | None): How many layers, those of the weights or fresh ones; None for all.
     take (str | list[int]): Which: "uniform", "last", or their numbers from 1 on.
     dropout (float | None): Dropout of the student's encoder; None for that of its weights.
     copy_heads (bool): Start from the heads of the teacher where the widths agree.
     """
 
     name: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
     layers: int | None = None
     take: Layers = "uniform"
     dropout: float | None = None
@@ -180,6 +183,10 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     for name in ("teacher", "train", "dev"):
         if not values.get(name):
             _refuse(name, values.get(name), "it is missing", _RULES[name][1])
+    student = sections["student"]
+    if student.config and student.name is not None:
+        allowed = "nothing here, or student.name = null"
+        _refuse("student.config", student.config, "the student begins with other weights", allowed)
     return Settings(**_checked("", Settings, values), **sections)
 
 
@@ -236,6 +243,7 @@ _RULES: dict[str, Rule] = {
     "lang": (_is_text, "a language code"),
     "seed": (_is_whole, "a whole number"),
     "student.name": _NAME,
+    "student.config": (lambda x: isinstance(x, dict), "a section of settings"),
     "student.layers": (lambda x: x is None or _SIZE[0](x), "a whole number from 1 on, or null"),
     "student.take": _LAYERS,
     "student.dropout": (

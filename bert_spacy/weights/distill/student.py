@@ -3,7 +3,7 @@
 import copy
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from spacy.language import Language
 from spacy.util import load_model_from_config
@@ -54,16 +54,18 @@ def n_layers(encoder: TransformerEncoder) -> int:
 def make_encoder(
     settings: StudentSettings, teacher: Teacher
 ) -> tuple[TransformerEncoder, list[int]]:
-    """Make the student's encoder from layers of the teacher or of other weights.
+    """Make the student's encoder from layers of the teacher or of other weights, or anew.
 
     settings (StudentSettings): What it is made of.
     teacher (Teacher): The teacher.
     RETURNS (tuple[TransformerEncoder, list[int]]): The encoder, with the teacher's tokenizer, and
-        which layers of its source it has.
-    RAISES (ValueError): B720 if the vocabularies differ; B722 for layers that do not exist; B100,
-        B101 and B801 to B805 for bad weights.
+        which layers of its source it has; none for a new one.
+    RAISES (ValueError): B720 if the vocabularies differ; B722 for layers that do not exist, or a
+        config that makes no model; B100, B101 and B801 to B805 for bad weights.
     """
     source = teacher.encoder
+    if settings.config:
+        return _make_new(settings, source), []
     if settings.name is not None:
         name = resolve_name(settings.name)
         source = load_encoder(name, local=Path(name).is_dir())
@@ -95,6 +97,36 @@ def make_encoder(
             new[key] = old[_NUMBER.sub(rf"\g<1>{taken[layer] - 1}", key)]
     model.load_state_dict({key: value.detach().cpu().clone() for key, value in new.items()})
     return TransformerEncoder(model, teacher.encoder.tokenizer).eval(), taken
+
+
+def _make_new(settings: StudentSettings, source: TransformerEncoder) -> TransformerEncoder:
+    """Make an encoder with fresh weights, of the kind and with the tokenizer of another."""
+    old, sizes = source.model.config.to_dict(), dict(settings.config)
+    # What follows from other settings, from the tokenizer, or from the kind of model.
+    fixed = {"num_hidden_layers", "n_layers", "vocab_size", "pad_token_id", "model_type"}
+    names = (old.keys() | source.model.config.attribute_map.keys()) - fixed
+    for name, value in sizes.items():
+        if name not in names:
+            _refuse_config(f".{name}", value, f"settings of {type(source.model.config).__name__}")
+    if settings.layers is not None:
+        sizes["num_hidden_layers"] = settings.layers
+    try:
+        model = type(source.model)(type(source.model.config).from_dict({**old, **sizes}))
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as err:
+        _refuse_config("", settings.config, f"what makes a model, but: {err}")
+    if not source.has_pooler and hasattr(model, "pooler"):
+        model.pooler = None
+    return TransformerEncoder(model, source.tokenizer).eval()
+
+
+def _refuse_config(name: str, value: Any, allowed: str) -> NoReturn:
+    reason = "it makes no student"
+    if name:
+        reason = "it is no setting, or follows from the teacher or from student.layers"
+    message = Errors.B722.format(
+        name=f"student.config{name}", value=value, reason=reason, allowed=allowed
+    )
+    raise ValueError(message)
 
 
 def layer_names(encoder: TransformerEncoder) -> set[int]:
