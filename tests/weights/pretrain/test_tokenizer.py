@@ -83,6 +83,19 @@ def test_bad_settings_and_texts(corpus, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_one_document_and_a_line_that_is_read_in_parts(tmp_path):
+    path, problems = tmp_path / "text.txt", []
+    path.write_text("anna won the game\n", encoding="utf-8")
+    report = train_tokenizer([path], tmp_path / "one", size=100, min_count=1)
+    assert report["corpus"]["texts"] == 1
+    assert AutoTokenizer.from_pretrained(tmp_path / "one").tokenize("anna won") == ["anna", "won"]
+    path.write_text("anna won the game " * 55_556 + "\n", encoding="utf-8")
+    report = train_tokenizer([path], tmp_path / "long", size=100, on_problem=problems.append)
+    assert report["corpus"]["long"] == 1 and report["corpus"]["characters"] > 1_000_000
+    assert len(problems) == 1 and "processed in" in str(problems[0])
+    assert AutoTokenizer.from_pretrained(tmp_path / "long").tokenize("the game") == ["the", "game"]
+
+
 def test_the_command(corpus, tmp_path):
     with corpus.open("ab") as file_:
         file_.write(b"\xff broken\n")
