@@ -50,7 +50,7 @@ class Errors(metaclass=_Coded):
     )
     B102 = (
         "Cannot freeze {value!r}. Allowed: 'none', 'embeddings', 'all', or a number of layers "
-        "from 0 to {n_layers}."
+        "from 0 to {n_layers}, which counts those with weights of their own: an ALBERT has none."
     )
     B110 = (
         "Emissions must be floating point of shape (B, T, {n_tags}). Got {dtype} of shape {shape}. "
@@ -205,8 +205,8 @@ class Errors(metaclass=_Coded):
         "Give examples of two classes or more."
     )
     B306 = (
-        "doc._.ask needs a pipeline with 'bert_qa' that shares the Doc's vocabulary. "
-        "Load one, and make the Doc with that nlp."
+        "doc._.ask needs a pipeline with 'bert_qa', not disabled, that shares the Doc's "
+        "vocabulary. Load or enable one, and make the Doc with that nlp."
     )
     B307 = "{what} must be {allowed}. Got {value!r} for {name!r}."
     B308 = (
@@ -445,10 +445,11 @@ class Errors(metaclass=_Coded):
         "Name the column with the text by --text-column."
     )
     B622 = (
-        "{partial} was not made from {source}: line {line} has another text. "
-        "Give the input of the interrupted run, or leave --resume out to start again."
+        "{partial} was not made from {source} as it is: line {line} is another one, or new. "
+        "Give the input of the earlier run, or leave --resume out to start again."
     )
     B623 = "The output would overwrite the input {path}. Choose another output."
+    B624 = "The output {path} is a folder. Give the name of a .jsonl file to write."
     B630 = (
         "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
         "if [training.logger] has an output_file."

@@ -1,15 +1,17 @@
 """Rows for `predict`: how they are read, made into Docs, and written with predictions."""
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from ..data.convert.rows import RowError
+from ..data.convert.tables import read_csv_cells
 from ..data.convert.text import is_broken, read_lines
 from ..data.pairs import get_segments, make_choice, make_pair, make_question
 from ..errors import Errors
@@ -21,7 +23,6 @@ SUFFIXES = (".jsonl", ".txt", ".csv")
 TEXT = "text"
 TEXT_B = "text_b"
 CHOICES = "choices"
-CSV_FIELD_LIMIT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -130,26 +131,22 @@ def _read_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
 
 def _read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Any, str]]:
     """Yield line number, record as a dict, and what is wrong with it, if anything."""
-    csv.field_size_limit(CSV_FIELD_LIMIT)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file_:
-        reader = csv.DictReader(file_)
-        names = list(reader.fieldnames or [])
-        if text_column not in names and not {QUESTION, CONTEXT} <= set(names):
-            raise ValueError(Errors.B621.format(path=path, column=text_column, found=names))
-        while True:
-            line = reader.line_num + 1
-            try:
-                record: dict[Any, Any] = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as err:
-                yield line, None, f"not readable as csv: {err}"
-                continue
-            surplus = record.pop(None, [])
-            if surplus:
-                yield line, [*record.values(), *surplus], "more cells than the header has"
-            else:
-                yield line, record, ""
+    names: list[str] | None = None
+    for item in read_csv_cells(path):
+        if isinstance(item, RowError):
+            yield int(item.line), None, item.reason
+            continue
+        line, cells = item
+        if names is None:
+            names = cells
+            if text_column not in names and not {QUESTION, CONTEXT} <= set(names):
+                raise ValueError(Errors.B621.format(path=path, column=text_column, found=names))
+        elif len(cells) > len(names):
+            yield line, cells, "more cells than the header has"
+        elif cells:
+            yield line, dict(zip_longest(names, cells)), ""
+    if names is None:
+        raise ValueError(Errors.B621.format(path=path, column=text_column, found=[]))
 
 
 def _parse(raw: Any, suffix: str) -> dict[str, Any]:

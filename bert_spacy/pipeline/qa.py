@@ -254,8 +254,11 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
     question (str | Sequence[str]): One question, or several.
     RETURNS (list[Answer] | list[list[Answer]]): For one question its answers,
         best first; for several, a list for each. Their spans are of this Doc.
-    RAISES (ValueError): B306 if no such pipeline shares the Doc's vocabulary.
+    RAISES (ValueError): B306 if no such pipeline shares the Doc's vocabulary; B423 for what is no
+        question.
     """
+    if not isinstance(question, Iterable):
+        raise ValueError(Errors.B423.format(value=question))
     nlp = PIPELINES.get(id(doc.vocab))
     names = [] if nlp is None else _parts_for_questions(nlp)
     if nlp is None or not names:

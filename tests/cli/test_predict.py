@@ -132,6 +132,28 @@ def test_text_and_csv(nlp, tmp_path):
     assert "not valid Unicode" in errors[2]["reason"]
 
 
+def test_a_quote_that_nothing_closes_costs_its_own_row_alone(nlp, tmp_path):
+    table = tmp_path / "in.csv"
+    table.write_text('text\nParis\n"open\nRome\n', "utf-8")
+    counts = predict(nlp, table, tmp_path / "out.jsonl")
+    assert [row["text"] for row in read_jsonl(tmp_path / "out.jsonl")] == ["Paris", "Rome"]
+    assert counts.n_bad == 1
+    assert read_jsonl(errors_path(tmp_path / "out.jsonl"))[0]["line"] == 3
+
+
+def test_a_finished_output_is_that_of_its_own_input(nlp, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "Paris"}, {"text": "Rome"}])
+    predict(nlp, source, tmp_path / "out.jsonl")
+    before = (tmp_path / "out.jsonl").read_bytes()
+    assert predict(nlp, source, tmp_path / "out.jsonl", resume=True).n_resumed == 2
+    other = write_jsonl(tmp_path / "other.jsonl", [{"text": "Paris"}, {"text": "London"}])
+    longer = write_jsonl(tmp_path / "longer.jsonl", [{"text": x} for x in ("Paris", "Rome", "a")])
+    for wrong in (other, longer):
+        with pytest.raises(ValueError, match=r"\[B622\] .*out\.jsonl was not made from"):
+            predict(nlp, wrong, tmp_path / "out.jsonl", resume=True)
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
 BAD_LINES = [
     (b'{"text": ', "not valid JSON"),
     (b'["a"]', "not a JSON object but list"),
@@ -252,6 +274,10 @@ def test_refusals(nlp, tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
     with pytest.raises(ValueError, match=r"\[B623\]"):
         predict(nlp, source, source)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match=r"\[B624\]"):
+        predict(nlp, source, tmp_path / "folder")
+    assert not list(tmp_path.glob("folder*.partial"))
     assert not (tmp_path / "out.jsonl").exists()
 
 

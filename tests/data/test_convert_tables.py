@@ -149,9 +149,11 @@ def test_csv_quotes_and_line_numbers(tmp_path):
     assert [line for line, _ in bad] == [5] and bad[0][1].startswith("not CSV")
 
 
-def test_csv_unclosed_quote_is_reported(tmp_path):
-    rows, bad, _ = run(read_csv, tmp_path, 'label,text\n1,good\n0,"never closed\n1,lost\n')
-    assert rows == [(2, "good", "1")] and [line for line, _ in bad] == [3]
+def test_csv_an_unclosed_quote_costs_its_own_line_alone(tmp_path):
+    content = 'label,text\n1,good\n0,"never closed\n1,fine\n0,"two\nlines"\n"x\n1,last\n'
+    rows, bad, _ = run(read_csv, tmp_path, content)
+    assert [line for line, _ in bad] == [3, 7]
+    assert rows == [(2, "good", "1"), (4, "fine", "1"), (5, "two\nlines", "0"), (8, "last", "1")]
 
 
 def test_csv_bad_bytes_and_mark(tmp_path):

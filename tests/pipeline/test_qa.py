@@ -324,6 +324,9 @@ def test_ask_gives_spans_of_the_doc_that_was_asked(bert):
     assert doc._.ask([]) == []
     assert (doc.text, dict(doc.spans)) == before
     assert nlp("")._.ask("who") == []
+    for wrong in (None, 5, ["who", 5]):
+        with pytest.raises(ValueError, match=r"\[B423\]"):
+            doc._.ask(wrong)
     assert nlp.pipe_names == ["bert_encoder", "bert_qa"]
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from .text import BOM, clean_text, is_broken, read_lines
 _TEXT_NAMES = ("text", "text_a", "sentence", "review", "content", "title", "comment")
 _LABEL_NAMES = ("label", "labels", "cat", "category", "class", "target")
 _HEADER_NAMES = frozenset(_TEXT_NAMES + _LABEL_NAMES)
+# Longest value, in characters: as far as a quote that nothing closes can reach.
+CSV_FIELD_LIMIT = 2**24
 _NAME = re.compile(r"#?\w[\w #.-]{0,29}")
 
 Cells = tuple[int, list[str]]
@@ -67,20 +69,52 @@ def read_csv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
 def read_csv_cells(path: Path) -> Iterator[Cells | RowError]:
     """Read the cells of a comma-separated file.
 
+    A row that is no CSV ends with its first line: what a quote that nothing closes has
+    swallowed is read again.
+
     path (Path): The file.
     YIELDS (Cells | RowError): First line of each row with its cells; rows that are no CSV.
     """
+    csv.field_size_limit(CSV_FIELD_LIMIT)
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file_:
-        lines = (line.removeprefix(BOM) if n == 0 else line for n, line in enumerate(file_))
+        lines = _Lines(enumerate(file_, start=1))
         reader = csv.reader(lines, strict=True)
         while True:
-            number = reader.line_num + 1
+            lines.taken.clear()
             try:
-                yield number, next(reader)
+                cells = next(reader)
             except StopIteration:
                 break
             except csv.Error as err:
-                yield RowError(str(path), number, f"not CSV: {err}")
+                yield RowError(str(path), lines.taken[0][0], f"not CSV: {err}")
+                lines.give_back()
+                reader = csv.reader(lines, strict=True)
+            else:
+                yield lines.taken[0][0], cells
+
+
+class _Lines:
+    """Lines of a file that can be read again, without its byte-order mark.
+
+    numbered (Iterator[tuple[int, str]]): Number of each line, from 1, and the line.
+    """
+
+    def __init__(self, numbered: Iterator[tuple[int, str]]):
+        self.taken: list[tuple[int, str]] = []
+        self._waiting: deque[tuple[int, str]] = deque()
+        self._numbered = numbered
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        number, line = self._waiting.popleft() if self._waiting else next(self._numbered)
+        self.taken.append((number, line))
+        return line.removeprefix(BOM) if number == 1 else line
+
+    def give_back(self) -> None:
+        """Let all lines be read again that were taken after the first."""
+        self._waiting.extendleft(reversed(self.taken[1:]))
 
 
 def _read_rows(

@@ -41,7 +41,7 @@ class CleanText:
 
 
 def clean_text(text: str) -> CleanText:
-    """Remove control characters, as the cleaning of BERT's tokenizer does.
+    """Remove control characters (category Cc), which BERT's tokenizer would remove too.
 
     text (str): Any text. U+FFFD and U+FEFF stay, and so does white space.
     RETURNS (CleanText): The rest, with a map of offsets.
