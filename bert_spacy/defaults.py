@@ -24,6 +24,7 @@ dropout = null
 layerwise_decay = 1.0
 gradient_checkpointing = false
 unfreeze_every = 0
+pair_overflow = "window"
 
 [bert_textcat]
 loss = "cross_entropy"

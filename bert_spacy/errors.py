@@ -174,6 +174,7 @@ class Errors(metaclass=_Coded):
         "The model of {name!r} has no weights yet. Call nlp.initialize() with examples, or load "
         "a trained pipeline with spacy.load."
     )
+    B209 = "pair_overflow cannot be {value!r}. Set it in the encoder's model to one of: {allowed}."
     B215 = (
         "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
         "gradient_checkpointing = false, and a smaller window or batch if memory is short."
@@ -706,6 +707,13 @@ class Warnings(metaclass=_Coded):
         "{n} of {total} Docs have texts that stand in each window (such as a question) and are "
         "too long for a window of {window} pieces. They were shortened to leave {room} pieces for "
         "the text that is cut into windows; the first such Doc has {pieces} pieces there: {text!r}."
+    )
+
+    BW002 = (
+        "{n} of {total} Docs are pairs too long for a window of {window} pieces. {pieces} pieces "
+        "were cut from their ends, the longer text first, as pair_overflow = 'longest_first' says; "
+        "'window' reads all of the longer text. The first such Doc: {text!r}. In training this is "
+        "said once."
     )
 
     # 1xx nn

@@ -41,6 +41,14 @@ def read_segments(doc: Doc) -> list[Span]:
     return spans
 
 
+def is_pair(doc: Doc) -> bool:
+    """Say whether a Doc has two texts that are no question, or other text, with its context."""
+    if SEGMENTS not in doc.spans:
+        return False
+    segments = read_segments(doc)
+    return len(segments) == 2 and segments[1].label_ != CONTEXT
+
+
 def count_choices(doc: Doc) -> int:
     """Return how many choices a Doc has; 0 if it is no choice item.
 

@@ -1,5 +1,6 @@
 """The shared encoder as a thinc layer: Docs in, one packed EncoderBatch out."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,7 @@ from spacy.util import registry
 from thinc.api import Model
 from torch import Tensor
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..nn.backends import BACKENDS, PRECISIONS, Backend, Precision, Run
 from ..nn.encoder import TransformerEncoder, autocast, load_encoder
 from ..sources import resolve_name
@@ -28,6 +29,7 @@ from .spill import RowFile
 SPILL_BYTES = 256 * 2**20
 # Pieces, padding included, in one forward pass while training.
 TRAINING_PIECES = 2048
+PAIR_OVERFLOWS = ("window", "longest_first")
 
 
 @registry.architectures("bert-spacy.BertEncoder.v1")
@@ -44,6 +46,7 @@ def build_bert_encoder_v1(
     layerwise_decay: float = 1.0,
     gradient_checkpointing: bool = False,
     unfreeze_every: int = 0,
+    pair_overflow: str = "window",
 ) -> Model[list[Doc], EncoderBatch]:
     """Build an encoder without weights; `initialize` loads those that it names.
 
@@ -74,9 +77,14 @@ def build_bert_encoder_v1(
     unfreeze_every (int): Steps after which one more layer begins to learn, from the top
         down and the embeddings last; before that, the heads learn alone. Nothing is computed
         backward below. What `freeze` names never learns. 0 for all layers from the start.
+    pair_overflow (str): What becomes of a pair that is too long for one window: "window",
+        windows over its longer text; or "longest_first", one window, for which pieces are cut
+        from the end of the text that is longer at the time, with warning BW002. A question with
+        its context, and choices, are read in windows either way.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer.
     RAISES (ValueError): B206 for a stride outside of the window; B130 for an unknown
-        backend or precision; B550 for a number of steps under 0.
+        backend or precision; B209 for an unknown `pair_overflow`; B550 for a number of steps
+        under 0.
 
     SOURCE: Gradual unfreezing: Howard & Ruder (2018), section 3.3.
     """
@@ -84,6 +92,9 @@ def build_bert_encoder_v1(
         raise ValueError(Errors.B130.format(backend=backend, precision=precision))
     if stride is not None and (stride < 1 or (window is not None and stride > window)):
         raise ValueError(Errors.B206.format(stride=stride, window=window))
+    if pair_overflow not in PAIR_OVERFLOWS:
+        allowed = ", ".join(PAIR_OVERFLOWS)
+        raise ValueError(Errors.B209.format(value=pair_overflow, allowed=allowed))
     if unfreeze_every < 0:
         raise ValueError(Errors.B550.format(value=unfreeze_every))
     shim = EncoderShim(freeze, dropout, layerwise_decay, gradient_checkpointing, unfreeze_every)
@@ -97,6 +108,7 @@ def build_bert_encoder_v1(
             "source": name,
             "window": window,
             "stride": stride,
+            "pair_overflow": pair_overflow,
             "max_batch_pieces": max_batch_pieces,
             "mixed_precision": mixed_precision,
             "backend": backend,
@@ -127,7 +139,8 @@ def forward(
 ) -> tuple[EncoderBatch, Callable[[EncoderGradient], list[Doc]]]:
     """Run the encoder over Docs, in groups of windows of similar length.
 
-    RETURNS: The batch, detached, and a callback that takes its gradient.
+    RETURNS: The batch, detached, and a callback that takes its gradient. BW002 is warned of pairs
+        that were cut, once in training.
     RAISES (ValueError): B200 if there are no weights; B133 to train a slim pipeline.
     """
     shim = model.shims[0]
@@ -135,6 +148,9 @@ def forward(
     if encoder is None:
         raise ValueError(Errors.B200.format(name=model.attrs["source"]))
     given = _prepare(model, docs)
+    if given.n_cut.any() and not (is_train and shim.has_warned):
+        shim.has_warned = shim.has_warned or is_train
+        _warn_of_cut(model, docs, given.n_cut)
     budget = model.attrs["max_batch_pieces"]
     if not is_train:
         predictor = shim.predictor(model.attrs["backend"], model.attrs["precision"])
@@ -166,11 +182,32 @@ def pad_windows(model: Model, docs: Sequence[Doc]) -> Iterator[tuple[Tensor, Ten
         yield torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types)
 
 
+def count_cut(model: Model, docs: Sequence[Doc]) -> Ints:
+    """Count the pieces of each Doc that `pair_overflow` cuts off.
+
+    model (Model): The encoder layer.
+    docs (Sequence[Doc]): The Docs.
+    RETURNS (Ints): Pieces, 0 for a Doc that is read whole. Shape (D,).
+    """
+    return _prepare(model, docs).n_cut
+
+
 def _prepare(model: Model, docs: Sequence[Doc]) -> EncoderInput:
-    shim = model.shims[0]
-    window = model.attrs["window"] or min(512, shim.encoder.max_positions)
+    shim, overflow = model.shims[0], model.attrs["pair_overflow"]
+    window = _window(model)
     stride = min(model.attrs["stride"] or max(1, window * 3 // 4), window)
-    return prepare_docs(docs, shim.encoder.tokenizer, shim.template, window, stride)
+    return prepare_docs(docs, shim.encoder.tokenizer, shim.template, window, stride, overflow)
+
+
+def _window(model: Model) -> int:
+    return model.attrs["window"] or min(512, model.shims[0].encoder.max_positions)
+
+
+def _warn_of_cut(model: Model, docs: Sequence[Doc], n_cut: Ints) -> None:
+    cut = np.flatnonzero(n_cut)
+    values = {"n": len(cut), "total": len(docs), "window": _window(model)}
+    values |= {"pieces": n_cut.sum(), "text": docs[cut[0]].text[:60]}
+    warnings.warn(Warnings.BW002.format(**values), stacklevel=3)
 
 
 class _Runner:

@@ -45,6 +45,8 @@ class EncoderShim(FolderShim):
         self.extras = Extras()
         self._template: Template | None = None
         self._predictor: tuple[Any, Predictor] | None = None
+        # Whether training has said that pairs are cut.
+        self.has_warned = False
 
     def __getstate__(self) -> dict[str, Any]:
         # To a spawned process go the weights, in shared memory. What was packed from them is

@@ -15,7 +15,7 @@ from ..text.align import align_tokens
 from ..text.pieces import Template, encode_texts
 from ..text.windows import WindowPlan, plan_windows
 from ..types import Ints, Layout, concat_ranges
-from .readings import Readings, fit_pieces, plan_readings
+from .readings import Readings, cut_pairs, fit_pieces, plan_readings
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class EncoderInput:
     is_first (NDArray[bool]): Whether no earlier place has the same piece. Shape (E,).
     lengths (Ints): Pieces of each window, special ones included. Shape (B,).
     body_at (Ints): Position in each window where the body begins. Shape (B,).
+    n_cut (Ints): Pieces that `pair_overflow` has cut from each Doc. Shape (D,).
     """
 
     layout: Layout
@@ -51,10 +52,16 @@ class EncoderInput:
     is_first: NDArray[np.bool_]
     lengths: Ints
     body_at: Ints
+    n_cut: Ints
 
 
 def prepare_docs(
-    docs: Sequence[Doc], tokenizer: Any, template: Template, window: int, stride: int
+    docs: Sequence[Doc],
+    tokenizer: Any,
+    template: Template,
+    window: int,
+    stride: int,
+    pair_overflow: str = "window",
 ) -> EncoderInput:
     """Tokenize Docs once each and plan their windows.
 
@@ -63,6 +70,7 @@ def prepare_docs(
     template (Template): Its special pieces.
     window (int): Most pieces in a window, special ones included.
     stride (int): Pieces from the start of one window to that of the next.
+    pair_overflow (str): "window", or "longest_first" to cut pairs that are too long.
     RETURNS (EncoderInput): Everything the forward pass needs.
     RAISES (ValueError): B202 if the segments of a Doc do not cover it.
     """
@@ -73,6 +81,9 @@ def prepare_docs(
     last = np.cumsum(n_segments) - 1
     segment_base = np.array([a for pairs in bounds for a, _ in pairs], dtype=np.int64)
     pieces = encode_texts(tokenizer, texts)
+    n_cut = np.zeros(len(docs), dtype=np.int64)
+    if pair_overflow == "longest_first":
+        pieces, n_cut = cut_pairs(docs, pieces, n_segments, template, window)
     readings = plan_readings(docs, n_segments, pieces.counts)
     pieces = fit_pieces(docs, pieces, readings, template, window)
     counts, base = pieces.counts, np.repeat(segment_base, pieces.counts)
@@ -117,6 +128,7 @@ def prepare_docs(
         is_first=np.repeat(readings.is_first, parts),
         lengths=(specials + total - body)[plan.doc] + plan.end - plan.start,
         body_at=body_at[plan.doc],
+        n_cut=n_cut,
     )
 
 

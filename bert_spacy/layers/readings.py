@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..errors import Warnings
-from ..segments import count_choices, read_segments
-from ..text.pieces import Pieces, Template, shorten
-from ..types import CONTEXT, Ints, concat_ranges
+from ..segments import count_choices, is_pair
+from ..text.pieces import Pieces, Template, shorten, shorten_pairs
+from ..types import Ints, concat_ranges
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def plan_readings(docs: Sequence[Doc], n_segments: Ints, counts: Ints) -> Readin
             parts += [(len(readings), first + k, k, True) for k in range(n)]
             body = n - 1
             if n == 2 and counts[first] > counts[first + 1]:
-                body = int(read_segments(doc)[1].label_ == CONTEXT)
+                body = int(not is_pair(doc))
             readings.append((i, 0, n, body))
         question = 1 if counts[first] else 0
         for k in range(n_choices):
@@ -84,6 +84,33 @@ def plan_readings(docs: Sequence[Doc], n_segments: Ints, counts: Ints) -> Readin
     doc_, choice, n_texts, body = np.array(readings, dtype=np.int64).reshape(-1, 4).T
     reading, segment, text, is_first = np.array(parts, dtype=np.int64).reshape(-1, 4).T
     return Readings(doc_, choice, n_texts, body, reading, segment, text, is_first.astype(bool))
+
+
+def cut_pairs(
+    docs: Sequence[Doc], pieces: Pieces, n_segments: Ints, template: Template, window: int
+) -> tuple[Pieces, Ints]:
+    """Cut each pair that is too long for one window, piece by piece from its longer text's end.
+
+    docs (Sequence[Doc]): The Docs; questions with their contexts, and choice items, stay whole.
+    pieces (Pieces): Pieces of all segments.
+    n_segments (Ints): Segments of each Doc. Shape (D,).
+    template (Template): Special pieces.
+    window (int): Most pieces in a window, special ones included.
+    RETURNS (tuple[Pieces, Ints]): The pieces that are left, and how many were cut from each
+        Doc. Shape (D,).
+    """
+    two = np.flatnonzero(n_segments == 2)
+    sides = (np.cumsum(n_segments) - n_segments)[two, None] + np.arange(2)
+    most = np.maximum(window - template.count(n_segments[two]), 0)
+    long = np.flatnonzero(pieces.counts[sides].sum(axis=1) > most)
+    chosen = [i for i in long if is_pair(docs[two[i]])]
+    n_cut = np.zeros(len(docs), dtype=np.int64)
+    if not chosen:
+        return pieces, n_cut
+    counts, sides = pieces.counts.copy(), sides[chosen]
+    counts[sides] = shorten_pairs(counts[sides], most[chosen])
+    n_cut[two[chosen]] = (pieces.counts - counts)[sides].sum(axis=1)
+    return _keep(pieces, counts), n_cut
 
 
 def fit_pieces(
@@ -118,6 +145,11 @@ def fit_pieces(
         ),
         stacklevel=2,
     )  # fmt: skip
+    return _keep(pieces, counts)
+
+
+def _keep(pieces: Pieces, counts: Ints) -> Pieces:
+    """Keep so many pieces of each segment, from its start."""
     starts = np.cumsum(pieces.counts) - pieces.counts
     kept_rows = concat_ranges(starts, starts + counts)
     return replace(

@@ -109,6 +109,19 @@ def _encode_each(backend: Any, texts: list[str]) -> Pieces:
     return Pieces(ids, start, end, counts)
 
 
+def shorten_pairs(counts: Ints, most: Ints) -> Ints:
+    """Shorten pairs piece by piece, always the longer text, and of equal ones the second.
+
+    counts (Ints): Pieces of both texts of each pair. Shape (N, 2).
+    most (Ints): Pieces allowed in each pair. Shape (N,).
+    RETURNS (Ints): Pieces to keep of both texts; all of a pair that fits. Shape (N, 2).
+
+    SOURCE: `_truncate_seq_pair` in run_classifier.py of google-research/bert.
+    """
+    first = np.minimum(counts[:, 0], np.maximum(most - most // 2, most - counts[:, 1]))
+    return np.stack((first, np.minimum(counts[:, 1], most - first)), axis=1)
+
+
 def shorten(lengths: Sequence[int], most: int) -> list[int]:
     """Shorten the longest of several segments until together they fit.
 

@@ -5,7 +5,7 @@ import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertTokenizer
 
 from bert_spacy.data.pairs import make_choice, make_pair, make_question, make_segments
 from bert_spacy.layers.inputs import owned_positions, pad_group, prepare_docs
@@ -119,3 +119,53 @@ def test_the_longer_text_of_a_pair_is_cut_and_the_shorter_one_stays(tokenizer):
     doc = make_question(NLP, long, short)
     with pytest.warns(UserWarning, match=r"\[BW001\]"):
         assert prepare_docs([doc], tokenizer, template, WINDOW, 5).readings.body.item() == 1
+
+
+LONG = st.lists(WORD, max_size=40).map(" ".join)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(LONG, LONG), min_size=1, max_size=5), st.integers(8, 40))
+def test_longest_first_gives_what_transformers_gives(tokenizer, bert, pairs, window):
+    template = read_template(tokenizer)
+    docs = [make_pair(NLP, *pair) for pair in pairs]
+    prepared = prepare_docs(docs, tokenizer, template, window, 5, "longest_first")
+    ids, mask, types = pad_group(prepared, np.arange(len(prepared.lengths)), template, PAD)
+    # The slow tokenizer, as BERT's own code; the fast one may leave the odd piece to the other.
+    slow = BertTokenizer(str(bert / "vocab.txt"))
+    assert len(ids) == len(docs)
+    for i, pair in enumerate(pairs):
+        want = slow(*pair, truncation="longest_first", max_length=window)
+        there = mask[i].astype(bool)
+        assert ids[i][there].tolist() == want["input_ids"]
+        assert types[i][there].tolist() == want["token_type_ids"]
+        whole = slow(*pair)["input_ids"]
+        assert prepared.n_cut[i] == len(whole) - len(want["input_ids"])
+
+
+def test_longest_first_changes_nothing_but_pairs_that_are_too_long(tokenizer):
+    long, short = " ".join(["play"] * 40), "good"
+    docs = [
+        NLP.make_doc(long),
+        make_pair(NLP, short, short),
+        make_question(NLP, short, long),
+        make_segments(NLP, [long, short], ["a", "context"]),
+        make_segments(NLP, [short, short, long], ["a", "b", "c"]),
+        make_choice(NLP, long, short, [short, "the good"]),
+        make_choice(NLP, "", long, [short, "the good"]),
+    ]
+    template = read_template(tokenizer)
+    kept = [docs[i] for i in (0, 1, 2, 4, 5, 6)]
+    plain = prepare_docs(kept, tokenizer, template, WINDOW, 5)
+    given_ = prepare_docs(kept, tokenizer, template, WINDOW, 5, "longest_first")
+    assert not given_.n_cut.any()
+    everything = np.arange(len(plain.lengths))
+    for a, b in zip(*(pad_group(x, everything, template, PAD) for x in (plain, given_))):
+        np.testing.assert_array_equal(a, b)
+    with pytest.warns(UserWarning, match=r"\[BW001\]"):  # as a context, however short
+        given_ = prepare_docs([docs[3]], tokenizer, template, WINDOW, 5, "longest_first")
+    assert not given_.n_cut.any()
+    with_pair = [*kept[:3], make_pair(NLP, long, long), *kept[3:]]
+    given_ = prepare_docs(with_pair, tokenizer, template, WINDOW, 5, "longest_first")
+    assert given_.n_cut.tolist() == [0, 0, 0, 80 - (WINDOW - 3), 0, 0, 0]
+    assert len(given_.lengths) == len(plain.lengths) + 1

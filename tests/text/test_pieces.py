@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from bert_spacy.nn.encoder import clean_tokenizer
-from bert_spacy.text.pieces import encode_texts, read_template, shorten
+from bert_spacy.text.pieces import encode_texts, read_template, shorten, shorten_pairs
 
 from ..tiny import ARCHITECTURES
 
@@ -64,6 +64,23 @@ def test_pieces_and_offsets_of_hard_texts(tokenizer):
 def test_no_texts_give_no_pieces(tokenizer):
     pieces = encode_texts(tokenizer, [])
     assert len(pieces.ids) == len(pieces.counts) == len(pieces.start) == 0
+
+
+def truncate_seq_pair(a, b, most):
+    """Shorten two lists as run_classifier.py of BERT does."""
+    while len(a) + len(b) > most:
+        (a if len(a) > len(b) else b).pop()
+    return len(a), len(b)
+
+
+SIZE = st.integers(0, 30)
+
+
+@given(st.lists(st.tuples(SIZE, SIZE, SIZE), min_size=1))
+def test_pairs_are_shortened_as_in_the_original(rows):
+    counts, most = np.array([row[:2] for row in rows]), np.array([row[2] for row in rows])
+    wanted = [truncate_seq_pair([0] * a, [0] * b, room) for a, b, room in rows]
+    assert shorten_pairs(counts, most).tolist() == [list(pair) for pair in wanted]
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 80))
