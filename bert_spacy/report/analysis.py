@@ -7,14 +7,18 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import minibatch
 
 from ..data.pairs import get_segments, make_segments
+from ..layers.encoder import count_cut
+from ..pipeline.encoder import BertEncoder
 from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 from ..scoring.choice import CHOICE_SCORES, score_choice
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
 from ..scoring.regression import score_regression
 from ..scoring.textcat import score_textcat
+from ..segments import is_pair
 from ..types import SEGMENTS
 from .choices import ChoiceResults, choice_results
 from .classes import ClassResults, class_results
@@ -27,6 +31,8 @@ from .trust import TrustResults, trust_results
 CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
 REGRESSION_SUMMARY = ("regression_pearson", "regression_spearman")
 ENTS_SUMMARY = ("ents_p", "ents_r", "ents_f")
+# Pairs whose pieces are counted together.
+DOCS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Analysis:
     pipes (list[str]): Names of its components.
     n_docs (int): Docs read.
     summary (dict[str, float]): Overall scores by spaCy's names, 0..1.
+    cut_docs (int): Pairs that the encoder did not read whole.
+    cut_pieces (int): Pieces that it left out of them.
     """
 
     name: str
@@ -50,6 +58,8 @@ class Analysis:
     targets: list[TargetResults]
     curves: Curves | None
     trust: list[TrustResults] = field(default_factory=list)
+    cut_docs: int = 0
+    cut_pieces: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -106,7 +116,8 @@ def analyse(
     pipes = list(nlp.pipe_names)
     trust = trust_results(nlp, [Example(make_input(nlp, doc), doc) for doc in references])
     results = (classes, entities, questions, choices, targets)
-    return Analysis(name, pipes, len(references), summary, *results, curves, trust)
+    cut = _count_cut(nlp, [eg.predicted for eg in examples])
+    return Analysis(name, pipes, len(references), summary, *results, curves, trust, *cut)
 
 
 def make_input(nlp: Language, reference: Doc) -> Doc:
@@ -120,6 +131,20 @@ def make_input(nlp: Language, reference: Doc) -> Doc:
         return nlp.make_doc(reference.text)
     segments = get_segments(reference)
     return make_segments(nlp, [s.text for s in segments], [s.label_ for s in segments])
+
+
+def _count_cut(nlp: Language, docs: list[Doc]) -> tuple[int, int]:
+    """Count the pairs that an encoder cuts to one window, and the pieces it leaves out."""
+    encoders = [pipe.model for _, pipe in nlp.pipeline if isinstance(pipe, BertEncoder)]
+    n_docs = n_pieces = 0
+    for model in encoders:
+        if model.attrs.get("pair_overflow") != "longest_first":  # an ELMo has no windows
+            continue
+        for batch in minibatch(filter(is_pair, docs), DOCS_AT_ONCE):
+            n_cut = count_cut(model, batch)
+            n_docs += int((n_cut > 0).sum())
+            n_pieces += int(n_cut.sum())
+    return n_docs, n_pieces
 
 
 def _pick(scores: dict[str, Any], names: Sequence[str]) -> dict[str, float]:

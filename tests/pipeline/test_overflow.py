@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import spacy
-from spacy.tokens import Span
+from spacy.tokens import DocBin, Span
 from spacy.training import Example
 
 from bert_spacy.data.pairs import make_pair, make_question
+from bert_spacy.report.analysis import analyse
+from bert_spacy.report.render import render
 
 from ..util import make_nlp, predictions, train_steps, trained
 
@@ -102,3 +104,17 @@ def test_the_setting_is_saved(nlp, tmp_path):
 def test_an_unknown_value_is_refused(bert):
     with pytest.raises(ValueError, match=r"\[B209\].*'only_first'.*window, longest_first"):
         make_nlp(bert, pair_overflow="only_first")
+
+
+@pytest.mark.filterwarnings("ignore:.*BW00[12]")
+def test_the_report_counts_what_was_cut(bert, nlp):
+    def count(pipeline):
+        docs = make_docs(pipeline)
+        for doc in docs:
+            doc.cats = {"city": 1.0, "film": 0.0, "sport": 0.0}
+        docs = list(DocBin(docs=docs * 2).get_docs(pipeline.vocab))
+        analysis = analyse(pipeline, docs)
+        return analysis.cut_docs, analysis.cut_pieces, "pair_overflow" in render(analysis)
+
+    assert count(nlp) == (4, 2 * (N_CUT + 18 - 13), True)
+    assert count(trained(bert, HEADS, window=WINDOW, stride=8)) == (0, 0, False)
