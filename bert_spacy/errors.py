@@ -499,6 +499,10 @@ class Errors(metaclass=_Coded):
         "{path} lacks the columns of its task: {columns}. Its first line has: {found}. "
         "Give the file as it is published, separated by tabs."
     )
+    B647 = (
+        "Cannot measure int8 in torch here, so no pipeline is written. What is missing: {missing}. "
+        "Set --backend onnx, or run `bert_spacy optimize` on a machine that has it."
+    )
     B650 = (
         "There is no checkpoint index {path}. Give the path without its endings, as in "
         "folder/bert_model.ckpt. Checkpoints in that folder: {found}."

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -73,10 +73,11 @@ def _in_torch(encoder: TransformerEncoder, precision: str, extras: Extras) -> Pr
     on_cpu = encoder.device.type == "cpu"
     stack = read_stack(encoder.model) if on_cpu and is_available() else None
     if precision == "int8":
-        if stack is not None and extras.ranges is not None and is_int8_available():
+        missing = why_no_int8(encoder, extras)
+        if stack is not None and missing is None:
             fused = FusedEncoder(encoder.model, stack, ranges=extras.ranges)
             return Predictor(_without_types(encoder, fused), 2048, "torch int8")
-        _warn(_why_no_int8(on_cpu, stack, extras), "float32")
+        _warn(missing, "float32")
         precision = "fp32"
     half = precision == "bf16"
     if half and on_cpu and not has_bfloat16("cpu"):
@@ -94,6 +95,24 @@ def _in_torch(encoder: TransformerEncoder, precision: str, extras: Extras) -> Pr
     return Predictor(run, 2048 if on_cpu else 16384, name)
 
 
+def why_no_int8(encoder: TransformerEncoder, extras: Extras) -> str | None:
+    """Say what torch lacks to predict in int8.
+
+    encoder (TransformerEncoder): The encoder.
+    extras (Extras): What `optimize` has made for its weights.
+    RETURNS (str | None): The first thing that is missing, or None.
+    """
+    if encoder.device.type != "cpu":
+        return "int8 on a GPU"
+    if not is_int8_available():
+        return "int8 instructions (VNNI) in this processor and torch"
+    if read_stack(encoder.model) is None:
+        return "int8 for this architecture"
+    if extras.ranges is None:
+        return "int8 ranges for the present weights (python -m bert_spacy optimize makes them)"
+    return None
+
+
 def count_changes(encoder: TransformerEncoder) -> int:
     """Return a number that changes whenever weights of the encoder do."""
     weights = tuple((p.data_ptr(), p._version) for p in encoder.model.parameters())
@@ -107,18 +126,8 @@ def _without_types(encoder: TransformerEncoder, fused: FusedEncoder) -> Run:
     return run
 
 
-def _why_no_int8(on_cpu: bool, stack: Any, extras: Extras) -> str:
-    if not on_cpu:
-        return "int8 on a GPU"
-    if not is_int8_available():
-        return "int8 instructions (VNNI) in this processor and torch"
-    if stack is None:
-        return "int8 for this architecture"
-    return "int8 ranges for the present weights (python -m bert_spacy optimize makes them)"
-
-
 @cache
-def _warn(missing: str, instead: str) -> None:
+def _warn(missing: str | None, instead: str) -> None:
     warnings.warn(Warnings.BW130.format(missing=missing, instead=instead), stacklevel=3)
 
 

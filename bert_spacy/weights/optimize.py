@@ -18,6 +18,7 @@ from torch import Tensor
 from ..data.corpus import Corpus
 from ..errors import Errors
 from ..layers.encoder import pad_windows
+from ..nn.backends import why_no_int8
 from ..nn.blocks import read_stack
 from ..nn.extras import WEIGHTS_FILE, Extras
 from ..nn.fused import is_available, is_int8_available
@@ -61,7 +62,8 @@ def optimize(
     force (bool): Write it even if a score drops by more than MAX_DROP points.
     RETURNS (dict[str, Any]): The report; it is in the new folder as `optimize.json`.
     RAISES (ValueError): B640 for settings that do not go together; B641 without an
-        encoder of ours; B642 if a score drops too far; B120 without onnxruntime.
+        encoder of ours; B642 if a score drops too far; B647 if int8 cannot run in torch
+        here, so that nothing could be measured; B120 without onnxruntime.
     """
     _check(precision, backend, slim)
     nlp = spacy.load(pipeline)
@@ -131,7 +133,11 @@ def _make_extras(
     if precision == "int8" and stack is not None:
         ranges = measure_ranges(inner.model, stack, _windows(encoder, docs))
     if backend == "torch":
-        return Extras(ranges)
+        extras = Extras(ranges)
+        missing = why_no_int8(inner, extras)
+        if missing is not None:
+            raise ValueError(Errors.B647.format(missing=missing))
+        return extras
     exact = work / "model.onnx"
     export_onnx(inner, exact)
     if precision == "fp32":

@@ -39,6 +39,8 @@ def labels(folder):
     return max(doc.cats, key=doc.cats.get), [(e.text, e.label_) for e in doc.ents]
 
 
+# Without VNNI onnxruntime is slower in int8, which is said once in a process.
+@pytest.mark.filterwarnings("ignore:.*BW131")
 @pytest.mark.parametrize(
     "backend, precision",
     [
@@ -102,6 +104,15 @@ def test_a_pipeline_that_loses_too_much_is_not_written(trained, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
     optimize(trained / "pipeline", tmp_path / "new", force=True, **options)
     assert (tmp_path / "new" / "optimize.json").is_file()
+
+
+def test_int8_that_cannot_run_here_is_not_written(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "is_int8_available", lambda: False)
+    with pytest.raises(ValueError, match=r"\[B647\].*VNNI.*--backend onnx"):
+        optimize(
+            trained / "pipeline", tmp_path / "new", precision="int8", backend="torch", force=True
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_int8
