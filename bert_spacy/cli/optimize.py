@@ -1,12 +1,15 @@
 """Write a pipeline whose encoder predicts faster."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from wasabi import msg
 
 from .app import app
+
+if TYPE_CHECKING:
+    from ..weights.parity import Parity
 
 
 @app.command("optimize")
@@ -35,6 +38,15 @@ def optimize_cli(
     """
     from ..weights.optimize import REPORT_FILE, optimize
 
+    def show(tried: list["Parity"]) -> None:
+        msg.table(
+            [_row(parity) for parity in tried],
+            header=("Encoder", "Speed", "Relative error", "Largest", "Same labels", "Scores"),
+            divider=True,
+            aligns=("l", "r", "r", "r", "r", "l"),
+            max_col=60,
+        )
+
     try:
         report = optimize(
             pipeline,
@@ -44,36 +56,38 @@ def optimize_cli(
             calibrate=calibrate,
             slim=slim,
             force=force,
+            show=show,
         )
     except (OSError, ValueError, ImportError) as err:
         msg.fail(f"Can't optimize {pipeline}", str(err), exits=1)
-    header = ("Encoder", "Speed", "Relative error", "Largest", "Same labels", "Scores")
-    msg.table(
-        [_row(part) for part in report["tried"]],
-        header=header,
-        divider=True,
-        aligns=("l", "r", "r", "r", "r", "l"),
-        max_col=60,
-    )
     sizes = report["megabytes"]
     msg.good(f"{report['chosen']['name']}: {sizes['before']} MB before, {sizes['after']} MB after")
-    if not report["has_gold"]:
-        msg.warn("No gold to compare scores on: give it with --calibrate.")
+    if report["without_gold"]:
+        names = ", ".join(report["without_gold"])
+        place = "--calibrate" if calibrate is None else str(calibrate)
+        msg.warn(
+            "Not all scores were compared",
+            f"There is no gold in {place} for {names}: what they lose is not known.",
+        )
     if slim:
         msg.warn("Without its torch weights this pipeline cannot be trained any more.")
     msg.good("Report written", str(output / REPORT_FILE))
 
 
-def _row(part: dict[str, Any]) -> tuple[str, ...]:
+def _row(parity: "Parity") -> tuple[str, ...]:
     scores = ", ".join(
-        f"{name} {100 * value:.1f} -> {100 * part['after'][name]:.1f}"
-        for name, value in part["before"].items()
+        f"{name} {100 * value:.1f} -> {_points(parity.after.get(name))}"
+        for name, value in parity.before.items()
     )
     return (
-        part["name"],
-        f"{part['speed']:.2f}x",
-        f"{part['relative_error']:.4f}",
-        f"{part['max_difference']:.4f}",
-        f"{100 * part['agreement']:.1f} %",
+        parity.name,
+        f"{parity.speed:.2f}x",
+        f"{parity.relative_error:.4f}",
+        f"{parity.max_difference:.4f}",
+        f"{100 * parity.agreement:.1f} %",
         scores or "no gold",
     )
+
+
+def _points(score: float | None) -> str:
+    return "none" if score is None else f"{100 * score:.1f}"

@@ -1,5 +1,6 @@
 """Put a faster encoder into a trained pipeline, and measure what that changes."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -46,6 +47,7 @@ def optimize(
     calibrate: Path | None = None,
     slim: bool = False,
     force: bool = False,
+    show: Callable[[list[Parity]], None] | None = None,
 ) -> dict[str, Any]:
     """Write a copy of a pipeline whose encoder predicts on another backend.
 
@@ -60,6 +62,7 @@ def optimize(
     slim (bool): Leave out the torch weights, which onnxruntime does not need: the
         pipeline is smaller and can no longer be trained.
     force (bool): Write it even if a score drops by more than MAX_DROP points.
+    show (Callable): Gets all that was measured, before a pipeline is written or refused.
     RETURNS (dict[str, Any]): The report; it is in the new folder as `optimize.json`.
     RAISES (ValueError): B640 for settings that do not go together; B641 without an
         encoder of ours; B642 if a score drops too far; B647 if int8 cannot run in torch
@@ -77,14 +80,16 @@ def optimize(
             extras = _make_extras(encoder, kind, precision, docs, Path(work))
             setting = Setting(kind, precision, extras)
             found.append((trial.compare(setting), setting))
+        if show is not None:
+            show([other for other, _ in found])
         parity, setting = _choose(found, force)
         setting.apply(encoder)
         report = {
             "backend": setting.backend,
             "precision": setting.precision,
-            "has_gold": bool(parity.before),
-            "chosen": asdict(parity),
-            "tried": [asdict(other) for other, _ in found],
+            "without_gold": trial.without_gold,
+            "chosen": _report(parity),
+            "tried": [_report(other) for other, _ in found],
         }
         _write(nlp, name, setting, report, slim, Path(output))
     return report
@@ -169,6 +174,12 @@ def _choose(found: list[tuple[Parity, Setting]], force: bool) -> tuple[Parity, S
             )
         )  # fmt: skip
     return parity, setting
+
+
+def _report(parity: Parity) -> dict[str, Any]:
+    """Return what was measured for a JSON file, which has no NaN."""
+    items = asdict(parity).items()
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in items}
 
 
 def _write(

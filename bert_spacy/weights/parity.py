@@ -1,5 +1,6 @@
 """What changes when a pipeline's encoder predicts in another way: states, labels, scores, speed."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +51,8 @@ class Setting:
 class Measurement:
     """What a pipeline gives on the sample.
 
-    scores (dict[str, float]): Of each head that the sample has gold for, 0..1.
+    scores (dict[str, float]): Of each head that the sample has gold for, as a rule 0..1; those
+        that are no finite number are left out.
     labels (list[Any]): What the heads say of each Doc.
     hidden (Tensor): Hidden states of the pieces of the first Docs. Shape (P, H).
     """
@@ -69,7 +71,7 @@ class Parity:
     max_difference (float): Largest difference of a hidden state.
     relative_error (float): Norm of the difference over the norm of the hidden states.
     agreement (float): Share of Docs for which every head says the same, 0..1.
-    before, after (dict[str, float]): Scores of the heads, 0..1; empty without gold.
+    before, after (dict[str, float]): Scores of the heads, as a rule 0..1; empty without gold.
     """
 
     name: str
@@ -82,8 +84,18 @@ class Parity:
 
     @property
     def worst_drop(self) -> float:
-        """Points (of 100) that the worst head loses; 0 if none does."""
-        return max([0.0, *(100 * (self.before[k] - self.after[k]) for k in self.before)])
+        """Points (of 100) that the worst head loses; 0 if none does.
+
+        A score that can be computed no more, or hidden states that are no numbers, are a loss of
+        all 100.
+        """
+        if not math.isfinite(self.relative_error):
+            return 100.0
+        drops = (
+            100 * (score - self.after[name]) if name in self.after else 100.0
+            for name, score in self.before.items()
+        )
+        return max([0.0, *drops])
 
 
 class Trial:
@@ -100,6 +112,13 @@ class Trial:
         self.read = read
         self.old = Setting.of(encoder)
         self._before = self._measure()
+
+    @property
+    def without_gold(self) -> list[str]:
+        """Names of the components that have scores, none of which the sample has gold for."""
+        known = self._before.scores
+        names = _main_scores(self.nlp).items()
+        return [pipe for pipe, scores in names if scores and not known.keys() & scores]
 
     def compare(self, new: Setting) -> Parity:
         """Measure a setting against the pipeline as it was, which is then set again."""
@@ -128,10 +147,11 @@ class Trial:
         for example, doc in zip(examples, self.nlp.pipe([eg.predicted for eg in examples])):
             example.predicted = doc
         found = Scorer(nlp=self.nlp).score(examples)
+        names = {name for part in _main_scores(self.nlp).values() for name in part}
         scores = {
             name: float(found[name])
-            for name in _main_scores(self.nlp)
-            if isinstance(found.get(name), float | int)
+            for name in sorted(names)
+            if isinstance(found.get(name), float | int) and math.isfinite(found[name])
         }
         batch = self.encoder.predict(self._docs())
         rows = np.arange(int(batch.layout.doc_pieces[-1]))
@@ -163,7 +183,10 @@ def labels_of(doc: Doc) -> tuple[Any, ...]:
     return best, entities, answers[0].text if answers else None, tokens
 
 
-def _main_scores(nlp: Language) -> list[str]:
-    """Return the names of the scores that count for the components of a pipeline."""
-    weights = (nlp.get_pipe_meta(name).default_score_weights or {} for name in nlp.pipe_names)
-    return sorted({name for part in weights for name, weight in part.items() if weight})
+def _main_scores(nlp: Language) -> dict[str, set[str]]:
+    """Return for each component of a pipeline the names of the scores that count."""
+    weights = {name: nlp.get_pipe_meta(name).default_score_weights for name in nlp.pipe_names}
+    return {
+        pipe: {name for name, weight in (part or {}).items() if weight}
+        for pipe, part in weights.items()
+    }

@@ -1,6 +1,7 @@
 """`optimize`: the new pipeline is the old one, faster, or it is not written."""
 
 import json
+import math
 
 import pytest
 import spacy
@@ -14,9 +15,9 @@ from bert_spacy.nn.fused import is_int8_available
 from bert_spacy.nn.onnx import has_onnxruntime
 from bert_spacy.weights import optimize as module
 from bert_spacy.weights.optimize import optimize
-from bert_spacy.weights.parity import Trial
+from bert_spacy.weights.parity import Parity, Trial
 
-from ..util import EXAMPLES, all_examples, train_steps
+from ..util import EXAMPLES, HEADS, all_examples, train_steps
 from ..util import trained as make_trained
 
 needs_int8 = pytest.mark.skipif(not is_int8_available(), reason="no VNNI in this processor")
@@ -61,7 +62,7 @@ def test_the_new_pipeline_says_the_same(trained, tmp_path, backend, precision):
     )
     written = json.loads((tmp_path / "new" / "optimize.json").read_text())
     assert written.keys() == report.keys() and written["chosen"]["name"] == f"{backend} {precision}"
-    assert report["has_gold"] and set(report["chosen"]["before"]) == {
+    assert report["without_gold"] == [] and set(report["chosen"]["before"]) == {
         "cats_score",
         "ents_f",
         "qa_f1",
@@ -93,6 +94,40 @@ def test_labels_that_change_are_counted(trained, monkeypatch):
     with torch.no_grad():
         shim.module.output.weight.neg_()
     assert trial.compare(trial.old).agreement < 1.0
+
+
+@pytest.mark.parametrize(
+    "error, after, drop",
+    [
+        (0.0, {"ents_f": 0.9, "regression_score": -0.2}, 0.0),
+        (0.0, {"ents_f": 0.8, "regression_score": 0.0}, 10.0),
+        (0.0, {"ents_f": 0.9}, 100.0),
+        (math.nan, {"ents_f": 0.9, "regression_score": -0.2}, 100.0),
+    ],
+)
+def test_a_score_that_is_lost_counts_in_full(error, after, drop):
+    before = {"ents_f": 0.9, "regression_score": -0.2}
+    parity = Parity("torch int8", 1.0, error, error, 1.0, before, after)
+    assert parity.worst_drop == pytest.approx(drop)
+
+
+def test_states_that_are_no_numbers_are_written_as_none(trained, tmp_path, monkeypatch):
+    broken = Parity("onnx fp32", 1.0, math.nan, math.nan, 0.0, {}, {})
+    monkeypatch.setattr(Trial, "compare", lambda self, new: broken)
+    options = {"backend": "torch", "calibrate": trained / "gold.spacy"}
+    with pytest.raises(ValueError, match=r"\[B642\].*loses 100"):
+        optimize(trained / "pipeline", tmp_path / "new", **options)
+    optimize(trained / "pipeline", tmp_path / "new", force=True, **options)
+    written = json.loads((tmp_path / "new" / "optimize.json").read_text())
+    assert written["chosen"]["relative_error"] is None
+
+
+def test_a_score_that_is_no_number_is_left_out(trained, monkeypatch):
+    nlp = spacy.load(trained / "pipeline")
+    trial = Trial(nlp, nlp.get_pipe("bert_encoder"), lambda: all_examples(nlp))
+    monkeypatch.setattr(nlp.get_pipe("bert_ner"), "scorer", lambda *a, **k: {"ents_f": math.nan})
+    parity = trial.compare(trial.old)
+    assert parity.before.keys() - parity.after.keys() == {"ents_f"} and parity.worst_drop == 100
 
 
 @needs_int8
@@ -127,7 +162,7 @@ def test_texts_without_gold_set_ranges_and_compare_no_scores(trained, tmp_path):
             backend="torch",
             calibrate=calibrate,
         )
-        assert not report["has_gold"] and report["chosen"]["before"] == {}
+        assert report["without_gold"] == list(HEADS) and report["chosen"]["before"] == {}
 
 
 @needs_int8
@@ -179,3 +214,26 @@ def test_the_command_prints_the_report_and_names_problems(trained, tmp_path):
     assert done.exit_code == 0 and "torch fp32" in done.output and "ents_f" in done.output
     lost = CliRunner().invoke(app, [*arguments, "--calibrate", str(tmp_path / "none.spacy")])
     assert lost.exit_code == 1 and "Can't optimize" in lost.output
+
+
+def test_the_command_names_heads_without_gold(trained, tmp_path):
+    nlp = spacy.load(trained / "pipeline")
+    for name, heads in (("some", ["bert_textcat"]), ("none", [])):
+        docs = [eg.reference for eg in all_examples(nlp, heads)] or [nlp.make_doc("in paris")]
+        DocBin(docs=docs).to_disk(tmp_path / f"{name}.spacy")
+    arguments = ["optimize", str(trained / "pipeline"), str(tmp_path / "new"), "--backend", "torch"]
+    for file, rest in (("some", ["bert_ner", "bert_qa", "bert_choice"]), ("none", HEADS)):
+        path = str(tmp_path / f"{file}.spacy")
+        done = CliRunner().invoke(app, [*arguments, "--calibrate", path])
+        said = " ".join(done.output.split())
+        assert done.exit_code == 0 and f"no gold in {path} for {', '.join(rest)}:" in said
+        written = json.loads((tmp_path / "new" / "optimize.json").read_text())
+        assert written["without_gold"] == list(rest)
+
+
+def test_the_command_shows_what_was_measured_where_it_refuses(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_DROP", -1.0)
+    arguments = ["optimize", str(trained / "pipeline"), str(tmp_path / "new"), "--backend", "torch"]
+    done = CliRunner().invoke(app, [*arguments, "--calibrate", str(trained / "gold.spacy")])
+    assert done.exit_code == 1 and "[B642]" in done.output
+    assert "Same labels" in done.output and "ents_f" in done.output.split("[B642]")[0]
