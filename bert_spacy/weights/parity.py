@@ -3,13 +3,16 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.language import Language
+from spacy.pipeline import TextCategorizer
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -17,7 +20,13 @@ from torch import Tensor
 
 from ..nn.extras import Extras
 from ..pipeline.encoder import BertEncoder
+from ..pipeline.textcat import BertTextCategorizer
+from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
+from ..targets import get_targets
+from ..types import ANSWERS
 
+# What a predicted target may move and still count as the same, in standard deviations.
+TARGET_STEP = 0.05
 # Docs that hidden states and speed are compared on, and how often speed is.
 COMPARED_DOCS, ROUNDS = 200, 3
 
@@ -54,11 +63,13 @@ class Measurement:
     scores (dict[str, float]): Of each head that the sample has gold for, as a rule 0..1; those
         that are no finite number are left out.
     labels (list[Any]): What the heads say of each Doc.
+    targets (list[dict[str, float]]): The numbers that regressors give each Doc.
     hidden (Tensor): Hidden states of the pieces of the first Docs. Shape (P, H).
     """
 
     scores: dict[str, float]
     labels: list[Any]
+    targets: list[dict[str, float]]
     hidden: Tensor
 
 
@@ -70,7 +81,8 @@ class Parity:
     speed (float): Speed of `nlp.pipe` as a multiple of the old one, median of rounds.
     max_difference (float): Largest difference of a hidden state.
     relative_error (float): Norm of the difference over the norm of the hidden states.
-    agreement (float): Share of Docs for which every head says the same, 0..1.
+    agreement (float): Share of Docs for which every head says the same, 0..1; predicted targets
+        may differ by TARGET_STEP of their spread.
     before, after (dict[str, float]): Scores of the heads, as a rule 0..1; empty without gold.
     """
 
@@ -128,13 +140,14 @@ class Trial:
         speed = self._race(new)
         self.old.apply(self.encoder)
         difference = after.hidden - self._before.hidden
-        same = [a == b for a, b in zip(self._before.labels, after.labels)]
+        same = np.array([a == b for a, b in zip(self._before.labels, after.labels)], dtype=bool)
+        same &= _are_near(self._before.targets, after.targets)
         return Parity(
             name=name,
             speed=speed,
             max_difference=float(difference.abs().max()) if difference.numel() else 0.0,
             relative_error=float(difference.norm() / self._before.hidden.norm().clamp(min=1e-12)),
-            agreement=float(np.mean(same)) if same else 1.0,
+            agreement=float(same.mean()) if len(same) else 1.0,
             before=self._before.scores,
             after=after.scores,
         )
@@ -155,7 +168,9 @@ class Trial:
         }
         batch = self.encoder.predict(self._docs())
         rows = np.arange(int(batch.layout.doc_pieces[-1]))
-        return Measurement(scores, [labels_of(eg.predicted) for eg in examples], batch.rows(rows))
+        docs = [example.predicted for example in examples]
+        labels = [labels_of(self.nlp, doc) for doc in docs]
+        return Measurement(scores, labels, [get_targets(doc) for doc in docs], batch.rows(rows))
 
     def _race(self, new: Setting) -> float:
         ratios = []
@@ -174,13 +189,54 @@ class Trial:
         return statistics.median(ratios)
 
 
-def labels_of(doc: Doc) -> tuple[Any, ...]:
-    """Return what the components of a pipeline have said of a Doc, without probabilities."""
-    best = max(doc.cats, key=doc.cats.__getitem__) if doc.cats else None
+def labels_of(nlp: Language, doc: Doc) -> tuple[Any, ...]:
+    """Return what the components of a pipeline have said of a Doc, without probabilities.
+
+    nlp (Language): The pipeline.
+    doc (Doc): A Doc that has gone through it.
+    RETURNS (tuple): The labels of each classifier, the best answer, entities, other spans, such
+        as the chosen one, and the annotation of tokens.
+    """
+    classes = tuple(_classes_of(pipe, doc) for _, pipe in nlp.pipeline)
     entities = tuple((ent.start, ent.end, ent.label_) for ent in doc.ents)
     answers = doc._.answers if doc.has_extension("answers") else []
+    spans = tuple(
+        (key, tuple((span.start, span.end, span.label_) for span in group))
+        for key, group in sorted(doc.spans.items())
+        if key != ANSWERS
+    )
     tokens = tuple((token.tag_, token.dep_, token.head.i) for token in doc)
-    return best, entities, answers[0].text if answers else None, tokens
+    answer = answers[0].text if answers else None
+    return classes, answer, entities, spans, tokens
+
+
+def _classes_of(pipe: Any, doc: Doc) -> tuple[str, ...]:
+    """Return the labels that a classifier gives a Doc; none for other components."""
+    if isinstance(pipe, BertMultilabelTextCategorizer):
+        return tuple(pipe.given_labels(doc))
+    if not isinstance(pipe, BertTextCategorizer | TextCategorizer):
+        return ()
+    known = [label for label in pipe.labels if label in doc.cats]
+    if isinstance(pipe, MultiLabel_TextCategorizer):
+        return tuple(x for x in known if doc.cats[x] >= pipe.cfg["threshold"])
+    return (max(known, key=doc.cats.__getitem__),) if known else ()
+
+
+def _are_near(
+    before: Sequence[dict[str, float]], after: Sequence[dict[str, float]]
+) -> NDArray[np.bool_]:
+    """Say of which Docs all targets have stayed where they were.
+
+    before, after (Sequence[dict[str, float]]): Predicted targets of each Doc.
+    RETURNS (NDArray): Whether each differs by at most TARGET_STEP of its spread over all Docs.
+        Shape (D,).
+    """
+    near = np.array([a.keys() == b.keys() for a, b in zip(before, after)], dtype=bool)
+    for name in {name for row in before for name in row}:
+        x, y = (np.array([r.get(name, np.nan) for r in rows]) for rows in (before, after))
+        known = ~np.isnan(x)
+        near &= ~known | (np.abs(x - y) <= TARGET_STEP * x[known].std() + 1e-6)
+    return near
 
 
 def _main_scores(nlp: Language) -> dict[str, set[str]]:
