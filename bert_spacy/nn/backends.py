@@ -66,6 +66,8 @@ def make_predictor(
         return Predictor(runner.run, 1024, f"onnx {precision}")
     if not encoder.has_weights:
         raise ValueError(Errors.B131.format(backend=backend, precision=precision))
+    if path is not None and on_cpu and backend == "auto":
+        _warn("onnxruntime, which is not installed (pip install 'bert-spacy[onnx]')", "torch")
     return _in_torch(encoder, precision, extras)
 
 

@@ -90,6 +90,17 @@ def test_an_onnx_model_that_is_not_there_falls_back(encoder):
         assert make_predictor(encoder, "onnx", "fp32", Extras()).name == "torch fp32"
 
 
+def test_an_onnx_model_without_onnxruntime_falls_back(encoder, monkeypatch):
+    monkeypatch.setattr(backends, "has_onnxruntime", lambda: False)
+    extras = Extras(onnx={"fp32": "model.onnx"})
+    with pytest.warns(UserWarning, match=r"\[BW130\].*pip install 'bert-spacy\[onnx\]'"):
+        assert make_predictor(encoder, "auto", "fp32", extras).name == "torch fp32"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_predictor(encoder, "auto", "fp32", extras)
+        make_predictor(encoder, "torch", "fp32", extras)
+
+
 def test_onnx_in_int8_without_vnni_is_said_once(encoder, monkeypatch):
     monkeypatch.setattr(backends, "open_int8", OnnxRunner)
     monkeypatch.setattr(backends, "has_vnni", lambda: False)
