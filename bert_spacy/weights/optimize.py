@@ -13,6 +13,7 @@ import srsly
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import split_requirement
 from thinc.api import Config
 from torch import Tensor
 
@@ -34,6 +35,9 @@ REPORT_FILE = "optimize.json"
 SAMPLES_FILE = Path(__file__).parent / "samples.txt"
 # Points (of 100) that a head's score may lose.
 MAX_DROP = 0.5
+# What a wheel of the new pipeline requires to predict in onnxruntime, as the extra "onnx" has it.
+# Where the processor has no VNNI, onnx rewrites an int8 model.
+REQUIREMENTS = {"fp32": ["onnxruntime>=1.19"], "int8": ["onnxruntime>=1.19", "onnx>=1.16"]}
 # Docs whose pieces set the ranges of int8.
 RANGE_DOCS = 400
 
@@ -185,6 +189,13 @@ def _report(parity: Parity) -> dict[str, Any]:
 def _write(
     nlp: Language, name: str, setting: Setting, report: dict[str, Any], slim: bool, output: Path
 ) -> None:
+    others = [
+        line
+        for line in nlp.meta.get("requirements", [])
+        if split_requirement(line)[0] not in ("onnx", "onnxruntime")
+    ]
+    needed = REQUIREMENTS[setting.precision] if setting.backend == "onnx" else []
+    nlp.meta["requirements"] = [*others, *needed]
     with atomic_dir(output) as folder:
         nlp.to_disk(folder)
         config = Config().from_disk(folder / "config.cfg", interpolate=False)
