@@ -175,6 +175,10 @@ class Errors(metaclass=_Coded):
         "a trained pipeline with spacy.load."
     )
     B209 = "pair_overflow cannot be {value!r}. Set it in the encoder's model to one of: {allowed}."
+    B210 = (
+        "max_batch_pieces cannot be {value!r}. Allowed: a whole number above 0 (a window larger "
+        "than that runs alone), or null for what is fastest."
+    )
     B215 = (
         "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
         "gradient_checkpointing = false, and a smaller window or batch if memory is short."

@@ -19,7 +19,7 @@ from ..nn.elmo import ElmoConfig, ElmoEncoder, State, load_elmo
 from ..text.characters import spell_words
 from ..text.windows import pack_windows
 from ..types import SEGMENTS, EncoderBatch, EncoderGradient, Ints, Layout, concat_ranges
-from .encoder import SPILL_BYTES, no_gradient, predict_groups, update_groups
+from .encoder import SPILL_BYTES, check_budget, no_gradient, predict_groups, update_groups
 from .inputs import segment_bounds
 from .shims import FolderShim
 
@@ -56,7 +56,9 @@ def build_elmo_encoder_v1(
         Doc at that place of the batch before ended, as AllenNLP does. What a Doc gets
         depends on what came before, so this is not for pipelines.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer. Its batches have no pooled output.
+    RAISES (ValueError): B210 for most words under 1.
     """
+    check_budget(max_batch_pieces)
     return Model(
         "elmo_encoder",
         forward,

@@ -58,7 +58,7 @@ def build_bert_encoder_v1(
     stride (int): Pieces from the start of one window to that of the next; the
         overlap is window - stride. None for three quarters of the window.
     max_batch_pieces (int): Most pieces, padding included, in one forward pass; None for
-        what is fastest on the backend.
+        what is fastest on the backend. A window larger than that runs alone.
     mixed_precision (bool): Train in bfloat16 autocast.
     backend (str): What predicts: "torch", "onnx" (onnxruntime, on a model that
         `python -m bert_spacy optimize` has exported), or "auto": onnx where there is
@@ -82,9 +82,9 @@ def build_bert_encoder_v1(
         from the end of the text that is longer at the time, with warning BW002. A question with
         its context, and choices, are read in windows either way.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer.
-    RAISES (ValueError): B206 for a stride outside of the window; B130 for an unknown
-        backend or precision; B209 for an unknown `pair_overflow`; B550 for a number of steps
-        under 0.
+    RAISES (ValueError): B206 for a stride outside of the window; B210 for most pieces under 1;
+        B130 for an unknown backend or precision; B209 for an unknown `pair_overflow`; B550 for a
+        number of steps under 0.
 
     SOURCE: Gradual unfreezing: Howard & Ruder (2018), section 3.3.
     """
@@ -95,6 +95,7 @@ def build_bert_encoder_v1(
     if pair_overflow not in PAIR_OVERFLOWS:
         allowed = ", ".join(PAIR_OVERFLOWS)
         raise ValueError(Errors.B209.format(value=pair_overflow, allowed=allowed))
+    check_budget(max_batch_pieces)
     if unfreeze_every < 0:
         raise ValueError(Errors.B550.format(value=unfreeze_every))
     shim = EncoderShim(freeze, dropout, layerwise_decay, gradient_checkpointing, unfreeze_every)
@@ -116,6 +117,16 @@ def build_bert_encoder_v1(
             "spill_bytes": SPILL_BYTES,
         },
     )
+
+
+def check_budget(value: int | None) -> None:
+    """Look whether most pieces in one forward pass are a number that makes sense.
+
+    value (int): The setting, or None.
+    RAISES (ValueError): B210 if they are under 1.
+    """
+    if value is not None and value < 1:
+        raise ValueError(Errors.B210.format(value=value))
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 from spacy.util import registry
 
 from bert_spacy.data.pairs import get_segments, make_pair, make_segments
+from bert_spacy.layers.elmo import build_elmo_encoder_v1
 from bert_spacy.layers.encoder import build_bert_encoder_v1, pad_windows
 from bert_spacy.nn.blocks import read_stack
 from bert_spacy.nn.encoder import has_bfloat16
@@ -287,3 +288,10 @@ def test_unknown_backend_is_refused(bert):
         build_bert_encoder_v1(str(bert), backend="tpu")
     with pytest.raises(ValueError, match=r"\[B130\]"):
         build_bert_encoder_v1(str(bert), precision="fp8")
+
+
+@pytest.mark.parametrize("build", [build_bert_encoder_v1, build_elmo_encoder_v1])
+@pytest.mark.parametrize("value", [0, -5])
+def test_a_budget_without_pieces_is_refused(build, value):
+    with pytest.raises(ValueError, match=rf"\[B210\].*{value}"):
+        build("name", max_batch_pieces=value)
