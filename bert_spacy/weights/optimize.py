@@ -1,6 +1,7 @@
 """Put a faster encoder into a trained pipeline, and measure what that changes."""
 
 import math
+import platform
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any
 
 import spacy
 import srsly
+import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -22,9 +24,10 @@ from ..errors import Errors
 from ..layers.encoder import pad_windows
 from ..nn.backends import why_no_int8
 from ..nn.blocks import read_stack
+from ..nn.encoder import has_bfloat16
 from ..nn.extras import WEIGHTS_FILE, Extras
-from ..nn.fused import is_available, is_int8_available
-from ..nn.onnx import export_onnx, has_onnxruntime
+from ..nn.fused import has_vnni, is_available, is_int8_available
+from ..nn.onnx import export_onnx, has_onnxruntime, require
 from ..nn.onnx_int8 import quantize_onnx
 from ..nn.quantize import measure_ranges
 from ..pipeline.encoder import BertEncoder
@@ -94,6 +97,7 @@ def optimize(
             "without_gold": trial.without_gold,
             "chosen": _report(parity),
             "tried": [_report(other) for other, _ in found],
+            "machine": _describe_machine(),
         }
         _write(nlp, name, setting, report, slim, Path(output))
     return report
@@ -178,6 +182,19 @@ def _choose(found: list[tuple[Parity, Setting]], force: bool) -> tuple[Parity, S
             )
         )  # fmt: skip
     return parity, setting
+
+
+def _describe_machine() -> dict[str, Any]:
+    """Return what speed and rounding depend on beside the pipeline."""
+    return {
+        "torch": torch.__version__,
+        "onnxruntime": require("onnxruntime").__version__ if has_onnxruntime() else None,
+        "processor": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "vnni": has_vnni(),
+        "bfloat16": has_bfloat16("cpu"),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _report(parity: Parity) -> dict[str, Any]:

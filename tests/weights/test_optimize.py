@@ -2,7 +2,7 @@
 
 import json
 import math
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 
 import pytest
 import spacy
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
 from bert_spacy.nn import backends
-from bert_spacy.nn.fused import is_int8_available
+from bert_spacy.nn.fused import has_vnni, is_int8_available
 from bert_spacy.nn.onnx import has_onnxruntime
 from bert_spacy.weights import optimize as module
 from bert_spacy.weights.optimize import optimize
@@ -65,6 +65,10 @@ def test_the_new_pipeline_says_the_same(trained, tmp_path, backend, precision):
     )
     written = json.loads((tmp_path / "new" / "optimize.json").read_text())
     assert written.keys() == report.keys() and written["chosen"]["name"] == f"{backend} {precision}"
+    assert written["machine"]["torch"] == torch.__version__
+    assert written["machine"]["vnni"] is has_vnni()
+    if backend == "onnx":
+        assert written["machine"]["onnxruntime"] == version("onnxruntime")
     assert report["without_gold"] == [] and set(report["chosen"]["before"]) == {
         "cats_score",
         "ents_f",
