@@ -170,11 +170,18 @@ def optimize(source: str, precision: str) -> Callable[[Assets, Path], None]:
             [*command, *options], cwd=ROOT, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            lines = [line.strip(" │╭╮╰╯─") for line in (done.stdout + done.stderr).splitlines()]
-            last = next((line for line in reversed(lines) if line), "no message")
-            raise ContenderError(f"`optimize --precision {precision}` failed: {last}")
+            reason = find_reason(done.stdout + done.stderr)
+            raise ContenderError(f"`optimize --precision {precision}` failed: {reason}")
 
     return make
+
+
+def find_reason(output: str) -> str:
+    """Give the error of ours that a command has printed over several lines, or its last line."""
+    lines = [line.strip(" │╭╮╰╯─") for line in output.splitlines()]
+    lines = [line for line in lines if line] or ["no message"]
+    begin = next((i for i, line in enumerate(lines) if line.startswith("[B")), len(lines) - 1)
+    return " ".join(lines[begin:])
 
 
 def make_calibration(assets: Assets, target: Path) -> None:

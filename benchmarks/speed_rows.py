@@ -78,11 +78,11 @@ PIPES = Group(
         bare("bare-torch", "TorchLoop"),
         ours("ours-torch", "ours"),
         bare("bare-torch-bf16", "TorchLoop", bf16=True),
-        ours("ours-bf16", "ours", config=BF16),
+        ours("ours-bf16", "ours", config=BF16, precision="bf16"),
         bare("bare-onnx", "OnnxLoop", file="fp32.onnx"),
         ours("ours-fp32", "ours-fp32"),
         bare("bare-int8", "OnnxLoop", file="int8.onnx"),
-        ours("ours-int8", "ours-int8"),
+        ours("ours-int8", "ours-int8", precision="int8"),
         Contender("stock", "stock_spacy", "Pipe", {}, {"pipeline": "spacy-transformers"}),
         Contender(
             "hf",
@@ -123,7 +123,7 @@ NER = Group(
         ours("ner-torch", "ours", exclude=["bert_textcat"]),
         Contender("edsnlp", "aphp", "Pipe", {}, {"encoder": "encoder"}, "edsnlp"),
         ours("ner-fp32", "ours-fp32", exclude=["bert_textcat"]),
-        ours("ner-int8", "ours-int8", exclude=["bert_textcat"]),
+        ours("ner-int8", "ours-int8", exclude=["bert_textcat"], precision="int8"),
     ],
     [
         Row("ner-fp32", "NER alone, exact", "edsnlp, eds.ner_crf", "ner-fp32", "edsnlp", 1.9),
@@ -209,7 +209,7 @@ QUESTIONS = Group(
         Contender("qa-hf", "huggingface", "Questions", QA_SETTINGS, {"qa": "hf-qa"}),
         ours("qa-torch", "ours-qa", "Questions"),
         ours("qa-fp32", "ours-qa-fp32", "Questions"),
-        ours("qa-int8", "ours-qa-int8", "Questions"),
+        ours("qa-int8", "ours-qa-int8", "Questions", precision="int8"),
     ],
     [
         Row(
@@ -273,7 +273,10 @@ LATENCY = Group(
 
 SHARE = Group(
     "share",
-    [ours("share-int8", "ours-int8", "Share"), ours("share-torch", "ours", "Share")],
+    [
+        ours("share-int8", "ours-int8", "Share", precision="int8"),
+        ours("share-torch", "ours", "Share"),
+    ],
     [
         Row("share-int8", "wall time outside the encoder, int8", "-", "share-int8", "", 0.10),
         Row("share-torch", "wall time outside the encoder, torch fp32", "-", "share-torch", ""),

@@ -15,12 +15,20 @@ from bert_spacy import make_question
 
 
 def load(settings: dict[str, Any]) -> Language:
-    """Load the pipeline that the settings name, with "config" and "disable" of theirs."""
-    return spacy.load(
+    """Load the pipeline that the settings name, with "config" and "exclude" of theirs.
+
+    RAISES (ValueError): The encoder does not predict in "precision" here ("fp32" where it is not
+        set), so that the row would claim what it does not measure.
+    """
+    nlp = spacy.load(
         settings["pipeline"],
         config=settings.get("config", {}),
         exclude=settings.get("exclude", []),
     )
+    wanted, name = settings.get("precision", "fp32"), nlp.get_pipe("bert_encoder").predictor.name
+    if name.split()[-1] != wanted:
+        raise ValueError(f"this machine lacks what {wanted} needs: the encoder predicts in {name}")
+    return nlp
 
 
 class Pipe:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import texts, worker
+from benchmarks.build import find_reason
+from benchmarks.contenders.ours import load
 from benchmarks.contest import (
     Contender,
     ContenderError,
@@ -18,6 +20,8 @@ from benchmarks.contest import (
     run_in_turn,
 )
 from benchmarks.table import Result, format_table, from_json, ratios, row_cells, to_json, write_json
+from bert_spacy.nn import backends
+from tests.util import make_nlp
 
 
 def word_ends(text: str) -> list[int]:
@@ -289,3 +293,37 @@ def test_every_row_names_contenders_of_its_group():
         known = {contender.name for contender in group.contenders}
         for row in group.rows:
             assert {row.ours, *([row.theirs] if row.theirs else [])} <= known
+
+
+def test_a_contender_that_would_not_run_as_its_row_says_drops_out(bert, tmp_path, monkeypatch):
+    nlp = make_nlp(bert, precision="bf16")
+    nlp.initialize()
+    nlp.to_disk(tmp_path)
+    settings = {"pipeline": str(tmp_path), "precision": "bf16"}
+    monkeypatch.setattr(backends, "has_bfloat16", lambda kind: False)
+    monkeypatch.setattr(backends, "warn_no_bfloat16", lambda kind: None)
+    with pytest.raises(ValueError, match="lacks what bf16 needs.*predicts in torch fp32"):
+        load(settings)
+    exact = {"components": {"bert_encoder": {"model": {"precision": "fp32"}}}}
+    assert load({"pipeline": str(tmp_path), "config": exact}).pipe_names == ["bert_encoder"]
+
+
+def test_rows_of_less_precision_claim_it():
+    rows = pytest.importorskip("benchmarks.speed_rows")
+    found = {
+        contender.name: contender.settings["precision"]
+        for group in rows.GROUPS
+        for contender in group.contenders
+        if "precision" in contender.settings
+    }
+    assert found == {
+        name: name.split("-")[1]
+        for name in ("ours-bf16", "ours-int8", "ner-int8", "qa-int8", "share-int8")
+    }
+
+
+def test_the_reason_of_a_failed_command_is_read_in_full():
+    wrapped = "\n✘ Can't optimize x\n[B647] Cannot measure it\nhere.\n\n"
+    assert find_reason(wrapped) == "[B647] Cannot measure it here."
+    assert find_reason("Traceback\n  KeyError: x\n") == "KeyError: x"
+    assert find_reason("") == "no message"
