@@ -56,7 +56,8 @@ def make_predictor(
     precision = "fp32" if precision == "auto" else precision
     path = extras.onnx.get(precision)
     if backend == "onnx" and path is None and encoder.has_weights:
-        _warn(f"an ONNX model in {precision}", "torch")
+        what = f"an ONNX model of the present weights in {precision}"
+        _warn(f"{what} (python -m bert_spacy optimize makes one)", "torch")
     must = backend == "onnx" or not encoder.has_weights
     on_cpu = encoder.device.type in ("cpu", "meta")
     if path is not None and on_cpu and backend != "torch" and (must or has_onnxruntime()):

@@ -86,7 +86,7 @@ def test_without_fused_kernels_the_modules_run(encoder, monkeypatch):
 
 
 def test_an_onnx_model_that_is_not_there_falls_back(encoder):
-    with pytest.warns(UserWarning, match=r"\[BW130\].*ONNX"):
+    with pytest.warns(UserWarning, match=r"\[BW130\].*ONNX.*optimize"):
         assert make_predictor(encoder, "onnx", "fp32", Extras()).name == "torch fp32"
 
 

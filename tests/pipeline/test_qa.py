@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
 from bert_spacy.data.pairs import make_pair, make_question, set_gold_answers
+from bert_spacy.layers import encoder as encoder_module
 
 from ..util import make_nlp, qa_examples, question_example, train_steps
 
@@ -328,6 +330,27 @@ def test_ask_gives_spans_of_the_doc_that_was_asked(bert):
         with pytest.raises(ValueError, match=r"\[B423\]"):
             doc._.ask(wrong)
     assert nlp.pipe_names == ["bert_encoder", "bert_qa"]
+
+
+def test_many_questions_are_one_stream_of_packed_windows(bert, monkeypatch):
+    nlp = make_qa(bert)
+    set_weights(nlp, 0)
+    doc = nlp("the team won the game and anna was in paris")
+    words = ["anna", "bob", "paris", "london", "the game"]
+    questions = [f"{w} {' '.join(x)}" for w in ("who", "where") for x in product(words, words)] * 2
+    one_by_one = [doc._.ask(question) for question in questions]
+    asked, runs = [], []
+    encoder, run = nlp.get_pipe("bert_encoder"), encoder_module._Runner.run
+    predict = encoder.predict
+    monkeypatch.setattr(encoder, "predict", lambda x: asked.append(len(x)) or predict(x))
+    monkeypatch.setattr(
+        *(encoder_module._Runner, "run"), lambda self, x: runs.append(len(x)) or run(self, x)
+    )
+    together = doc._.ask(questions)
+    assert asked == [100] and sum(runs) == 100 and len(runs) < 5
+    for a, b in zip(together, one_by_one, strict=True):
+        assert [x.text for x in a] == [x.text for x in b] and len(a) > 0
+        np.testing.assert_allclose([x.score for x in a], [x.score for x in b], atol=1e-4)
 
 
 def test_ask_needs_a_pipeline_that_answers(bert):

@@ -20,7 +20,15 @@ from bert_spacy.weights import optimize as module
 from bert_spacy.weights.optimize import optimize
 from bert_spacy.weights.parity import Parity, Trial
 
-from ..util import EXAMPLES, HEADS, all_examples, train_steps
+from ..util import (
+    EXAMPLES,
+    HEADS,
+    all_examples,
+    assert_close,
+    encoder_of,
+    predictions,
+    train_steps,
+)
 from ..util import trained as make_trained
 
 needs_int8 = pytest.mark.skipif(not is_int8_available(), reason="no VNNI in this processor")
@@ -182,6 +190,42 @@ def test_training_goes_on_from_the_torch_weights(trained, tmp_path):
         assert nlp.get_pipe("bert_encoder").predictor.name == "torch fp32"
     nlp.to_disk(tmp_path / "more")
     assert not (tmp_path / "more" / "bert_encoder" / "encoder" / "int8.safetensors").exists()
+
+
+@needs_onnx
+def test_training_goes_on_from_a_pipeline_in_onnxruntime(trained, tmp_path):
+    optimize(trained / "pipeline", tmp_path / "new", backend="onnx")
+    nlp = spacy.load(tmp_path / "new")
+    before = encoder_of(nlp).state_dict()["model.encoder.layer.0.output.dense.weight"].clone()
+    assert nlp.get_pipe("bert_encoder").predictor.name == "onnx fp32"
+    train_steps(nlp, all_examples(nlp), steps=2)
+    after = encoder_of(nlp).state_dict()["model.encoder.layer.0.output.dense.weight"]
+    assert not torch.equal(before, after)
+    says = r"\[BW130\].*ONNX model of the present weights.*optimize makes one"
+    backends._warn.cache_clear()
+    with pytest.warns(UserWarning, match=says):
+        assert nlp.get_pipe("bert_encoder").predictor.name == "torch fp32"
+    nlp.to_disk(tmp_path / "more")
+    assert not (tmp_path / "more" / "bert_encoder" / "encoder" / "model.onnx").exists()
+    backends._warn.cache_clear()
+    with pytest.warns(UserWarning, match=says):
+        found = predictions([spacy.load(tmp_path / "more")("anna was in paris")])
+    assert_close(found, predictions([nlp("anna was in paris")]), 1e-5)
+    optimize(tmp_path / "more", tmp_path / "again", backend="onnx")
+    assert spacy.load(tmp_path / "again").get_pipe("bert_encoder").predictor.name == "onnx fp32"
+
+
+@needs_onnx
+@pytest.mark.parametrize("budget", [1, 40, None])
+def test_empty_docs_and_small_budgets_run_in_onnxruntime(trained, tmp_path, budget):
+    optimize(trained / "pipeline", tmp_path / "new", backend="onnx")
+    texts = ["anna was in paris", "", "bob lives in london " * 20, "  ", "", "a good film"]
+    found = []
+    for folder in (trained / "pipeline", tmp_path / "new"):
+        nlp = spacy.load(folder)
+        nlp.get_pipe("bert_encoder").model.attrs["max_batch_pieces"] = budget
+        found.append(predictions(nlp.pipe(texts)))
+    assert_close(*found, 1e-4)
 
 
 @needs_onnx
