@@ -16,16 +16,20 @@ from bert_spacy.cli.app import app
 from bert_spacy.nn import backends
 from bert_spacy.nn.fused import has_vnni, is_int8_available
 from bert_spacy.nn.onnx import has_onnxruntime
+from bert_spacy.targets import get_targets, set_targets
 from bert_spacy.weights import optimize as module
 from bert_spacy.weights.optimize import optimize
 from bert_spacy.weights.parity import Parity, Trial
 
+from ..pipeline.test_stock import MODELS, stock_examples
 from ..util import (
     EXAMPLES,
     HEADS,
+    TEXTS,
     all_examples,
     assert_close,
     encoder_of,
+    make_nlp,
     predictions,
     train_steps,
 )
@@ -92,6 +96,48 @@ def test_the_new_pipeline_says_the_same(trained, tmp_path, backend, precision):
         assert labels(tmp_path / "new") == labels(trained / "pipeline")
     again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
     assert again("bob lives in london").cats == pytest.approx(nlp("bob lives in london").cats)
+
+
+@needs_onnx
+def test_questions_and_choices_keep_their_labels_in_onnxruntime(trained, tmp_path):
+    report = optimize(
+        trained / "pipeline", tmp_path / "new", backend="onnx", calibrate=trained / "gold.spacy"
+    )
+    assert report["chosen"]["agreement"] == 1.0
+    found = []
+    for folder in (trained / "pipeline", tmp_path / "new"):
+        nlp = spacy.load(folder)
+        found.append(predictions(nlp.pipe([eg.predicted for eg in all_examples(nlp)])))
+    assert any(row["answers"] for row in found[0])
+    assert {row["choice"] for row in found[0]} >= {None, 0, 2}
+    assert_close(*found, 1e-4)
+
+
+@needs_onnx
+def test_numbers_labels_and_stock_components_stay_the_same_in_onnxruntime(bert, tmp_path):
+    nlp = make_nlp(bert, ["bert_regressor", "bert_textcat_multilabel"])
+    nlp.add_pipe("tagger", config={"model": MODELS["tagger"]})
+    nlp.add_pipe("spancat", config={"model": MODELS["spancat"]})
+    examples = stock_examples(nlp)
+    for eg, other in zip(examples, EXAMPLES["bert_regressor"](nlp)):
+        set_targets(eg.reference, get_targets(other.reference))
+    nlp.initialize(lambda: examples)
+    train_steps(nlp, examples, 20)
+    nlp.to_disk(tmp_path / "old")
+    DocBin(docs=[eg.reference for eg in examples]).to_disk(tmp_path / "gold.spacy")
+    report = optimize(
+        tmp_path / "old", tmp_path / "new", backend="onnx", calibrate=tmp_path / "gold.spacy"
+    )
+    assert report["chosen"]["agreement"] == 1.0 and report["without_gold"] == []
+    old, new = (list(spacy.load(tmp_path / name).pipe(TEXTS)) for name in ("old", "new"))
+    for a, b in zip(old, new):
+        assert get_targets(a) == pytest.approx(get_targets(b), abs=1e-4)
+        assert a.cats == pytest.approx(b.cats, abs=1e-4)
+        assert [token.tag_ for token in a] == [token.tag_ for token in b]
+        spans = ([(s.start, s.end, s.label_) for s in doc.spans["sc"]] for doc in (a, b))
+        assert next(spans) == next(spans)
+    assert len({token.tag_ for doc in old for token in doc}) > 1
+    assert any(doc.spans["sc"] for doc in old)
 
 
 def test_auto_takes_a_backend_that_runs_here(trained, tmp_path):
