@@ -31,3 +31,22 @@ def test_importing_the_package_does_not_load_spacy_or_torch():
         "import sys, bert_spacy; print([n for n in ('spacy','torch') if n in sys.modules])"
     )
     assert loaded == "[]"
+
+
+def test_a_blank_pipeline_makes_no_module_of_ours_load_heavy_packages():
+    # spaCy loads the factories of all packages, and spacy-transformers' own load transformers.
+    loaded = run(f"""
+import builtins, sys
+found, load = set(), builtins.__import__
+def watch(name, globals=None, *args, **kwargs):
+    place = (globals or {{}}).get("__name__", "")
+    if place.startswith("bert_spacy") and name.startswith({HEAVY!r}):
+        found.add((place, name))
+    return load(name, globals, *args, **kwargs)
+builtins.__import__ = watch
+import spacy
+spacy.blank("zh")
+assert "bert_spacy.factories" in sys.modules
+print(found or "nothing")
+""")
+    assert loaded == "nothing"
