@@ -116,7 +116,7 @@ if __name__ == "__main__":
     [
         ("fork", "predict"),
         ("fork", "threads"),
-        ("fork", "nothing"),
+        pytest.param("fork", "nothing", marks=pytest.mark.slow),
         pytest.param("spawn", "predict", marks=pytest.mark.slow),
         pytest.param("spawn", "nothing", marks=pytest.mark.slow),
     ],
