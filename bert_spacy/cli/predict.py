@@ -125,8 +125,9 @@ def predict(
     multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
     rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
     if resume and files.is_complete():
-        for row in _skip_done(source, rows, files):
-            raise ValueError(Errors.B622.format(partial=output, line=row.line, source=source))
+        new = next(_skip_done(source, rows, files), None)
+        if new is not None:
+            raise ValueError(Errors.B622.format(partial=output, line=new.line, source=source))
         return files.counts
     with ExitStack() as stack:
         stack.enter_context(files.open(resume=resume))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Errors, Warnings
-from .blocks import read_stack
+from .blocks import Stack, read_stack
 from .encoder import TransformerEncoder, autocast, has_bfloat16, warn_no_bfloat16
 from .extras import Extras
 from .fused import FusedEncoder, has_vnni, is_available, is_int8_available
@@ -76,7 +76,7 @@ def _in_torch(encoder: TransformerEncoder, precision: str, extras: Extras) -> Pr
     on_cpu = encoder.device.type == "cpu"
     stack = read_stack(encoder.model) if on_cpu and is_available() else None
     if precision == "int8":
-        missing = why_no_int8(encoder, extras)
+        missing = why_no_int8(encoder, stack, extras)
         if stack is not None and missing is None:
             fused = FusedEncoder(encoder.model, stack, ranges=extras.ranges)
             return Predictor(_without_types(encoder, fused), 2048, "torch int8")
@@ -98,10 +98,11 @@ def _in_torch(encoder: TransformerEncoder, precision: str, extras: Extras) -> Pr
     return Predictor(run, 2048 if on_cpu else 16384, name)
 
 
-def why_no_int8(encoder: TransformerEncoder, extras: Extras) -> str | None:
+def why_no_int8(encoder: TransformerEncoder, stack: Stack | None, extras: Extras) -> str | None:
     """Say what torch lacks to predict in int8.
 
     encoder (TransformerEncoder): The encoder.
+    stack (Stack | None): Its layers, as `read_stack` gives them.
     extras (Extras): What `optimize` has made for its weights.
     RETURNS (str | None): The first thing that is missing, or None.
     """
@@ -109,7 +110,7 @@ def why_no_int8(encoder: TransformerEncoder, extras: Extras) -> str | None:
         return "int8 on a GPU"
     if not is_int8_available():
         return "int8 instructions (VNNI) in this processor and torch"
-    if read_stack(encoder.model) is None:
+    if stack is None:
         return "int8 for this architecture"
     if extras.ranges is None:
         return "int8 ranges for the present weights (python -m bert_spacy optimize makes them)"

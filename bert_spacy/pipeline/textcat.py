@@ -53,10 +53,6 @@ class BertTextCategorizer(TellingHead, WeightedHead):
         if len(self.labels) < 2:
             raise ValueError(Errors.B305.format(labels=list(self.labels)))
 
-    def gold_labels(self, doc: Doc) -> Iterable[str]:
-        """Return the categories that a gold Doc gives as true."""
-        return [label for label, value in doc.cats.items() if value > 0]
-
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.
 

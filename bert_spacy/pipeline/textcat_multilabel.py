@@ -59,10 +59,6 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
         """
         self.collect_labels(examples, lambda doc: doc.cats)
 
-    def gold_labels(self, doc: Doc) -> Iterable[str]:
-        """Return the categories that a gold Doc gives as true."""
-        return [label for label, value in doc.cats.items() if value > 0]
-
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.
 

@@ -147,7 +147,7 @@ def _make_extras(
         ranges = measure_ranges(inner.model, stack, _windows(encoder, docs))
     if backend == "torch":
         extras = Extras(ranges)
-        missing = why_no_int8(inner, extras)
+        missing = why_no_int8(inner, stack, extras)
         if missing is not None:
             raise ValueError(Errors.B647.format(missing=missing))
         return extras

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from spacy.vocab import Vocab
-from tqdm import tqdm
 
 from ...data.corpus import Corpus
 from ...data.docbin import SUFFIX, read_docbin
@@ -37,9 +36,9 @@ def read_data(
             files = Corpus(paths).find_shards()
             counts = {"documents": _read_docs(part, files, teacher)}
         else:
-            corpus = TextCorpus(paths, on_problem)
-            for _ in tqdm(corpus, desc=f"Reading {part}", unit=" texts", disable=None):
-                pass
+            corpus = TextCorpus(paths, on_problem, show_progress=True)
+            for _ in corpus:
+                pass  # to count the texts, and to tell of bad lines
             files, counts = corpus.paths, asdict(corpus.counts)
         total = hashlib.sha256("".join(map(checksum, files)).encode())
         found[part] = {**counts, "sha256": total.hexdigest()}

@@ -14,14 +14,14 @@ from ...layers.encoder import pad_windows
 from ...nn.distill import LayerWeights
 from ...sources import resolve_name
 from ...util import atomic_dir
-from ..folders import checksum, find_licence
+from ..folders import CARD_FILE, WEIGHTS_FILE, checksum, find_licence
 from .phases import compare_layers, make_corpora, read_corpus
 from .projections import NAME as PROJECTIONS
 from .settings import Settings
 from .student import n_layers
-from .teacher import CARD_FILE, ENCODER_FOLDER, Teacher
+from .teacher import ENCODER_FOLDER, Teacher
 
-REPORT_FILE, WEIGHTS_FILE = "distill.json", "model.safetensors"
+REPORT_FILE = "distill.json"
 # Docs on which the distance of the layers is measured.
 N_MEASURED = 256
 

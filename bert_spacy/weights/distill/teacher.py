@@ -19,10 +19,10 @@ from ...pipeline.ner import BertEntityRecognizer
 from ...pipeline.qa import BertQuestionAnswerer
 from ...pipeline.textcat import BertTextCategorizer
 from ...pipeline.textcat_multilabel import BertMultilabelTextCategorizer
-from ..folders import find_licence
+from ..folders import CARD_FILE, find_licence
 
-# Where a pipeline keeps the folder of its encoder, and a folder its card.
-ENCODER_FOLDER, CARD_FILE = "encoder", "README.md"
+# Where a pipeline keeps the folder of its encoder.
+ENCODER_FOLDER = "encoder"
 CLASSIFIERS = (BertTextCategorizer, BertMultilabelTextCategorizer)
 HEADS = (*CLASSIFIERS, BertEntityRecognizer, BertQuestionAnswerer)
 
