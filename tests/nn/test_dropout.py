@@ -105,6 +105,23 @@ def test_attention_in_autocast_computes_in_bfloat16():
     assert q.grad.dtype == torch.float32
 
 
+def test_attention_in_bfloat16_without_dropout():
+    q, k, v = heads(dtype=torch.float32)
+    mask = torch.zeros(3, 1, 1, 6).masked_fill(torch.rand(3, 1, 1, 6) > 0.7, -torch.inf)
+    mask[..., 0] = 0
+    grad = torch.randn(q.shape)
+    wanted = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    slow = "_scaled_dot_product_flash_attention_for_cpu"
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.profiler.profile() as seen:
+        out = seeded(scaled_dot_product_attention, q, k, v, attn_mask=mask)
+    assert out.dtype == torch.bfloat16
+    assert not any(slow in event.key for event in seen.key_averages())
+    torch.testing.assert_close(out.float(), wanted, atol=0.03, rtol=0.03)
+    found = torch.autograd.grad(out, (q, k, v), grad.bfloat16())
+    for a, b in zip(found, torch.autograd.grad(wanted, (q, k, v), grad)):
+        torch.testing.assert_close(a, b, atol=0.06, rtol=0.06)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("low", [-torch.inf, torch.finfo(torch.float32).min])
 def test_a_row_without_any_key_stays_finite(dtype, low):
