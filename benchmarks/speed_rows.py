@@ -283,6 +283,26 @@ SHARE = Group(
     ],
 )
 
+# Enough texts that the start of two processes does not decide.
+COPIES = {"copies": 4}
+PROCESSES = Group(
+    "processes",
+    [
+        ours("one-process", "ours", **COPIES),
+        ours("two-processes", "ours", n_process=2, **COPIES),
+    ],
+    [
+        Row(
+            "processes",
+            f"{PIPE}, torch fp32, n_process=2",
+            "one process of two threads",
+            "two-processes",
+            "one-process",
+        )
+    ],
+    is_quick=False,
+)
+
 
 def size(name: str, title: str, pipeline: str, encoder: str, texts: str) -> Group:
     """Describe the comparison on another size of model."""
@@ -313,6 +333,7 @@ GROUPS = [
     QUESTIONS,
     LATENCY,
     SHARE,
+    PROCESSES,
     size("albert", "ALBERT-tiny", "ours-zh", "encoder-zh", "texts_zh"),
     size("base", "BERT-base", "ours-base", "bert-base", "texts_base"),
 ]

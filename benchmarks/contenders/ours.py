@@ -34,18 +34,21 @@ def load(settings: dict[str, Any]) -> Language:
 class Pipe:
     """`nlp.pipe` over all texts.
 
-    settings (dict): "pipeline"; perhaps "config", "exclude", "texts" (key of the inputs).
+    settings (dict): "pipeline"; perhaps "config", "exclude", "texts" (key of the inputs),
+        "copies" (times that all texts are annotated) and "n_process".
     """
 
     def __init__(self, settings: dict[str, Any]):
         self.inputs = read_inputs(settings)
         self.texts = self.inputs[settings.get("texts", "texts")]
-        self.pieces = self.inputs["pieces"][settings.get("texts", "texts")]
+        self.copies = settings.get("copies", 1)
+        self.pieces = self.inputs["pieces"][settings.get("texts", "texts")] * self.copies
+        self.n_process = settings.get("n_process", 1)
         self.nlp = load(settings)
 
     def answers(self) -> dict[str, np.ndarray]:
         """Give labels and entities of all texts, and hidden states of some."""
-        docs = list(self.nlp.pipe(self.texts))
+        docs = list(self.nlp.pipe(self.texts, n_process=self.n_process))
         found = {}
         if docs[0].cats:
             found["label"] = np.array([max(doc.cats, key=doc.cats.__getitem__) for doc in docs])
@@ -59,7 +62,7 @@ class Pipe:
 
     def run(self) -> int:
         """Annotate all texts; return their pieces."""
-        for _ in self.nlp.pipe(self.texts):
+        for _ in self.nlp.pipe(self.texts * self.copies, n_process=self.n_process):
             pass
         return self.pieces
 
