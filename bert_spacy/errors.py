@@ -545,11 +545,11 @@ class Errors(metaclass=_Coded):
     )
     B659 = (
         "The vocabulary {path} does not fit: {problems}. Give the one that was published with the "
-        "checkpoint by --vocab, one piece a line."
+        "checkpoint by --vocab: one piece a line, or for ALBERT a sentencepiece model."
     )
     B660 = (
-        "{path} is a sentencepiece model, which is not converted here. Give a vocab.txt by "
-        "--vocab, if the model has one, or take its Hugging Face folder with a tokenizer.json."
+        "{path} is a sentencepiece model, and what reads those is not installed. Run: pip install "
+        "'bert-spacy[sentencepiece]', or give a vocab.txt by --vocab, if the model has one."
     )
     B661 = (
         "The model {folder} cannot be exported, as it {what}. Only BERT and ALBERT can be, bare or "

@@ -19,7 +19,7 @@ def import_tf_cli(
         Path | None, typer.Option(help="bert_config.json, if it is not beside the checkpoint.")
     ] = None,
     vocab: Annotated[
-        Path | None, typer.Option(help="vocab.txt, if it is not beside the checkpoint.")
+        Path | None, typer.Option(help="vocab.txt or *.model, if not beside the checkpoint.")
     ] = None,
     lowercase: Annotated[
         bool | None,

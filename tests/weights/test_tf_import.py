@@ -1,10 +1,13 @@
 """`import-tf` and `export-tf`: the same tensors and the same hidden states, or a coded error."""
 
+import io
 import json
+import sys
 from functools import partial
 
 import numpy as np
 import pytest
+import spacy
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -326,8 +329,80 @@ def test_vocabularies(tmp_path):
     path.unlink()
     (tmp_path / "tf" / "30k-clean.model").write_bytes(b"?")
     for vocab in (None, tmp_path / "tf" / "30k-clean.model"):
-        with pytest.raises(ValueError, match=r"\[B660\].*30k-clean.model"):
+        with pytest.raises(ValueError, match=r"\[B659\].*30k-clean.model.*BERT has none"):
             import_tf(prefix, tmp_path / "hf", vocab=vocab, force=True)
+
+
+SENTENCES = ["The team won the match.", "A new phone costs 1,999 euros.", "Ein Café in Paris!"]
+
+
+def sentencepiece_model(**options):
+    """Train a sentencepiece model like that of google-research/ALBERT; return its bytes."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    model = io.BytesIO()
+    settings = {"pad_id": 0, "pad_piece": "<pad>", "unk_id": 1, "bos_id": -1, "eos_id": -1}
+    settings |= {"control_symbols": ["[CLS]", "[SEP]", "[MASK]"], "vocab_size": 33} | options
+    texts = iter([text.lower() for text in SENTENCES * 20])
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=texts, model_writer=model, minloglevel=2, **settings
+    )
+    return model.getvalue()
+
+
+def test_albert_with_a_sentencepiece_model(tmp_path):
+    model = make_model("albert")
+    prefix = write(tmp_path / "tf", albert_variables(model), "albert", embedding_size=8)
+    (tmp_path / "tf" / "vocab.txt").unlink()
+    path = tmp_path / "tf" / "30k-clean.model"
+    path.write_bytes(sentencepiece_model())
+    report = import_tf(prefix, tmp_path / "hf")
+    assert "Texts are lower-cased." in report.notes
+    assert f"The vocabulary has 33 pieces for {SIZES['vocab_size']}" in " ".join(report.notes)
+    same_outputs(tmp_path / "hf", model)
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    special = ("pad_token_id", "bos_token_id", "eos_token_id")
+    assert [config[name] for name in special] == [0, 2, 3]
+    from sentencepiece import SentencePieceProcessor
+
+    oracle = SentencePieceProcessor(model_file=str(path))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert tokenizer.is_fast and tokenizer.model_max_length == 32
+    for text in SENTENCES[:2]:
+        pieces = oracle.encode(text.lower(), out_type=str)
+        assert tokenizer.tokenize(text) == pieces
+        assert tokenizer(text)["input_ids"] == [2, *oracle.piece_to_id(pieces), 3]
+    assert tokenizer.decode(tokenizer(SENTENCES[2])["input_ids"][1:-1]) == "ein cafe in paris!"
+    # It reads texts in a pipeline as any other folder does.
+    nlp = spacy.blank("en")
+    nlp.add_pipe("bert_encoder", config={"model": {"name": str(tmp_path / "hf")}})
+    nlp.initialize()
+    docs = list(nlp.pipe([*SENTENCES, "", "\u200b"]))
+    batch = nlp.get_pipe("bert_encoder").predict(docs[:1])
+    ids = torch.tensor([tokenizer(SENTENCES[0])["input_ids"]])
+    with torch.no_grad():
+        wanted = AutoModel.from_pretrained(tmp_path / "hf")(ids).last_hidden_state[0, 1:-1]
+    torch.testing.assert_close(batch.hidden, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_sentencepiece_model_that_does_not_fit(tmp_path, monkeypatch):
+    model = make_model("albert")
+    prefix = write(tmp_path / "tf", albert_variables(model), "albert", embedding_size=8)
+    (tmp_path / "tf" / "vocab.txt").unlink()
+    path = tmp_path / "tf" / "30k-clean.model"
+    good = sentencepiece_model()
+    for content, reason in (
+        (good[: len(good) // 2], r"B658.*30k-clean.model"),
+        (sentencepiece_model(control_symbols=["[CLS]", "[SEP]"]), r"B659.*there is no \[MASK\]"),
+        (b"", r"B659.*there is no <pad>"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=reason):
+            import_tf(prefix, tmp_path / "hf")
+    path.write_bytes(good)
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ValueError, match=r"\[B660\].*pip install 'bert-spacy\[sentencepiece\]'"):
+        import_tf(prefix, tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from transformers import BertTokenizerFast
+from transformers import AlbertTokenizerFast, BertTokenizerFast
 
 from ...errors import Errors
 
+# Padding first. The second kind is of sentencepiece, as google-research/ALBERT has it.
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SENTENCEPIECE = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 NUMBERS = (
     "vocab_size",
     "hidden_size",
@@ -57,13 +59,11 @@ def find_vocab(prefix: Path) -> Path:
     """Find the vocabulary beside a checkpoint.
 
     prefix (Path): The checkpoint.
-    RETURNS (Path): The file with one piece a line.
-    RAISES (ValueError): B658 there is none; B660 there is a sentencepiece model instead.
+    RETURNS (Path): The file with one piece a line, or else a sentencepiece model.
+    RAISES (ValueError): B658 there is none, or several.
     """
-    models = sorted(prefix.parent.glob("*.model"))
-    if models and not any(prefix.parent.glob("vocab*.txt")):
-        raise ValueError(Errors.B660.format(path=models[0]))
-    return find_beside(prefix, "vocab.txt", "vocab*.txt")
+    models = any(prefix.parent.glob("*.model")) and not any(prefix.parent.glob("vocab*.txt"))
+    return find_beside(prefix, "vocab.txt", "*.model" if models else "vocab*.txt")
 
 
 def read_config(path: Path, family: str) -> dict[str, Any]:
@@ -93,17 +93,30 @@ def read_config(path: Path, family: str) -> dict[str, Any]:
     return settings
 
 
-def read_vocab(path: Path, n_rows: int) -> list[str]:
+def read_vocab(path: Path, n_rows: int, family: str) -> list[str]:
     """Read and check a vocabulary.
 
-    path (Path): A file with one piece a line.
+    path (Path): A file with one piece a line, or for ALBERT a sentencepiece model.
     n_rows (int): Rows of the word embeddings.
+    family (str): "bert" or "albert".
     RETURNS (list[str]): The pieces in the order of their ids.
     RAISES (ValueError): B658 it cannot be read; B659 it does not fit; B660 it is a sentencepiece
-        model.
+        model, and what reads those is not installed.
     """
     if path.suffix == ".model":
-        raise ValueError(Errors.B660.format(path=path))
+        pieces, problems = _read_sentencepiece(path, family)
+    else:
+        pieces, problems = _read_lines(path)
+    if len(pieces) > n_rows:
+        problems.append(f"{len(pieces)} pieces are more than the vocab_size {n_rows}")
+    if problems:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError(Errors.B659.format(path=path, problems="; ".join(problems[:10]) + more))
+    return pieces
+
+
+def _read_lines(path: Path) -> tuple[list[str], list[str]]:
+    """Read one piece a line; give the pieces, and what is wrong with them."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as err:
@@ -119,12 +132,25 @@ def read_vocab(path: Path, n_rows: int) -> list[str]:
         elif first.setdefault(piece, number) != number:
             problems.append(f"line {number} repeats {piece!r} of line {first[piece]}")
     problems += [f"there is no {piece}" for piece in SPECIAL if piece not in first]
-    if len(pieces) > n_rows:
-        problems.append(f"{len(pieces)} pieces are more than the vocab_size {n_rows}")
-    if problems:
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise ValueError(Errors.B659.format(path=path, problems="; ".join(problems[:10]) + more))
-    return pieces
+    return pieces, problems
+
+
+def _read_sentencepiece(path: Path, family: str) -> tuple[list[str], list[str]]:
+    """Read a sentencepiece model; give its pieces, and what is wrong with them."""
+    if family != "albert":
+        return [], ["it is a sentencepiece model, and BERT has none"]
+    try:  # an extra; transformers converts the model with both
+        from google import protobuf  # noqa: F401
+        from sentencepiece import SentencePieceProcessor
+    except ImportError as err:
+        raise ValueError(Errors.B660.format(path=path)) from err
+    try:
+        content = path.read_bytes()
+        model = SentencePieceProcessor(model_proto=content)
+        pieces = [model.IdToPiece(i) for i in range(len(model))]
+    except (OSError, RuntimeError, TypeError) as err:
+        raise ValueError(Errors.B658.format(path=path, reason=err)) from err
+    return pieces, [f"there is no {piece}" for piece in SENTENCEPIECE if piece not in pieces]
 
 
 def write_vocab(path: Path, pieces: list[str]) -> None:
@@ -136,16 +162,22 @@ def write_vocab(path: Path, pieces: list[str]) -> None:
     path.write_text("".join(f"{p}\n" for p in pieces), encoding="utf-8", newline="\n")
 
 
-def make_tokenizer(folder: Path, pieces: list[str], lowercase: bool, length: int) -> None:
+def make_tokenizer(
+    folder: Path, vocab: Path, pieces: list[str], lowercase: bool, length: int
+) -> None:
     """Write the files of a fast tokenizer.
 
     folder (Path): Where to.
+    vocab (Path): The file that the pieces come from; a sentencepiece model has more than pieces.
     pieces (list[str]): The pieces in the order of their ids.
     lowercase (bool): Whether texts are lower-cased, and lose their accents.
     length (int): Pieces that fit into the model.
     """
-    write_vocab(folder / "vocab.txt", pieces)
-    tokenizer = BertTokenizerFast(
-        vocab_file=str(folder / "vocab.txt"), do_lower_case=lowercase, model_max_length=length
-    )
+    made: Any = BertTokenizerFast
+    if vocab.suffix == ".model":
+        made = AlbertTokenizerFast
+    else:
+        vocab = folder / "vocab.txt"
+        write_vocab(vocab, pieces)
+    tokenizer = made(vocab_file=str(vocab), do_lower_case=lowercase, model_max_length=length)
     tokenizer.save_pretrained(folder)

@@ -24,6 +24,8 @@ from ...util import atomic_dir
 from ..folders import IMPORTED, WEIGHTS_FILE, check_output, checksum, write_card
 from .bundle import Bundle
 from .files import (
+    SENTENCEPIECE,
+    SPECIAL,
     find_beside,
     find_vocab,
     make_tokenizer,
@@ -33,6 +35,7 @@ from .files import (
 )
 from .names import MASKED, POOLER, SENTENCE, Variable, find_layout, is_state, map_names, show
 
+_PADDING = (SPECIAL[0], SENTENCEPIECE[0])
 _FACTOR = "bert/embeddings/word_embeddings_2"
 _LAYOUTS = {
     "bert": "google-research/bert",
@@ -73,7 +76,8 @@ def import_tf(
     checkpoint (Path): Path without `.index` and `.data-...`; with `.index` is fine too.
     output (Path): The new folder. It appears when it is complete.
     config (Path | None): `bert_config.json`. None for the one beside the checkpoint.
-    vocab (Path | None): `vocab.txt`. None for the one beside the checkpoint.
+    vocab (Path | None): `vocab.txt`, or a sentencepiece model of ALBERT, such as
+        `30k-clean.model`. None for the one beside the checkpoint.
     lowercase (bool | None): Whether texts are lower-cased. None to decide by the vocabulary:
         it is cased if it has pieces of one capital letter from A to Z.
     allow_unknown (bool): Leave out variables whose names are not known, and heads that are not
@@ -97,9 +101,9 @@ def import_tf(
     settings = read_config(config_file, family)
     if layout == "shared" and settings.get("ln_type") not in (None, "postln"):
         raise ValueError(Errors.B662.format(path=config_file, value=settings["ln_type"]))
-    pieces = read_vocab(vocab_file, settings["vocab_size"])
+    pieces = read_vocab(vocab_file, settings["vocab_size"], family)
     if lowercase is None:
-        lowercase = not any(re.fullmatch("(##)?[A-Z]", piece) for piece in pieces)
+        lowercase = not any(re.fullmatch("(##|\u2581)?[A-Z]", piece) for piece in pieces)
     try:
         made = make_config(settings, family, pieces)
         shapes = model_shapes(made)
@@ -127,7 +131,7 @@ def import_tf(
             state = {name.split(".", 1)[1]: tensor for name, tensor in state.items()}
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         made.save_pretrained(folder)
-        make_tokenizer(folder, pieces, lowercase, made.max_position_embeddings)
+        make_tokenizer(folder, vocab_file, pieces, lowercase, made.max_position_embeddings)
         options = [f"--config {config}"] * bool(config) + [f"--vocab {vocab}"] * bool(vocab)
         options += ["--lowercase" if lowercase else "--cased"]
         options += ["--allow-unknown"] * allow_unknown
@@ -146,7 +150,7 @@ def make_config(settings: dict[str, Any], family: str, pieces: list[str]) -> Pre
     RETURNS (PretrainedConfig): The configuration, with the ids of the special pieces.
     """
     made: PretrainedConfig = (AlbertConfig if family == "albert" else BertConfig)(**settings)
-    made.pad_token_id = pieces.index("[PAD]")
+    made.pad_token_id = next(pieces.index(pad) for pad in _PADDING if pad in pieces)
     if family == "albert":
         made.bos_token_id = pieces.index("[CLS]")
         made.eos_token_id = pieces.index("[SEP]")
