@@ -1,5 +1,6 @@
 """The other examples run as they stand, on a tiny model."""
 
+import os
 import runpy
 from pathlib import Path
 
@@ -54,3 +55,28 @@ def test_a_checkpoint_goes_there_and_back(bert, capsys):
     runpy.run_path(str(EXAMPLES / "tensorflow_checkpoint.py"))["main"](str(bert))
     out = capsys.readouterr().out
     assert "BertModel, 39 tensors" in out and "SHA-256 of model.safetensors" in out
+
+
+def test_a_new_encoder_is_trained(tmp_path, capfd):
+    pytest.importorskip("accelerate")
+    lines = [f"The {what} is {how}." for what in ("cat", "dog", "bird") for how in ("old", "new")]
+    (tmp_path / "texts.txt").write_text("\n".join(lines * 10), encoding="utf-8")
+    module = runpy.run_path(str(EXAMPLES / "new_encoder.py"))
+    module["main"](str(tmp_path / "texts.txt"), 3)
+    out = capfd.readouterr().out
+    assert "Perplexity of masked pieces" in out and "the [MASK] ." in out
+    assert out.splitlines()[-1].endswith(", 64])")
+
+
+def test_an_elmo_reads_texts(capsys):
+    pytest.importorskip("h5py")
+    shared = Path(os.environ.get("BERT_SPACY_DATA", EXAMPLES.parents[1] / "shared"))
+    folder = shared / "fixtures" / "elmo"
+    if not folder.is_dir():
+        pytest.skip(f"no ELMo at {folder}; set BERT_SPACY_DATA to its parent")
+    module = runpy.run_path(str(EXAMPLES / "elmo.py"))
+    module["main"](str(folder / "options.json"), str(folder / "lm_weights.hdf5"))
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "Width 32"
+    similarities = [float(line.rpartition(" ")[2]) for line in others]
+    assert len(similarities) == 2 and all(0 < value < 1 for value in similarities)
