@@ -56,7 +56,7 @@ def train_tokenizer(
         if value < least:
             raise ValueError(Errors.B674.format(name=name, value=value, allowed=f"{least} or more"))
     check_output(output)
-    corpus = TextCorpus(paths, on_problem)
+    corpus = TextCorpus(paths, on_problem, show_progress=True)
     backend = Tokenizer(WordPiece(unk_token="[UNK]"))
     backend.normalizer = BertNormalizer(lowercase=lowercase)
     backend.pre_tokenizer = BertPreTokenizer()
