@@ -33,6 +33,7 @@ from .tf_models import (
     albert_variables,
     bert_variables,
     make_model,
+    object_albert_variables,
     object_variables,
     save,
     write,
@@ -126,6 +127,30 @@ def test_heads_of_tensorflow_2(tmp_path):
     write(tmp_path / "tf", {name: array for name, array in named.items() if name != lost})
     with pytest.raises(ValueError, match=rf"\[B656\].*{lost}"):
         import_tf(prefix, tmp_path / "hf2")
+
+
+@pytest.mark.parametrize("prefix, heads", [("model/", False), ("encoder/", True), ("", False)])
+def test_albert_of_tensorflow_2(tmp_path, prefix, heads):
+    model = make_model("albert")
+    named = object_albert_variables(model, prefix, heads)
+    value = "/.ATTRIBUTES/VARIABLE_VALUE"
+    spare = {f"{prefix}layer_with_weights-6/kernel{value}": np.zeros((16, 16), "<f4")}
+    path = write(tmp_path / "tf", spare | named, "albert", embedding_size=8)
+    report = import_tf(path, tmp_path / "hf")
+    assert report.layout == "the official ALBERT for TensorFlow 2"
+    if heads:
+        assert report.architecture == "AlbertForPreTraining" and report.n_tensors == len(named)
+        same_outputs(tmp_path / "hf", model)
+    else:
+        assert report.architecture == "AlbertModel"
+        base, info = AutoModel.from_pretrained(tmp_path / "hf", output_loading_info=True)
+        assert not info["missing_keys"] and not info["unexpected_keys"]
+        with torch.no_grad():
+            assert torch.equal(base(IDS).pooler_output, model.albert(IDS).pooler_output)
+    for groups in ({"num_hidden_groups": 2}, {"inner_group_num": 2}):
+        write(tmp_path / "tf", named, "albert", embedding_size=8, **groups)
+        with pytest.raises(ValueError, match=r"\[B65[56]\]"):
+            import_tf(path, tmp_path / "more")
 
 
 def test_two_names_for_one_tensor_are_not_chosen_between(tmp_path):

@@ -114,6 +114,46 @@ masked_lm/embedding_table                     bert.embeddings.word_embeddings.we
 model/classification_heads/0/out_proj/kernel  cls.seq_relationship.weight T
 model/classification_heads/0/out_proj/bias    cls.seq_relationship.bias
 """
+# ALBERT's, in the numbers of the layers of its encoder and in the heads.
+OBJECT_ALBERT = """
+0/embeddings  albert.embeddings.word_embeddings.weight
+1/embeddings  albert.embeddings.position_embeddings.weight
+2/embeddings  albert.embeddings.token_type_embeddings.weight
+3/gamma       albert.embeddings.LayerNorm.weight
+3/beta        albert.embeddings.LayerNorm.bias
+4/kernel      albert.encoder.embedding_hidden_mapping_in.weight T
+4/bias        albert.encoder.embedding_hidden_mapping_in.bias
+"""
+OBJECT_ALBERT_LAYER = """
+_attention_layer/_query_dense/kernel   attention.query.weight T
+_attention_layer/_query_dense/bias     attention.query.bias
+_attention_layer/_key_dense/kernel     attention.key.weight T
+_attention_layer/_key_dense/bias       attention.key.bias
+_attention_layer/_value_dense/kernel   attention.value.weight T
+_attention_layer/_value_dense/bias     attention.value.bias
+_attention_layer/_output_dense/kernel  attention.dense.weight T
+_attention_layer/_output_dense/bias    attention.dense.bias
+_attention_layer_norm/gamma            attention.LayerNorm.weight
+_attention_layer_norm/beta             attention.LayerNorm.bias
+_intermediate_dense/kernel             ffn.weight T
+_intermediate_dense/bias               ffn.bias
+_output_dense/kernel                   ffn_output.weight T
+_output_dense/bias                     ffn_output.bias
+_output_layer_norm/gamma               full_layer_layer_norm.weight
+_output_layer_norm/beta                full_layer_layer_norm.bias
+"""
+OBJECT_ALBERT_HEADS = """
+masked_lm/output_bias.Sbias                   predictions.bias
+masked_lm/dense/kernel                        predictions.dense.weight T
+masked_lm/dense/bias                          predictions.dense.bias
+masked_lm/layer_norm/gamma                    predictions.LayerNorm.weight
+masked_lm/layer_norm/beta                     predictions.LayerNorm.bias
+masked_lm/embedding_table                     albert.embeddings.word_embeddings.weight
+next_sentence..pooler_dense/kernel            albert.pooler.weight T
+next_sentence..pooler_dense/bias              albert.pooler.bias
+model/classification_heads/0/out_proj/kernel  sop_classifier.classifier.weight T
+model/classification_heads/0/out_proj/bias    sop_classifier.classifier.bias
+"""
 N_LAYERS, N_HEADS, WIDTH = 2, 2, 16
 SIZES = {
     "vocab_size": len(vocabulary()),
@@ -189,18 +229,40 @@ def object_variables(model, prefix, dense, pooler, heads=False):
     rows = OBJECT_LAYER.format(dense=dense)
     for i in range(N_LAYERS):
         found |= pick(model, rows, f"{start}{i + 4}/", f"bert.encoder.layer.{i}.")
-    head = WIDTH // N_HEADS
-    for name, array in found.items():
-        if any(part in name for part in ("_query", "_key", "_value")):
-            found[name] = array.reshape(*array.shape[:-1], N_HEADS, head)
-        elif name.endswith(f"{dense}/kernel"):
-            found[name] = array.reshape(N_HEADS, head, WIDTH)
+    split_heads(found, dense)
     pooled = "kernel bert.pooler.dense.weight T\nbias bert.pooler.dense.bias"
     found |= pick(model, pooled, f"{pooler}/")
     if heads:  # each variable has one name, the shortest
         del found[f"{start}0/embeddings"]
         found |= pick(model, OBJECT_HEADS)
     return {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": array for name, array in found.items()}
+
+
+def object_albert_variables(model, prefix, heads):
+    """Name the variables as the official ALBERT for TensorFlow 2 does."""
+    start = f"{prefix}layer_with_weights-"
+    layer = "albert.encoder.albert_layer_groups.0.albert_layers.0."
+    found = pick(model, OBJECT_ALBERT, start) | pick(
+        model, OBJECT_ALBERT_LAYER, f"{start}5/", layer
+    )
+    split_heads(found, "_attention_layer/_output_dense")
+    if heads:
+        del found[f"{start}0/embeddings"]
+        found |= pick(model, OBJECT_ALBERT_HEADS)
+    else:
+        pooled = "kernel albert.pooler.weight T\nbias albert.pooler.bias"
+        found |= pick(model, pooled, f"{start}6/")
+    return {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": array for name, array in found.items()}
+
+
+def split_heads(variables, dense):
+    """Give the weights of attention an axis for the heads, in place."""
+    head = WIDTH // N_HEADS
+    for name, array in variables.items():
+        if any(part in name for part in ("_query", "_key", "_value")):
+            variables[name] = array.reshape(*array.shape[:-1], N_HEADS, head)
+        elif name.endswith(f"{dense}/kernel"):
+            variables[name] = array.reshape(N_HEADS, head, WIDTH)
 
 
 def write(folder, variables, family="bert", pieces=None, **settings):

@@ -42,6 +42,7 @@ _LAYOUTS = {
     "albert": "google-research/ALBERT",
     "shared": "albert_zh (older names)",
     "object": "the official models for TensorFlow 2",
+    "object-albert": "the official ALBERT for TensorFlow 2",
 }
 
 
@@ -95,7 +96,7 @@ def import_tf(
     bundle = Bundle(prefix)
     names = [name for name in bundle.entries if not is_state(name, bundle.entries)]
     layout = find_layout(names)
-    family = "albert" if layout == "albert" else "bert"
+    family = "albert" if "albert" in layout else "bert"
     config_file = config or find_beside(prefix, f"{family}_config.json", "*bert_config*.json")
     vocab_file = vocab or find_vocab(prefix)
     settings = read_config(config_file, family)

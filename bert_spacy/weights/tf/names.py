@@ -53,6 +53,19 @@ _OBJECT_LAYER = {
     "output.dense": ("_output_dense",),
     "output.LayerNorm": ("_output_layer_norm",),
 }
+# What the parts of ALBERT's layer are called in BERT's.
+_ALBERT_PARTS = {
+    "full_layer_layer_norm": "output.LayerNorm",
+    "attention.LayerNorm": "attention.output.LayerNorm",
+    "attention.query": "attention.self.query",
+    "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value",
+    "attention.dense": "attention.output.dense",
+    "ffn": "intermediate.dense",
+    "ffn_output": "output.dense",
+}
+# ALBERT's embeddings are widened by the fifth layer with weights; BERT's first block stands there.
+_OBJECT_WIDEN = "layer_with_weights-4"
 # Slots of optimizers stand beside the variable they belong to.
 _SLOT = re.compile(r"/(adam_m|adam_v|lamb_m|lamb_v|Adam|Adam_1|AdamWeightDecayOptimizer(_1)?)$")
 _STATE = re.compile(
@@ -60,7 +73,9 @@ _STATE = re.compile(
     rf"|(save_counter|global_step|optimizer/.+|.+/\.OPTIMIZER_SLOT/.+){VALUE})$"
 )
 # The pooler of an encoder for TensorFlow 2, which no loss reaches if the sentence head has its own.
-_SPARE_POOLER = re.compile(rf"((model|encoder)/)?layer_with_weights-\d+/(kernel|bias){VALUE}$")
+_SPARE_POOLER = re.compile(
+    rf"((model|encoder)/)?(?!{_OBJECT_WIDEN}/)layer_with_weights-\d+/(kernel|bias){VALUE}$"
+)
 
 
 @dataclass(frozen=True)
@@ -84,13 +99,15 @@ def find_layout(names: Collection[str]) -> str:
 
     names (Collection[str]): All of its variables.
     RETURNS (str): "bert", "albert" (google-research/ALBERT), "shared" (the older names of
-        albert_zh) or "object" (the official models for TensorFlow 2).
+        albert_zh), "object" (the official models for TensorFlow 2) or "object-albert" (their
+        ALBERT).
     RAISES (ValueError): B654 no known one.
     """
     marks = {
         "albert": r"bert/encoder/transformer/group_0/",
         "shared": r"bert/encoder/layer_shared/",
         "bert": r"bert/encoder/layer_0/",
+        "object-albert": rf"((model|encoder)/)?{_OBJECT_WIDEN}/kernel{re.escape(VALUE)}$",
         "object": rf"((model|encoder)/)?layer_with_weights-1/embeddings{re.escape(VALUE)}$",
     }
     for layout, mark in marks.items():
@@ -133,7 +150,7 @@ def map_names(
     n_heads (int): Number of attention heads, by which TensorFlow 2 shapes its kernels.
     RETURNS (dict[str, Variable]): For each tensor its variable, present or not.
     """
-    if layout == "object":
+    if layout.startswith("object"):
         prefix = next(
             name.split("layer_with_weights-")[0] for name in sorted(names) if "layer_with" in name
         )
@@ -172,21 +189,35 @@ def _albert_name(name: str) -> str:
             kind = "gamma" if kind == "weight" else "beta"
         kind = "kernel" if kind == "weight" else kind
         return f"bert/encoder/transformer/group_{group}/inner_group_{inner}/{target}/{kind}"
+    return _bert_name(_as_bert(name))
+
+
+def _as_bert(name: str) -> str:
+    """Rename a tensor of ALBERT as its like is called in BERT; one of BERT keeps its name."""
+    layer = re.match(r"albert\.encoder\.albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.", name)
+    if layer:
+        part, _, kind = name[layer.end() :].rpartition(".")
+        number = 100 * int(layer[1]) + int(layer[2])  # all but the first are missed in a checkpoint
+        return f"bert.encoder.layer.{number}.{_ALBERT_PARTS[part]}.{kind}"
     name = re.sub(r"^predictions\.(LayerNorm|dense)", r"cls.predictions.transform.\1", name)
     name = name.replace("sop_classifier.classifier", "cls.seq_relationship")
     name = name.replace("albert.pooler.", "bert.pooler.dense.")
     name = re.sub(r"^predictions\.bias", "cls.predictions.bias", name)
-    return _bert_name(re.sub(r"^albert\.", "bert.", name))
+    return re.sub(r"^albert\.", "bert.", name)
 
 
 def _map_objects(
     shapes: Mapping[str, tuple[int, ...]], prefix: str, n_heads: int
 ) -> dict[str, Variable]:
     """Name the variables of the official models for TensorFlow 2, which number their layers."""
-    numbers = (re.match(r"bert\.encoder\.layer\.(\d+)", name) for name in shapes)
+    known = {key: _as_bert(key) for key in shapes}
+    widen = "bert.encoder.embedding_hidden_mapping_in."
+    first = 5 if f"{widen}weight" in known.values() else 4
+    numbers = (re.match(r"bert\.encoder\.layer\.(\d+)", name) for name in known.values())
     n_layers = 1 + max(int(number[1]) for number in numbers if number)
     found = {}
-    for name, shape in shapes.items():
+    for key, shape in shapes.items():
+        name = known[key]
         kind = "kernel" if name.endswith(".weight") else "bias"
         targets: tuple[str, ...]
         layer = re.match(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$", name)
@@ -197,7 +228,7 @@ def _map_objects(
                 targets += (_OBJECT_TABLE,)
             kind = ""
         elif layer:
-            number, part = int(layer[1]) + 4, layer[2]
+            number, part = int(layer[1]) + first, layer[2]
             if "LayerNorm" in part:
                 kind = "gamma" if kind == "kernel" else "beta"
             targets = tuple(
@@ -205,10 +236,13 @@ def _map_objects(
                 for target in _OBJECT_LAYER[part]
             )
             shape = _split_heads(shape, part, kind, n_heads)
+        elif name.startswith(widen):
+            targets = (f"{prefix}{_OBJECT_WIDEN}/{kind}",)
+            shape = shape[::-1]
         elif name.startswith(POOLER):
             targets = (
                 f"{_OBJECT_POOLER}/{kind}",
-                f"{prefix}layer_with_weights-{n_layers + 4}/{kind}",
+                f"{prefix}layer_with_weights-{n_layers + first}/{kind}",
             )
             shape = shape[::-1]
         else:
@@ -216,7 +250,7 @@ def _map_objects(
             kind = targets[0].rpartition("/")[2]
             shape = shape[::-1]
         names = tuple(target + VALUE for target in targets)
-        found[name] = Variable(names, shape, kind == "kernel")
+        found[key] = Variable(names, shape, kind == "kernel")
     return found
 
 
