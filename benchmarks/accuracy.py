@@ -3,7 +3,8 @@
     python benchmarks/accuracy.py cluener --data DIR --weights m3e-small-zh --seed 0 --plain
 
 prints its progress and, as the last line, one JSON object. With --plain, Transformers
-and torch alone do the work (see plain.py); without it, this package does (see ours.py).
+and torch alone do the work (see plain.py); without it, this package does (see ours.py), and
+--keep FOLDER keeps the pipeline, for `optimize` or `python -m benchmarks.trust`.
 """
 
 import argparse
@@ -32,8 +33,9 @@ def main() -> None:
     sizes = ", ".join(f"{len(items)} {split}" for split, items in splits.items())
     print(f"{task.name} with {weights}, seed {args.seed}: {sizes}", flush=True)
     side = importlib.import_module("benchmarks.plain" if args.plain else "benchmarks.ours")
+    kept = {"keep": args.keep} if args.keep else {}
     began = time.perf_counter()
-    dev, test = side.run(task, splits, weights, args.seed)
+    dev, test = side.run(task, splits, weights, args.seed, **kept)
     result = {
         "task": task.name,
         "weights": weights,
@@ -57,7 +59,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="Transformers alone, no spaCy.")
     parser.add_argument("--threads", type=int, default=2, help="Threads that torch may use.")
     parser.add_argument("--limit", type=int, help="Use only so many training items, for a trial.")
-    return parser.parse_args()
+    parser.add_argument("--keep", type=Path, help="Folder for the pipeline, dev and test data.")
+    args = parser.parse_args()
+    if args.keep and args.plain:
+        parser.error("--keep is for pipelines, and --plain makes none")
+    return args
 
 
 def round_score(score: Score) -> Score:

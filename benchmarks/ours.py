@@ -111,6 +111,7 @@ def run(
     weights: str,
     seed: int,
     overrides: Overrides | None = None,
+    keep: Path | None = None,
 ) -> tuple[Score, Score]:
     """Fine-tune on train, choose the epoch on dev, and score dev and test.
 
@@ -119,10 +120,17 @@ def run(
     weights (str): Alias, folder or hub name of the encoder.
     seed (int): Fixes the head's first weights, the order and the dropout.
     overrides (Overrides): Settings that differ from the recipe.
+    keep (Path): Takes the pipeline, and dev.spacy and test.spacy with the gold.
     RETURNS (tuple[Score, Score]): Scores on dev and test at the best epoch.
     RAISES (UnknownSetting): For an override that the config has no place for.
     """
     nlp = fine_tune(task, splits, weights, seed, overrides)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        nlp.to_disk(keep / "pipeline")
+        for name in ("dev", "test"):
+            docs = [make_gold(nlp, item) for item in splits[name]]
+            DocBin(docs=docs).to_disk(keep / f"{name}.spacy")
     dev = predict(nlp, task, splits["dev"], is_dev=True)
     test = predict(nlp, task, splits["test"])
     return task.score(splits["dev"], dev), task.score(splits["test"], test)
