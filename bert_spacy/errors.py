@@ -399,6 +399,10 @@ class Errors(metaclass=_Coded):
         "The training config lacks the sections {missing}. It was cut short, or not filled in. "
         "Take one of configs/, or complete it: python -m spacy init fill-config OLD.cfg NEW.cfg"
     )
+    B544 = (
+        "The development data have changed since the checkpoint {path}, so that scores before and "
+        "after it cannot be compared. Put the data back, or start anew with --no-resume."
+    )
     B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
     B551 = (
         "These settings of MixedCorpus do not go together: {given}. Give one corpus or more, and "

@@ -48,7 +48,7 @@ def import_tf_cli(
             allow_unknown=allow_unknown,
             force=force,
         )
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, ImportError) as err:
         msg.fail(f"Can't import {checkpoint}", str(err), exits=1)
     for note in report.notes:
         msg.info(note)

@@ -35,6 +35,7 @@ class Progress:
     words (int): Tokens seen.
     seconds (int): Time spent.
     data (int): Checksum of the batches so far.
+    dev (int): Checksum of the development data.
     """
 
     step: int = 0
@@ -43,6 +44,7 @@ class Progress:
     words: int = 0
     seconds: int = 0
     data: int = 0
+    dev: int = 0
 
 
 def find_checkpoint(folder: Path) -> Path | None:

@@ -75,7 +75,7 @@ def train(
     prepare (Callable[[Language], None]): Called with the pipeline before the first step.
     RETURNS (Path): The last pipeline.
     RAISES (ValueError): B540 if the checkpoint is damaged, B541 if it is of another config,
-        B542 if the data have changed; B543 for a config that is not whole.
+        B542 or B544 if the data have changed; B543 for a config that is not whole.
     """
     missing = [name for name in _SECTIONS if name not in config]
     if missing:
@@ -119,6 +119,7 @@ class _Run:
         """Run the loop to its end."""
         done, now = self.done, Progress(**vars(self.done))
         now.evaluations = list(done.evaluations)
+        now.dev = self._check_dev()
         with self.nlp.select_pipes(disable=self.settings["frozen_components"]):
             log, finalize = self.settings["logger"](self.nlp, stdout, stderr)
         is_saved = True
@@ -186,6 +187,15 @@ class _Run:
             self.data = _checksum(batch, self.data)
             yield epoch, batch if k >= self.done.step else []
 
+    def _check_dev(self) -> int:
+        # The best step so far was chosen by these data.
+        state = random.getstate()
+        found = _checksum(self.corpora[1](self.nlp), 0)
+        random.setstate(state)
+        if self.checkpoint is not None and found != self.done.dev:
+            raise ValueError(Errors.B544.format(path=self.checkpoint))
+        return found
+
     def _remove_earlier(self) -> None:
         # Not before the data have been read, a step trained and its pipeline scored.
         for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
@@ -226,7 +236,7 @@ def _swap_random(batches: Batches, order: Any) -> Batches:
         yield drawn
 
 
-def _checksum(batch: list[Example], before: int) -> int:
+def _checksum(batch: Iterable[Example], before: int) -> int:
     """Go on with a checksum over texts and gold: answers, choices and targets are span groups."""
     for example in batch:
         doc = example.reference

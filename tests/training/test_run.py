@@ -200,16 +200,19 @@ def test_what_a_kill_left_half_written_is_passed_over(config, tmp_path):
     assert not half.exists()
 
 
-def test_other_data_are_refused(config, tmp_path):
+@pytest.mark.parametrize("part, code", [("train", "B542.*first 5 batches"), ("dev", "B544")])
+def test_other_data_are_refused(config, tmp_path, part, code):
+    shutil.copy(config["paths"]["train"], tmp_path / "dev.spacy")
+    config["paths"]["dev"] = str(tmp_path / "dev.spacy")
     with pytest.raises(Killed):
         KILL_AT.add(6)
         train(config, tmp_path / "out")
-    path = Path(config["paths"]["train"])
+    path = Path(config["paths"][part])
     docs = list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
     for doc in docs:
         doc.cats = {name: 1.0 - value for name, value in doc.cats.items()}
     DocBin(docs=docs).to_disk(path)
-    with pytest.raises(ValueError, match="B542.*first 5 batches"):
+    with pytest.raises(ValueError, match=code):
         train(config, tmp_path / "out", resume=True)
 
 

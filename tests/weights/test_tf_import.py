@@ -425,7 +425,7 @@ def test_a_sentencepiece_model_that_does_not_fit(tmp_path, monkeypatch):
             import_tf(prefix, tmp_path / "hf")
     path.write_bytes(good)
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    with pytest.raises(ValueError, match=r"\[B660\].*pip install 'bert-spacy\[sentencepiece\]'"):
+    with pytest.raises(ImportError, match=r"\[B660\].*pip install 'bert-spacy\[sentencepiece\]'"):
         import_tf(prefix, tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
 

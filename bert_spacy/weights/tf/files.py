@@ -1,5 +1,6 @@
 """The files beside a TensorFlow checkpoint: configuration and vocabulary."""
 
+import importlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -100,8 +101,8 @@ def read_vocab(path: Path, n_rows: int, family: str) -> list[str]:
     n_rows (int): Rows of the word embeddings.
     family (str): "bert" or "albert".
     RETURNS (list[str]): The pieces in the order of their ids.
-    RAISES (ValueError): B658 it cannot be read; B659 it does not fit; B660 it is a sentencepiece
-        model, and what reads those is not installed.
+    RAISES (ValueError): B658 it cannot be read; B659 it does not fit.
+    RAISES (ImportError): B660 it is a sentencepiece model, and what reads those is not installed.
     """
     if path.suffix == ".model":
         pieces, problems = _read_sentencepiece(path, family)
@@ -139,14 +140,13 @@ def _read_sentencepiece(path: Path, family: str) -> tuple[list[str], list[str]]:
     """Read a sentencepiece model; give its pieces, and what is wrong with them."""
     if family != "albert":
         return [], ["it is a sentencepiece model, and BERT has none"]
-    try:  # an extra; transformers converts the model with both
-        from google import protobuf  # noqa: F401
-        from sentencepiece import SentencePieceProcessor
+    try:  # transformers converts the model with both
+        importlib.import_module("google.protobuf")
+        sentencepiece: Any = importlib.import_module("sentencepiece")
     except ImportError as err:
-        raise ValueError(Errors.B660.format(path=path)) from err
+        raise ImportError(Errors.B660.format(path=path)) from err
     try:
-        content = path.read_bytes()
-        model = SentencePieceProcessor(model_proto=content)
+        model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
         pieces = [model.IdToPiece(i) for i in range(len(model))]
     except (OSError, RuntimeError, TypeError) as err:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err

@@ -86,9 +86,10 @@ def import_tf(
     force (bool): Replace the model folder that stands at `output`.
     RETURNS (ImportReport): What was written, and what was not.
     RAISES (ValueError): B650 to B653 the checkpoint cannot be read; B654 to B657 its variables
-        are not those of the model; B658 to B660 config or vocabulary are missing or do not
+        are not those of the model; B658 and B659 config or vocabulary are missing or do not
         fit; B662 albert_zh with another order of layers; B664 the folder is there; B676 it
         holds the checkpoint or other files that would be lost.
+    RAISES (ImportError): B660 a sentencepiece model needs the extra of that name.
     """
     prefix = Path(str(checkpoint).removesuffix(".index"))
     check_output(output, prefix)
