@@ -47,10 +47,9 @@ def main(texts: str, steps: int = 60) -> None:
         result = pretrain(config, encoder)
         for name, before, after in result.rows():
             print(f"{name}: {before} before, {after} after")
-        masked = f"the {load_filler(str(encoder)).tokenizer.mask_token} ."
-        print(
-            masked, [fill.piece for fill in fill_masks(load_filler(str(encoder)), [masked])[0][0]]
-        )
+        filler = load_filler(str(encoder))
+        masked = f"the {filler.tokenizer.mask_token} ."
+        print(masked, [fill.piece for fill in fill_masks(filler, [masked])[0][0]])
         nlp = spacy.blank("en")
         nlp.add_pipe("bert_encoder", config={"model": {"name": str(encoder)}})
         nlp.initialize()

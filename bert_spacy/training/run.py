@@ -188,7 +188,8 @@ class _Run:
             yield epoch, batch if k >= self.done.step else []
 
     def _check_dev(self) -> int:
-        # The best step so far was chosen by these data.
+        # The best step so far was chosen by these data. Reading them must not move the order of
+        # the others.
         state = random.getstate()
         found = _checksum(self.corpora[1](self.nlp), 0)
         random.setstate(state)

@@ -134,6 +134,7 @@ def test_albert_of_tensorflow_2(tmp_path, prefix, heads):
     model = make_model("albert")
     named = object_albert_variables(model, prefix, heads)
     value = "/.ATTRIBUTES/VARIABLE_VALUE"
+    # Where the sentence head has a pooler of its own, that of the encoder was never trained.
     spare = {f"{prefix}layer_with_weights-6/kernel{value}": np.zeros((16, 16), "<f4")}
     path = write(tmp_path / "tf", spare | named, "albert", embedding_size=8)
     report = import_tf(path, tmp_path / "hf")

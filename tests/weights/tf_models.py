@@ -114,15 +114,17 @@ masked_lm/embedding_table                     bert.embeddings.word_embeddings.we
 model/classification_heads/0/out_proj/kernel  cls.seq_relationship.weight T
 model/classification_heads/0/out_proj/bias    cls.seq_relationship.bias
 """
-# ALBERT's, in the numbers of the layers of its encoder and in the heads.
-OBJECT_ALBERT = """
-0/embeddings  albert.embeddings.word_embeddings.weight
-1/embeddings  albert.embeddings.position_embeddings.weight
-2/embeddings  albert.embeddings.token_type_embeddings.weight
-3/gamma       albert.embeddings.LayerNorm.weight
-3/beta        albert.embeddings.LayerNorm.bias
-4/kernel      albert.encoder.embedding_hidden_mapping_in.weight T
-4/bias        albert.encoder.embedding_hidden_mapping_in.bias
+# By the numbers of the layers of the encoder; the last two are ALBERT's alone.
+OBJECT_EMBEDDINGS = """
+0/embeddings  embeddings.word_embeddings.weight
+1/embeddings  embeddings.position_embeddings.weight
+2/embeddings  embeddings.token_type_embeddings.weight
+3/gamma       embeddings.LayerNorm.weight
+3/beta        embeddings.LayerNorm.bias
+"""
+OBJECT_WIDEN = """
+4/kernel  albert.encoder.embedding_hidden_mapping_in.weight T
+4/bias    albert.encoder.embedding_hidden_mapping_in.bias
 """
 OBJECT_ALBERT_LAYER = """
 _attention_layer/_query_dense/kernel   attention.query.weight T
@@ -214,18 +216,8 @@ def albert_variables(model):
 
 def object_variables(model, prefix, dense, pooler, heads=False):
     """Name the variables as the official models for TensorFlow 2 do, with an axis for heads."""
-    table = "\n".join(
-        f"{place} bert.embeddings.{key}"
-        for place, key in (
-            ("0/embeddings", "word_embeddings.weight"),
-            ("1/embeddings", "position_embeddings.weight"),
-            ("2/embeddings", "token_type_embeddings.weight"),
-            ("3/gamma", "LayerNorm.weight"),
-            ("3/beta", "LayerNorm.bias"),
-        )
-    )
     start = f"{prefix}layer_with_weights-"
-    found = pick(model, table, start)
+    found = pick(model, OBJECT_EMBEDDINGS, start, "bert.")
     rows = OBJECT_LAYER.format(dense=dense)
     for i in range(N_LAYERS):
         found |= pick(model, rows, f"{start}{i + 4}/", f"bert.encoder.layer.{i}.")
@@ -242,9 +234,8 @@ def object_albert_variables(model, prefix, heads):
     """Name the variables as the official ALBERT for TensorFlow 2 does."""
     start = f"{prefix}layer_with_weights-"
     layer = "albert.encoder.albert_layer_groups.0.albert_layers.0."
-    found = pick(model, OBJECT_ALBERT, start) | pick(
-        model, OBJECT_ALBERT_LAYER, f"{start}5/", layer
-    )
+    found = pick(model, OBJECT_EMBEDDINGS, start, "albert.") | pick(model, OBJECT_WIDEN, start)
+    found |= pick(model, OBJECT_ALBERT_LAYER, f"{start}5/", layer)
     split_heads(found, "_attention_layer/_output_dense")
     if heads:
         del found[f"{start}0/embeddings"]

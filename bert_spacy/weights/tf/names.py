@@ -53,6 +53,10 @@ _OBJECT_LAYER = {
     "output.dense": ("_output_dense",),
     "output.LayerNorm": ("_output_layer_norm",),
 }
+# Number of its group, number within that, part and kind of a tensor of an ALBERT layer.
+_ALBERT_TENSOR = re.compile(
+    r"albert\.encoder\.albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.(.+)\.(weight|bias)$"
+)
 # What the parts of ALBERT's layer are called in BERT's.
 _ALBERT_PARTS = {
     "full_layer_layer_norm": "output.LayerNorm",
@@ -181,7 +185,7 @@ def _bert_name(name: str) -> str:
 
 def _albert_name(name: str) -> str:
     """Rename `albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight` and its like."""
-    layer = re.match(r".*layer_groups\.(\d+)\.albert_layers\.(\d+)\.(.+)\.(weight|bias)$", name)
+    layer = _ALBERT_TENSOR.match(name)
     if layer:
         group, inner, part, kind = layer.groups()
         target = _ALBERT_LAYER[part]
@@ -194,10 +198,11 @@ def _albert_name(name: str) -> str:
 
 def _as_bert(name: str) -> str:
     """Rename a tensor of ALBERT as its like is called in BERT; one of BERT keeps its name."""
-    layer = re.match(r"albert\.encoder\.albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.", name)
+    layer = _ALBERT_TENSOR.match(name)
     if layer:
-        part, _, kind = name[layer.end() :].rpartition(".")
-        number = 100 * int(layer[1]) + int(layer[2])  # all but the first are missed in a checkpoint
+        group, inner, part, kind = layer.groups()
+        # No two alike: TensorFlow 2 has one layer, and any other is missed in its checkpoints.
+        number = 100 * int(group) + int(inner)
         return f"bert.encoder.layer.{number}.{_ALBERT_PARTS[part]}.{kind}"
     name = re.sub(r"^predictions\.(LayerNorm|dense)", r"cls.predictions.transform.\1", name)
     name = name.replace("sop_classifier.classifier", "cls.seq_relationship")
