@@ -208,6 +208,9 @@ def make_config(
         weights_of_scores = {"task_score": 1.0, "cats_score": None}
         scorer = {"@scorers": "benchmark.task_scorer.v1", "name": task.name}
         config["components"][head]["scorer"] = scorer
+    if task.has_null:
+        # The threshold is tuned on dev, for the choice of the epoch as in plain.py.
+        weights_of_scores = {"qa_best_f1": 1.0, "qa_f1": None}
     if task.kind == "answer":
         # 128 pieces of overlap, as in the plain recipe.
         encoder["stride"] = task.max_pieces - 128 - 32

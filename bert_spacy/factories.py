@@ -249,7 +249,12 @@ def make_bert_ner(
     "bert_qa",
     assigns=["doc._.answers", "doc._.no_answer", "doc.spans"],
     default_config=DEFAULTS["bert_qa"],
-    default_score_weights={"qa_f1": 1.0, "qa_em": None, "qa_no_answer_acc": None},
+    default_score_weights={
+        "qa_f1": 1.0,
+        "qa_em": None,
+        "qa_no_answer_acc": None,
+        "qa_best_f1": None,
+    },
 )
 def make_bert_qa(
     nlp: Language,

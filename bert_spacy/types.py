@@ -20,6 +20,8 @@ REGRESSION = "regression"
 # Attrs of the answers: how probable it is that there is none, and that of the best one.
 NULL_PROBABILITY = "null_probability"
 BEST_PROBABILITY = "best_probability"
+# What could have been given and was not, as "no answer" was better.
+WITHHELD = "withheld"
 SCORED = "bert_ner_scores"
 CANDIDATES = "bert_ner_candidates"
 FIXED = "bert_ner_fixed"

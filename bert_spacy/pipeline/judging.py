@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from spacy.training import Example
 
-from ..data.pairs import set_answers
 from ..layers.qa import has_question
 from ..scoring import ner, qa, textcat
 from ..scoring.calibration import Outcomes
@@ -147,18 +146,15 @@ def judge_null(
         F1 of that answer in 0..1, and whether gold holds an answer. Shape (Q,).
     RAISES (ValueError): B332 without the pipeline.
     """
-    examples = _questions(examples)
-    gaps, scores = [], []
-    references = iter([eg.reference for eg in examples])
-    for batch, output in pipe.read_outputs([eg.predicted for eg in examples]):
-        for doc, found, reference in zip(batch, pipe.find_answers(batch, output), references):
-            if found is not None and np.isfinite(found.gap):
-                set_answers(doc, found.answers)
-                gaps.append(found.gap)
-                scores.append(qa.score_question(Example(doc, reference)))
-    earned = np.array([score.f1 for score in scores], dtype=np.float64)
-    has_answer = np.array([score.has_answer for score in scores], dtype=bool)
-    return np.array(gaps, dtype=np.float64), earned, has_answer
+    judged = [
+        (gap, qa.score_question(eg, with_withheld=True))
+        for eg in annotate_copies(pipe, _questions(examples))
+        if (gap := qa.null_score(eg.predicted)) is not None
+    ]
+    gaps = np.array([gap for gap, _ in judged], dtype=np.float64)
+    earned = np.array([score.f1 for _, score in judged], dtype=np.float64)
+    has_answer = np.array([score.has_answer for _, score in judged], dtype=bool)
+    return gaps, earned, has_answer
 
 
 def judge_choices(pipe: "BertChoice", examples: Sequence[Example]) -> Outcomes:

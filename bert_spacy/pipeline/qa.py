@@ -23,7 +23,7 @@ from ..errors import Errors, Warnings
 from ..layers.qa import SpanScores, has_question
 from ..nn.losses import divergence
 from ..scoring.calibration import Outcomes
-from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY
+from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY, WITHHELD
 from .answers import Bools, Floats, Found, find_answers
 from .base import PIPELINES, BertHead
 from .judging import judge_answers, judge_null
@@ -91,8 +91,8 @@ class BertQuestionAnswerer(BertHead):
     def set_annotations(self, docs: Iterable[Doc], scores: SpanScores) -> None:
         """Write `doc.spans["answers"]`, best first, for Docs with a question.
 
-        Its attrs hold the probability of "no answer" as well, and that of the best answer, given
-        or not.
+        Its attrs hold the probability of "no answer" as well, that of the best answer, given or
+        not, and as "withheld" the answers to which "no answer" was preferred.
 
         docs (Iterable[Doc]): The Docs.
         scores (SpanScores): From `predict`.
@@ -146,8 +146,9 @@ class BertQuestionAnswerer(BertHead):
         attrs = {"null_score": None, NULL_PROBABILITY: None, BEST_PROBABILITY: best}
         if knows_null:
             attrs.update({"null_score": found.gap, NULL_PROBABILITY: found.null_probability})
-        is_none = found.gap > self.cfg["null_threshold"]
-        return [] if is_none else found.answers, attrs
+        if found.gap > self.cfg["null_threshold"]:
+            return [], {**attrs, WITHHELD: found.answers}
+        return found.answers, attrs
 
     def compute_loss(self, examples: Sequence[Example], output: SpanScores) -> Tensor | None:
         """Return the mean cross-entropy of start and end over Examples with gold.

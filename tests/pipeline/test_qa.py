@@ -172,12 +172,19 @@ def test_threshold_decides_between_answer_and_none(bert):
     nlp = make_qa(bert)
     head = nlp.get_pipe("bert_qa")
     text = ("who won", "the team won the game")
-    null = nlp(make_question(nlp, *text)).spans["answers"].attrs["null_score"]
+    head.cfg["null_threshold"] = 1e9
+    doc = nlp(make_question(nlp, *text))
+    null = doc.spans["answers"].attrs["null_score"]
+    wanted = [answer.text for answer in doc._.answers]
     for threshold, answered in ((null + 0.01, True), (null - 0.01, False)):
         head.cfg["null_threshold"] = threshold
         doc = nlp(make_question(nlp, *text))
         assert bool(doc._.answers) == answered
         assert bool(len(doc.spans["answers"])) == answered
+        attrs = doc.spans["answers"].attrs
+        offered = attrs["answers"] if answered else attrs["withheld"]
+        assert [answer["text"] for answer in offered] == wanted and wanted
+        assert answered or not attrs["answers"]
         assert 0 < doc._.no_answer < 1 and 0 < doc.spans["answers"].attrs["best_probability"] < 1
         assert doc.spans["answers"].attrs["null_score"] == pytest.approx(null, abs=1e-5)
 

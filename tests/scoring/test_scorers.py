@@ -92,6 +92,45 @@ def test_qa_probabilities_of_what_is_given_are_judged(nlp):
     assert scores["qa_n"] == 4
 
 
+def withheld_example(nlp, golds, best, null_score):
+    eg = question_example(nlp, "Who?", "He ran.", golds, [])
+    withheld = [{"text": best, "start": 0, "end": 2}] if best else []
+    set_answers(eg.predicted, [], null_score=null_score, withheld=withheld)
+    return eg
+
+
+def test_qa_best_scores_are_those_of_the_best_threshold(nlp):
+    examples = [
+        withheld_example(nlp, ["He"], "He", -1.0),
+        withheld_example(nlp, [], "ran", 0.5),
+        withheld_example(nlp, ["He ran"], "He", 1.0),  # F1 2/3, and no exact match
+        withheld_example(nlp, [], "ran", 3.0),
+        withheld_example(nlp, [], None, None),  # nothing to answer with
+        question_example(nlp, "Who?", "He ran.", ["He"], None),
+    ]
+    scores = create_qa_scorer_v1()(examples)
+    assert scores["qa_f1"] == pytest.approx(3 / 6)
+    assert scores["qa_best_em"] == pytest.approx(4 / 6)
+    assert scores["qa_best_f1"] == pytest.approx(4 / 6)
+    assert scores["qa_best_threshold"] == pytest.approx(-0.25)
+    # With one question less without an answer, the third is worth giving.
+    del examples[1]
+    scores = create_qa_scorer_v1()(examples)
+    assert scores["qa_best_em"] == pytest.approx(3 / 5)
+    assert scores["qa_best_f1"] == pytest.approx((3 + 2 / 3) / 5)
+    assert scores["qa_best_threshold"] == pytest.approx(2.0)
+
+
+def test_qa_best_scores_need_questions_of_both_kinds_and_what_was_withheld(nlp):
+    none = {"qa_best_em": None, "qa_best_f1": None, "qa_best_threshold": None}
+    gold, free = withheld_example(nlp, ["He"], "He", 0.0), withheld_example(nlp, [], "He", 0.0)
+    foreign = question_example(nlp, "Who?", "He ran.", ["He"], ["He"])
+    silent = question_example(nlp, "Who?", "He ran.", [], None)
+    for examples in ([gold], [free, free], [gold, free, foreign], [foreign, silent]):
+        scores = create_qa_scorer_v1()(examples)
+        assert {name: scores[name] for name in none} == none
+
+
 def test_qa_rule_is_chosen_by_script(nlp):
     eg = question_example(nlp, "何时？", "它于1998年8月发布。", ["1998年8月"], ["1998年"])
     units = 2 * 2 / (4 + 2)

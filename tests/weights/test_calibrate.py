@@ -199,6 +199,9 @@ def test_no_answer_gets_the_threshold_of_the_best_f1(questions, tmp_path):
     assert f"null_threshold {report['null_threshold']:.3f}" in result.output
     before, after = (evaluate(x, questions / "dev.spacy") for x in (nlp, new))
     assert before["qa_f1"] == pytest.approx(report["f_before"])
+    # Found on predictions that gave no answer at all, from what was withheld.
+    assert before["qa_best_f1"] == pytest.approx(report["f_after"])
+    assert before["qa_best_threshold"] == pytest.approx(report["null_threshold"], abs=1e-3)
     assert after["qa_f1"] == pytest.approx(report["f_after"]) and after["qa_f1"] > before["qa_f1"]
     assert after["qa_brier"] == pytest.approx(report["after"]["brier"], abs=1e-5)
     docs = new.pipe(eg.predicted for eg in Corpus([questions / "dev.spacy"])(new))
