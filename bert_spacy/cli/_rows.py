@@ -188,8 +188,10 @@ def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -
             raise _NotUsable(f"'{name}' is missing")
         if not isinstance(text, str):
             raise _NotUsable(f"'{name}' is not a string but {type(text).__name__}")
-        # A text by itself may be blank; a choice and a side of a pair may not.
-        if (name not in texts or TEXT_B in texts) and not text.strip():
+        # A text by itself and a context may be blank; a choice, a side of a pair and what is
+        # asked of a context may not.
+        is_asked = name == QUESTION and CHOICES not in texts
+        if (name not in texts or TEXT_B in texts or is_asked) and not text.strip():
             raise _NotUsable(f"'{name}' is blank")
     if CHOICES in texts and len(choices) < 2:
         raise _NotUsable(f"'{CHOICES}' has {len(choices)} texts; two or more are needed")

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 
+NO_PERCENT = ("speed", "qa_best_threshold")
+
+
 @app.command("evaluate")
 def evaluate_cli(
     pipeline: Annotated[str, typer.Argument(help="Folder or name of a trained pipeline.")],
@@ -45,7 +48,7 @@ def evaluate_cli(
     rows = [
         (name, f"{value * 100:.2f}")
         for name, value in scores.items()
-        if isinstance(value, float) and name != "speed"
+        if isinstance(value, float) and name not in NO_PERCENT
     ]
     msg.table(rows, header=("Score", "%"), divider=True, aligns=("l", "r"))
     if output is not None:

@@ -162,6 +162,7 @@ BAD_LINES = [
     (b'{"text": 5}', "not a string but int"),
     (b'{"text": "a", "text_b": ""}', "'text_b' is blank"),
     (b'{"text": " ", "text_b": "b"}', "'text' is blank"),
+    (b'{"question": " ", "context": "b"}', "'question' is blank"),
     (b'{"text": "a", "text_b": null}', "'text_b' is missing"),
     (b'{"text": "a", "text_b": ["b"]}', "'text_b' is not a string but list"),
     (b'{"question": "Who?"}', "no 'text'"),

@@ -210,6 +210,13 @@ def test_no_answer_gets_the_threshold_of_the_best_f1(questions, tmp_path):
             assert evaluate(new, questions / "dev.spacy")["qa_f1"] <= after["qa_f1"] + 1e-9
 
 
+def test_scores_are_shown_in_percent_and_thresholds_are_not(questions):
+    command = ["evaluate", str(questions / "pipeline"), str(questions / "dev.spacy")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "qa_best_f1" in result.output and "qa_best_threshold" not in result.output
+
+
 def test_no_answer_keeps_its_threshold_where_all_have_one(questions, tmp_path):
     nlp = spacy.load(questions / "pipeline")
     docs = [eg.reference for eg in qa_examples(nlp)[:3] * 7]
