@@ -1,6 +1,6 @@
 """Train classifier, NER and question answering on one encoder, and score each.
 
-    python benchmarks/joint.py --data DIR --weights m3e-small-zh --seed 0
+    python benchmarks/joint.py --data DIR --weights albert-tiny-zh --seed 0
 
 trains one pipeline on thucnews_titles, cluener and cmrc2018 together, each item as
 often as benchmarks/accuracy.py does for its task alone, and prints the scores of
@@ -37,7 +37,7 @@ def main() -> None:
     """Train on the three tasks together and print their scores."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True, help="Folder with one folder per set.")
-    parser.add_argument("--weights", default="m3e-small-zh")
+    parser.add_argument("--weights", default="albert-tiny-zh")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, help="Use only so many training items, for a trial.")
