@@ -572,6 +572,7 @@ class Errors(metaclass=_Coded):
         "The weights of {folder} cannot be exported: {reason}. Give a folder saved with "
         "save_pretrained(), with all tensors of the parts that it has, as model.safetensors."
     )
+    B666 = "{path} is a folder. Give a path in it, without endings, as in folder/bert_model.ckpt."
     B670 = (
         "No corpus at {path}: it does not exist, is empty of such files, or ends otherwise. Give a "
         "file that ends in {suffixes}, or a folder with some."
@@ -652,6 +653,12 @@ class Errors(metaclass=_Coded):
         "fetch a model from https://github.com/explosion/spacy-pkuseg/releases, unpack it, and set "
         "pkuseg_model to its folder; or take the segmenter 'jieba' or 'char'."
     )
+    B713 = (
+        "None of the {n} documents of {part} has two sentences, so there is nothing to learn for "
+        "sentence task {task!r}. With [corpus] documents = 'line' each line of a .txt file is a "
+        "document: put several sentences on a line, or blank lines between documents and "
+        "documents = 'blank'; or set task = 'none'."
+    )
     B720 = (
         "The student {student!r} has another vocabulary than the teacher {teacher!r}: "
         "{difference}. A student reads the teacher's pieces: give weights with the same "
@@ -668,7 +675,7 @@ class Errors(metaclass=_Coded):
         "bert_encoder, bert_textcat, bert_textcat_multilabel, bert_ner or bert_qa and no other "
         "component that reads the encoder (nlp.remove_pipe takes one away), or an encoder's folder."
     )
-    B725 = "{path} holds another run: {difference}. Give a new folder, or remove this one."
+    B725 = "{path} holds other work: {difference}. Give a new folder, or remove this one."
     B727 = (
         "The attention of student and teacher cannot be compared: {reason}. Set "
         "distill.layers.attention = 0."

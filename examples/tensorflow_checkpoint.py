@@ -18,7 +18,7 @@ def main(name: str = "minilm-l6-en") -> None:
     """Export and import an encoder."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, output = Path(folder) / "tf" / "bert_model.ckpt", Path(folder) / "imported"
-        print(export_tf(name, checkpoint), "variables in", checkpoint.name)
+        print(export_tf(name, checkpoint).n_variables, "variables in", checkpoint.name)
         report = import_tf(checkpoint, output)
         print(f"{report.architecture}, {report.n_tensors} tensors")
         print((output / "README.md").read_text(encoding="utf-8"))

@@ -46,7 +46,7 @@ def distill_cli(
     except KeyboardInterrupt:
         msg.warn("Stopped. Go on with --resume.")
         raise typer.Exit(130) from None
-    except (ValueError, OSError) as err:
+    except (OSError, ValueError, ImportError) as err:
         msg.fail(f"Can't distill by {config_path}", str(err), exits=1)
     _show(report)
     msg.good("Student written", str(output / MODEL))

@@ -8,6 +8,8 @@ from wasabi import msg
 
 from .app import app
 
+SHOWN = 5
+
 
 @app.command("export-tf")
 def export_tf_cli(
@@ -23,7 +25,13 @@ def export_tf_cli(
     from ..weights.tf.exporting import export_tf
 
     try:
-        n_variables = export_tf(folder, checkpoint, force=force)
+        report = export_tf(folder, checkpoint, force=force)
     except (OSError, ValueError) as err:
         msg.fail(f"Can't export {folder}", str(err), exits=1)
-    msg.good(f"{n_variables} variables", f"{checkpoint}.index")
+    if report.unreached:
+        shown = ", ".join(report.unreached[:SHOWN]) + ", ..." * (len(report.unreached) > SHOWN)
+        msg.warn(
+            f"{len(report.unreached)} added tokens are in vocab.txt, but what reads it splits "
+            f"such texts before they look there: {shown}"
+        )
+    msg.good(f"{report.n_variables} variables", f"{checkpoint}.index")

@@ -52,19 +52,19 @@ def write_card(
     (folder / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
 
 
-def check_output(output: Path, source: Path | None = None) -> None:
+def check_output(output: Path, *sources: Path) -> None:
     """Check that a new model folder may be written somewhere.
 
     output (Path): The new folder. A folder of a model or a tokenizer may be replaced.
-    source (Path | None): The folder or checkpoint that is read.
+    sources (Path): The folders and files that are read.
     RAISES (ValueError): B676 if something else would be lost.
     """
-    reason = ""
+    reason, place, read = "", output.resolve(), [source.resolve() for source in sources]
     if output.exists() and not output.is_dir():
         reason = "it is a file"
-    elif source is not None and output.resolve() == source.resolve():
+    elif place in read:
         reason = "it is the folder that is read"
-    elif source is not None and output.resolve() in source.resolve().parents:
+    elif any(place in source.parents for source in read):
         reason = "it holds what is read"
     elif output.is_dir() and _is_foreign(output):
         reason = "it holds other files, which would be lost"

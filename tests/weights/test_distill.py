@@ -310,6 +310,23 @@ def test_another_vocabulary_is_refused(values, tiny_folder, tmp_path):
     check(values, tmp_path, "B720.*pieces")
 
 
+def test_a_run_that_cannot_start_leaves_earlier_work(values, tiny_folder, tmp_path):
+    output = tmp_path / "out"
+    distill(make_settings(values), output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    wrong = [
+        ("B720", {"student": {"name": str(tiny_folder("roberta"))}}),
+        ("B722.*student.layers", {"student": {"layers": 9}}),
+        ("B722.*layers.map", {"layers": {**values["layers"], "map": [9]}}),
+        ("B703", {"augment": {"name": str(tiny_folder("bert"))}}),
+        ("B725.*which is read", {"teacher": str(output / "model")}),
+    ]
+    for match, changes in wrong:
+        with pytest.raises(ValueError, match=match):
+            distill(make_settings({**values, **changes}), output)
+        assert {p: p.read_bytes() for p in output.rglob("*") if p.is_file()} == before
+
+
 @pytest.mark.parametrize("part", ["train", "dev"])
 def test_labels_that_the_teacher_does_not_know_are_refused(values, part, tmp_path):
     nlp = spacy.blank("en")

@@ -26,6 +26,7 @@ from bert_spacy.cli.app import app
 from bert_spacy.weights.tf.bundle import Bundle
 from bert_spacy.weights.tf.exporting import export_tf
 from bert_spacy.weights.tf.importing import import_tf
+from bert_spacy.weights.vocab.extend import extend
 
 from ..tiny import make_folder, vocabulary
 from .tf_models import (
@@ -203,7 +204,7 @@ def test_the_older_names_of_albert_zh(tmp_path):
 @pytest.mark.parametrize("family", ["bert", "albert"])
 def test_there_and_back_is_bit_equal(tmp_path, family):
     folder = save(tmp_path / "hf", make_model(family))
-    n_variables = export_tf(str(folder), tmp_path / "tf" / "x.ckpt")
+    n_variables = export_tf(str(folder), tmp_path / "tf" / "x.ckpt").n_variables
     report = import_tf(tmp_path / "tf" / "x.ckpt.index", tmp_path / "again")
     assert report.n_tensors == n_variables
     before = load_file(folder / "model.safetensors")
@@ -477,6 +478,31 @@ def test_what_cannot_be_exported(tmp_path):
         with pytest.raises(ValueError, match=rf"\[B804\].*{name}"):
             export_tf(name, tmp_path / "x.ckpt")
     assert not list(tmp_path.glob("x.ckpt*"))
+
+
+def test_a_folder_in_place_of_a_checkpoint(tmp_path):
+    folder = save(tmp_path / "hf", make_model("bert"))
+    (tmp_path / "tf").mkdir()
+    with pytest.raises(ValueError, match=r"\[B666\].*tf is a folder"):
+        export_tf(str(folder), tmp_path / "tf")
+    export_tf(str(folder), tmp_path / "tf" / "x.ckpt")
+    with pytest.raises(ValueError, match=r"\[B650\].*Checkpoints in that folder: .*tf/x\.ckpt"):
+        import_tf(tmp_path / "tf", tmp_path / "new")
+
+
+def test_added_tokens_that_a_vocabulary_alone_does_not_find_are_told(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("kubernetes\n首都\ncovid-19\n", encoding="utf-8")
+    extend(str(save(tmp_path / "hf", make_model("bert"))), words, tmp_path / "ext")
+    lost = ["covid-19", "首都"]
+    assert export_tf(str(tmp_path / "ext"), tmp_path / "tf" / "x.ckpt").unreached == lost
+    import_tf(tmp_path / "tf" / "x.ckpt", tmp_path / "again")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "again")
+    assert tokenizer.tokenize("kubernetes") == ["kubernetes"]
+    assert all(len(tokenizer.tokenize(word)) > 1 for word in lost)
+    command = ["export-tf", str(tmp_path / "ext"), str(tmp_path / "tf" / "y.ckpt"), "--force"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "2 added tokens" in done.output and "首都" in done.output
 
 
 def test_a_pooler_that_the_architecture_does_not_name_is_kept(tmp_path):

@@ -119,6 +119,16 @@ def test_bad_settings_are_refused(bert, tmp_path, options):
         analyze(str(bert), [write(tmp_path / "a.txt", "a")], output, **options)
 
 
+def test_no_output_overwrites_the_corpus(bert, tmp_path):
+    corpus = write(tmp_path / "report.txt", TEXT)
+    rows = write(tmp_path / "rows.jsonl", '{"text": "anna"}\n')
+    before = corpus.read_bytes()
+    for paths in ([corpus], [rows, tmp_path]):
+        with pytest.raises(ValueError, match=r"\[B674\].*report\.txt.*part of the corpus"):
+            analyze(str(bert), paths, tmp_path / "report.json")
+    assert corpus.read_bytes() == before and not (tmp_path / "report.json").exists()
+
+
 def test_byte_level_pieces_are_those_within_a_text(tiny_folder, tmp_path):
     corpus = write(tmp_path / "a.txt", "the the the")
     report = analyze(str(tiny_folder("roberta")), [corpus], tmp_path / "out.json")

@@ -117,6 +117,17 @@ def test_untied_decoders_and_spare_rows_follow(masked, tmp_path):
     assert not torch.equal(new[ROWS][number], new[decoder][number])
 
 
+def test_a_width_of_as_many_as_there_are_pieces_makes_no_more_rows(masked, tmp_path):
+    size = len(AutoTokenizer.from_pretrained(masked))
+    width = size + size % 2
+    raw = make_masked(tmp_path / "raw", n_unused=3 + size % 2, hidden_size=width)
+    assert len(load_file(raw / "model.safetensors")[ROWS]) == width
+    report = extend(str(raw), word_list(tmp_path / "w.txt"), tmp_path / "new")
+    assert report["rows_after"] == width + len(WORDS)
+    _, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "new", output_loading_info=True)
+    assert not info["missing_keys"] and not info["mismatched_keys"]
+
+
 def test_chinese_words_become_added_tokens_wherever_they_stand(masked, tmp_path):
     words = word_list(tmp_path / "w.txt", ["北京大学", "北京", "大学", "龘", "AI门"])
     report = extend(str(masked), words, tmp_path / "new")

@@ -278,6 +278,11 @@ def test_bad_input_is_refused(masked, tmp_path):
         prune(str(masked), [corpus], tmp_path / "new", min_count=0)
     with pytest.raises(ValueError, match=r"\[B676\]"):
         prune(str(masked), [corpus], masked)
+    old = make_masked(tmp_path / "old")
+    inside = write(old / "c.txt", PLAIN)
+    with pytest.raises(ValueError, match=r"\[B676\].*holds what is read"):
+        prune(str(masked), [inside], old)
+    assert inside.is_file()
     with pytest.raises(ValueError, match=r"\[B670\]"):
         prune(str(masked), [tmp_path / "none"], tmp_path / "new")
     raw = make_masked(tmp_path / "raw")

@@ -24,11 +24,8 @@ def make_masked(path, n_unused=3, **settings):
     config = BertConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=POSITIONS,
-        hidden_size=16,
-        num_hidden_layers=2,
+        **{"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, **settings},
         num_attention_heads=2,
-        intermediate_size=32,
-        **settings,
     )
     model = BertForMaskedLM(config)
     for parameter in model.parameters():

@@ -15,6 +15,7 @@ from ...nn.distill import LayerTeacher, LayerWeights
 from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
 from ...util import atomic_file
 from ..corpus import OnProblem
+from ..pretrain.filling import load_filler
 from .data import read_data
 from .phases import compare_layers, compare_predictions, make_config, make_corpora, read_corpus
 from .result import REPORT_FILE, write_result
@@ -57,10 +58,11 @@ def distill(
     teacher = open_teacher(settings.teacher, settings.lang)
     data = read_data(settings, teacher, on_problem)
     sums = {"teacher": teacher.checksum(), **{part: x["sha256"] for part, x in data.items()}}
+    # Refuses what cannot be done before anything of an earlier run is removed.
+    run = _Run(settings, output, teacher, data)
     prepare_output(settings, sums, output, resume)
     report = output / MODEL / REPORT_FILE
     if not report.is_file():
-        run = _Run(settings, output, teacher, data)
         with warnings.catch_warnings():
             # `on_problem` was told of these lines.
             warnings.filterwarnings("ignore", r"\[BW710\]")
@@ -80,8 +82,13 @@ def prepare_output(settings: Settings, sums: dict[str, str], output: Path, resum
     sums (dict[str, str]): Checksums of the weights of the "teacher", and of "train" and "dev".
     output (Path): The folder.
     resume (bool): Go on with what is there.
-    RAISES (ValueError): B725 if the folder holds something else, or another run to go on with.
+    RAISES (ValueError): B725 if the folder holds something else, what is read, or another run to
+        go on with.
     """
+    read = (settings.teacher, settings.student.name, settings.augment.name)
+    for name in (*filter(None, read), *settings.train, *settings.dev):
+        if output.resolve() in (Path(name).resolve(), *Path(name).resolve().parents):
+            raise ValueError(Errors.B725.format(path=output, difference=f"{name}, which is read"))
     wanted = {**settings.to_dict(), **{f"{name}_sha256": x for name, x in sums.items()}}
     path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(wanted))
     if path.is_file():
@@ -108,21 +115,21 @@ class _Run:
         given = settings.layers
         parts = (given.embedding, given.hidden, given.attention, given.probabilities)
         self.weights = LayerWeights(*parts)
-        self.taken: list[int] = []
-        self.map: list[int] = []
         self.n_variants = 0
+        self.student, self.taken = make_encoder(settings.student, teacher)
+        n_source, n_wanted = n_layers(teacher.encoder), n_layers(self.student)
+        self.map = choose_layers("layers.map", given.map, n_source, n_wanted)
+        if given.epochs or given.steps or settings.heads.layers:
+            # Refuses layers that cannot be compared.
+            LayerTeacher(self.student, teacher.encoder, self.map, self.weights)
+        if settings.augment.name is not None:
+            load_filler(settings.augment.name)
 
     def make_student(self) -> None:
-        """Make the student unless an earlier run has."""
-        student, self.taken = make_encoder(self.settings.student, self.teacher)
-        size, how = n_layers(student), self.settings.layers.map
-        self.map = choose_layers("layers.map", how, n_layers(self.teacher.encoder), size)
-        if self.settings.layers.epochs or self.settings.layers.steps or self.settings.heads.layers:
-            # Refuses what cannot be compared, before anything is trained.
-            LayerTeacher(student, self.teacher.encoder, self.map, self.weights)
+        """Write the student before it learns, unless an earlier run has."""
         if not (self.output / START).is_dir():
             folder = self.output / STUDENT
-            save_encoder(student, folder)
+            save_encoder(self.student, folder)
             make_start(self.teacher, folder, self.settings.student, self.output / START)
 
     def make_variants(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def make_arguments(settings: Settings, work: Path, logs: Path) -> TrainingArgume
     given = {**DEFAULTS, "logging_dir": str(logs), **settings.trainer}
     if not torch.cuda.is_available():
         given.setdefault("use_cpu", True)
+    for f in fields(TrainingArguments):
+        is_number = type(f.default) in (int, float)
+        if is_number and f.name in given and type(given[f.name]) not in (int, float):
+            raise ValueError(
+                Errors.B701.format(
+                    name=f"trainer.{f.name}", value=given[f.name], allowed="a number"
+                )
+            )
     try:
         args = TrainingArguments(
             output_dir=str(work / "checkpoints"),

@@ -1,6 +1,7 @@
 """Train an encoder on plain text: prepare, measure, train, measure, write."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -32,6 +33,20 @@ CONFIG_FILE = "pretrain.cfg"
 _BLOCK = 1 << 22
 
 
+@contextmanager
+def _own_precision() -> Iterator[None]:
+    """Undo what transformers leaves in the environment, where later runs would find it."""
+    name = "ACCELERATE_MIXED_PRECISION"
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+@_own_precision()
 def pretrain(
     config: Config,
     output: Path,
@@ -55,7 +70,7 @@ def pretrain(
     RETURNS (Result | None): What was measured; None in all processes but the first.
     RAISES (ImportError): B700 without accelerate; B710 without a segmenter.
     RAISES (ValueError): B701 for a setting; B702, B801 to B805, B100, B101 and B205 for
-        weights; B705 for a corpus that is too small, B670 and B671 for none; B706 if
+        weights; B705 and B713 for a corpus that is too small, B670 and B671 for none; B706 if
         there is a stopped run and `resume` is not set; B707 if it has another config; B676
         for a bad output; B709 for several GPUs in one process; B711 if training went astray;
         B712 for the model of a segmenter.
@@ -67,7 +82,7 @@ def pretrain(
         raise ImportError(Errors.B700.format(package="accelerate"))
     name = settings.main.weights or settings.main.tokenizer or ""
     folder = _find(name)
-    check_output(output, folder)
+    check_output(output, folder, *(x for part in settings.corpus.parts.values() for x in part))
     args = make_arguments(settings, work, output.with_name(f"{output.name}.logs"))
     tokenizer = clean_tokenizer(load_tokenizer(str(folder), True))
     recipe = _make_recipe(settings, name, tokenizer)
@@ -217,6 +232,7 @@ def _prepare(settings: Settings, tokenizer: Any, folder: Path, on_problem: OnPro
 
 
 def _check_size(settings: Settings, pieces: Mapping[str, Pieces], facts: Mapping[str, Any]) -> None:
+    """Refuse what the tasks cannot learn from, or be measured on."""
     need = 2 if settings.sentences.task == "next" else 1
     share, advice = settings.corpus.dev_share, "Give more text."
     if settings.corpus.dev is None:
@@ -237,6 +253,9 @@ def _check_size(settings: Settings, pieces: Mapping[str, Pieces], facts: Mapping
                     advice=advice,
                 )
             )
+        if settings.sentences.task != "none" and (np.diff(store.documents) < 2).all():
+            values = {"part": part, "n": store.n_documents, "task": settings.sentences.task}
+            raise ValueError(Errors.B713.format(**values))
 
 
 def _most_frequent(pieces: Pieces, size: int) -> int:

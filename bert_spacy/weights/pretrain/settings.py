@@ -168,6 +168,11 @@ def _read(kind: type[T], section: str, values: dict[str, Any]) -> T:
     return kind(**values)
 
 
+def _are_paths(value: str | list) -> bool:
+    parts = [value] if isinstance(value, str) else value
+    return bool(parts) and all(isinstance(part, str) and part for part in parts)
+
+
 def _check(settings: Settings) -> None:
     main, corpus, masking = settings.main, settings.corpus, settings.masking
     sentences = settings.sentences
@@ -188,7 +193,8 @@ def _check(settings: Settings) -> None:
         ("pretrain.device_batch", main.device_batch, "1 or more", main.device_batch >= 1),
         ("pretrain.trained", main.trained, "all, heads", main.trained in ("all", "heads")),
         ("pretrain.dev_windows", main.dev_windows, "0 or more", main.dev_windows >= 0),
-        ("corpus.train", corpus.train, "one path or more", bool(corpus.train)),
+        ("corpus.train", corpus.train, "one path or more", _are_paths(corpus.train)),
+        ("corpus.dev", corpus.dev, "paths, or null", corpus.dev is None or _are_paths(corpus.dev)),
         ("corpus.dev_share", corpus.dev_share, "above 0, at most 0.5", share),
         ("corpus.documents", corpus.documents, "line, blank", blank),
         ("corpus.segmenter", corpus.segmenter, ", ".join(SEGMENTERS), segments),

@@ -1,6 +1,7 @@
 """Learn a WordPiece vocabulary from plain text."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,8 +18,11 @@ from transformers import BertTokenizerFast
 from ...errors import Errors
 from ...util import atomic_dir
 from ..corpus import OnProblem, TextCorpus
-from ..folders import check_output, checksum
+from ..folders import WEIGHTS_FILE, check_output, checksum
 
+# The tokenizer takes longer words for unknown, so pieces of them would be of no use.
+LONGEST_WORD = 100
+_LONG = re.compile(rf"\S{{{LONGEST_WORD + 1}}}")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -55,12 +59,19 @@ def train_tokenizer(
     ):
         if value < least:
             raise ValueError(Errors.B674.format(name=name, value=value, allowed=f"{least} or more"))
-    check_output(output)
     corpus = TextCorpus(paths, on_problem, show_progress=True)
+    check_output(output, *corpus.paths)
+    if (output / WEIGHTS_FILE).exists():
+        reason = "it holds a model, whose weights would be lost"
+        raise ValueError(Errors.B676.format(path=output, reason=reason))
     backend = Tokenizer(WordPiece(unk_token="[UNK]"))
     backend.normalizer = BertNormalizer(lowercase=lowercase)
     backend.pre_tokenizer = BertPreTokenizer()
-    first, later = _find_alphabet(backend, corpus, max_characters)
+    # Of its own: while the other one learns, it can't be asked.
+    splitter = Tokenizer.from_str(backend.to_str())
+    words = Counter(word for text in corpus for word in _split(splitter, text))
+    n_long = sum(count for word, count in words.items() if len(word) > LONGEST_WORD)
+    first, later = _find_alphabet(words, max_characters)
     trainer = WordPieceTrainer(
         vocab_size=size,
         min_frequency=min_count,
@@ -71,7 +82,7 @@ def train_tokenizer(
         special_tokens=[*SPECIAL, *(f"##{character}" for character in later)],
         show_progress=False,
     )
-    backend.train_from_iterator(corpus, trainer)
+    backend.train_from_iterator((_drop_long(splitter, text) for text in corpus), trainer)
     pieces = sorted(backend.get_vocab().items(), key=lambda item: item[1])
     with atomic_dir(output) as folder:
         vocab = folder / "vocab.txt"
@@ -82,6 +93,7 @@ def train_tokenizer(
         report = {
             "pieces": len(pieces),
             "corpus": asdict(corpus.counts),
+            "long_words": n_long,
             "checksum": checksum(vocab),
         }
         (folder / "tokenizer_report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -97,17 +109,26 @@ def train_tokenizer(
     return report
 
 
-def _find_alphabet(
-    backend: Tokenizer, corpus: TextCorpus, limit: int
-) -> tuple[list[str], list[str]]:
+def _split(splitter: Tokenizer, text: str) -> list[str]:
+    """List the words of a text as the tokenizer sees them."""
+    normal = splitter.normalizer.normalize_str(text)
+    return [word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(normal)]
+
+
+def _drop_long(splitter: Tokenizer, text: str) -> str:
+    """Leave words out that are too long to be learnt from."""
+    if not _LONG.search(text):
+        return text
+    return " ".join(word for word in _split(splitter, text) if len(word) <= LONGEST_WORD)
+
+
+def _find_alphabet(words: Counter[str], limit: int) -> tuple[list[str], list[str]]:
     """List the most frequent characters, and those of them that stand within words."""
-    words: Counter[str] = Counter()
-    for text in corpus:
-        normal = backend.normalizer.normalize_str(text)
-        words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
     counts: Counter[str] = Counter()
     within: set[str] = set()
     for word, count in words.items():
+        if len(word) > LONGEST_WORD:
+            continue
         for character in word:
             counts[character] += count
         within.update(word[1:])

@@ -59,7 +59,8 @@ class Bundle:
     def __init__(self, prefix: Path) -> None:
         self.index = Path(f"{prefix}.index")
         if not self.index.is_file():
-            near = sorted(path.stem for path in prefix.parent.glob("*.index"))
+            folder = prefix if prefix.is_dir() else prefix.parent
+            near = sorted(str(path.with_suffix("")) for path in folder.glob("*.index"))
             raise ValueError(Errors.B650.format(path=self.index, found=", ".join(near) or "none"))
         self.prefix = prefix
         table = read_table(self.index)

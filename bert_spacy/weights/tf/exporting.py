@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 from tqdm import tqdm
 from transformers import (
@@ -39,7 +42,20 @@ _SETTINGS = (
 _ALBERT_SETTINGS = ("embedding_size", "num_hidden_groups", "inner_group_num")
 
 
-def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> int:
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported.
+
+    n_variables (int): Variables, in the names of google-research/bert or ALBERT.
+    unreached (list[str]): Added tokens that split before a vocabulary is asked: what reads
+        vocab.txt alone never finds them, and takes the text apart.
+    """
+
+    n_variables: int
+    unreached: list[str]
+
+
+def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportReport:
     """Write a checkpoint that TensorFlow reads, with its configuration and vocabulary.
 
     name (str): An alias, or a folder in the layout of Hugging Face models: a BERT or ALBERT,
@@ -47,11 +63,13 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> int:
     checkpoint (Path): Path of the checkpoint without endings. `bert_config.json` or
         `albert_config.json` and `vocab.txt` are written beside it.
     force (bool): Replace files that are there.
-    RETURNS (int): Number of variables, in the names of google-research/bert or ALBERT.
+    RETURNS (ExportReport): How many variables were written, and what vocab.txt cannot say.
     RAISES (ValueError): B661 the model has what TensorFlow's programs have no name for; B663
         another tokenizer; B664 a file is there; B665 tensors are missing or have another shape;
-        B802 to B805 there is no such model.
+        B666 the path is a folder; B802 to B805 there is no such model.
     """
+    if checkpoint.is_dir():
+        raise ValueError(Errors.B666.format(path=checkpoint))
     folder = resolve_name(name)
     if not Path(folder).is_dir():
         raise ValueError(Errors.B804.format(folder=name))
@@ -64,7 +82,7 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> int:
         [index, Path(f"{checkpoint}.data-00000-of-00001"), config_file, vocab_file], force
     )
     state = _read_state(folder, config)
-    pieces = _read_pieces(folder)
+    pieces, unreached = _read_pieces(folder)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     variables = map_names(family, shapes, (), config.num_attention_heads)
     names = (*_SETTINGS, *_ALBERT_SETTINGS) if family == "albert" else _SETTINGS
@@ -74,7 +92,7 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> int:
     write_vocab(vocab_file, pieces)
     index.unlink(missing_ok=True)  # the old index does not belong to the new data
     write_bundle(checkpoint, _to_arrays(state, variables))
-    return len(variables)
+    return ExportReport(len(variables), unreached)
 
 
 def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
@@ -114,7 +132,8 @@ def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
     return state
 
 
-def _read_pieces(folder: str) -> list[str]:
+def _read_pieces(folder: str) -> tuple[list[str], list[str]]:
+    """List all pieces, and the added tokens that vocab.txt does not make whole."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not isinstance(tokenizer, BertTokenizer | BertTokenizerFast):
         kind = type(tokenizer).__name__
@@ -123,7 +142,12 @@ def _read_pieces(folder: str) -> list[str]:
     if sorted(ids.values()) != list(range(len(ids))):
         kind = "vocabulary with gaps between its ids"
         raise ValueError(Errors.B663.format(folder=folder, kind=kind))
-    return sorted(ids, key=ids.__getitem__)
+    added = set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
+    # Chinese characters stand alone, and marks between letters do.
+    apart, basic = BertNormalizer(lowercase=False), BertPreTokenizer()
+    words = {piece: basic.pre_tokenize_str(apart.normalize_str(piece)) for piece in sorted(added)}
+    unreached = [piece for piece, parts in words.items() if len(parts) != 1]
+    return sorted(ids, key=ids.__getitem__), unreached
 
 
 def _to_arrays(

@@ -56,6 +56,12 @@ def analyze(
     source = open_source(name)
     nlp = make_nlp(lang, segmenter)
     corpus = TextCorpus(paths, on_problem, show_progress=True)
+    read = {path.resolve() for path in corpus.paths}
+    for path in (output, words_file(output)):
+        if path.resolve() in read:
+            values = {"name": "output", "value": str(output)}
+            allowed = f"a report that does not overwrite {path}, which is part of the corpus"
+            raise ValueError(Errors.B674.format(**values, allowed=allowed))
     n_pieces = n_unknown = 0
     words: Counter[str] = Counter()
     for texts in in_batches(corpus):

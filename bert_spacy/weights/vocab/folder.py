@@ -1,6 +1,7 @@
 """Open a model folder to change its vocabulary, and write the changed one."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ..folders import WEIGHTS_FILE, checksum, find_licence, write_card
 
 INDEX_FILE = "model.safetensors.index.json"
 REPORT_FILE = "vocab_report.json"
+# Layers of a head that come before the one with a row for each piece.
+_WITHIN = re.compile(r"(?:dense|transform|norm)\.", re.IGNORECASE)
 # What a tokenizer needs; older files beside these would tell of another vocabulary.
 _KEPT_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
 
@@ -95,6 +98,8 @@ class Source:
             for name, value in sorted(self.state.items())
             if value.dim()
             and len(value) == self.n_rows
+            # Square maps within a head may be as long by chance.
+            and not _WITHIN.search(name)
             and name.removeprefix(f"{model.base_model_prefix}.") not in own
         ]
         return [self.embedding, *heads]

@@ -85,8 +85,8 @@ def prune(
     if min_count < 1:
         raise ValueError(Errors.B674.format(name="min_count", value=min_count, allowed="1 or more"))
     source = open_source(name)
-    check_output(output, source.folder)
     corpus = TextCorpus(paths, on_problem, show_progress=True)
+    check_output(output, source.folder, *corpus.paths)
     usage = Usage(source, corpus)
     kept = choose_ids(source, usage, min_count)
     spec = make_spec(source, kept)

@@ -1,6 +1,7 @@
 """`pretrain`: what it learns, writes and refuses."""
 
 import json
+import shutil
 
 import pytest
 import spacy
@@ -216,12 +217,16 @@ def test_text_without_letters_is_too_little(bert, tmp_path):
         ("corpus__documents", "page"),
         ("corpus__segmenter", "words"),
         ("corpus__train", []),
+        ("corpus__train", [3]),
+        ("corpus__dev", [""]),
         ("masking__unit", "letter"),
         ("masking__rate", 0),
         ("masking__random", 0.5),
         ("sentences__task", "both"),
         ("trainer__max_steps", -1),
         ("trainer__output_dir", "x"),
+        ("trainer__learning_rate", ".0001"),
+        ("trainer__save_steps", None),
         ("trainer__lr_scheduler_type", "zigzag"),
         ("model__model_type", "bert"),
     ],
@@ -313,6 +318,34 @@ def test_other_files_are_not_replaced(bert, corpus, tmp_path):
         pretrain(make_config(corpus, bert), output)
     with pytest.raises(ValueError, match="B676.*is read"):
         pretrain(make_config(corpus, bert), bert)
+
+
+def test_a_folder_that_holds_the_corpus_is_not_replaced(bert, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(bert, output)
+    corpus = make_corpus(output / "corpus.txt")
+    with pytest.raises(ValueError, match=r"\[B676\].*holds what is read"):
+        pretrain(make_config(corpus, bert), output)
+    assert corpus.is_file()
+
+
+@pytest.mark.parametrize("task", ["next", "order"])
+def test_sentence_tasks_need_documents_of_several_sentences(bert, tmp_path, task):
+    single = make_corpus(tmp_path / "single.txt", n_sentences=1)
+    with pytest.raises(ValueError, match=r"\[B713\].*documents of train.*'blank'"):
+        pretrain(make_config(single, bert, sentences__task=task), tmp_path / "out")
+    dev = make_config(make_corpus(tmp_path / "c.txt"), bert, sentences__task=task)
+    dev["corpus"]["dev"] = str(single)
+    with pytest.raises(ValueError, match=r"\[B713\].*60 documents of dev"):
+        pretrain(dev, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.work").exists()
+
+
+def test_the_precision_of_one_run_is_not_that_of_the_next(bert, corpus, tmp_path):
+    config = make_config(corpus, bert)
+    first = pretrain(config, tmp_path / "first").checksum
+    pretrain(make_config(corpus, bert, trainer__bf16=True), tmp_path / "bf16")
+    assert pretrain(config, tmp_path / "again").checksum == first
 
 
 def test_training_that_went_astray_is_not_written(bert, corpus, tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -69,6 +70,28 @@ def test_case_can_be_kept(corpus, tmp_path):
     train_tokenizer([corpus], tmp_path / "out", size=300, lowercase=False, min_count=1)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert "".join(tokenizer.tokenize("Café")).replace("##", "") == "Café"
+
+
+def test_words_that_are_too_long_to_be_used_are_not_learnt_from(corpus, tmp_path):
+    plain = train_tokenizer([corpus], tmp_path / "plain", size=500, min_count=1)
+    letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=5000)
+    with corpus.open("a", encoding="utf-8") as file_:
+        file_.write(f"anna {''.join(letters)} bob, {'z' * 101}!\nanna, bob!\n")
+    report = train_tokenizer([corpus], tmp_path / "long", size=500, min_count=1)
+    assert (plain["long_words"], report["long_words"]) == (0, 2)
+    kept = AutoTokenizer.from_pretrained(tmp_path / "plain").get_vocab()
+    assert set(AutoTokenizer.from_pretrained(tmp_path / "long").get_vocab()) <= {*kept, ",", "!"}
+
+
+def test_no_model_and_no_corpus_is_replaced(corpus, tiny_folder, tmp_path):
+    folder = tiny_folder("bert")
+    with pytest.raises(ValueError, match=r"\[B676\].*weights would be lost"):
+        train_tokenizer([corpus], folder)
+    assert (folder / "model.safetensors").is_file()
+    train_tokenizer([corpus], tmp_path / "out", size=200)
+    inside = make_corpus(tmp_path / "out" / "corpus.txt")
+    with pytest.raises(ValueError, match=r"\[B676\].*holds what is read"):
+        train_tokenizer([inside], tmp_path / "out", size=200)
 
 
 def test_bad_settings_and_texts(corpus, tmp_path):
