@@ -27,7 +27,7 @@ def train_tokenizer_cli(
     window: Annotated[int, typer.Option(help="Most pieces of a text for its models.")] = 512,
 ) -> None:
     """Learn a WordPiece vocabulary, for a new model."""
-    from ..weights.pretrain.tokenizer import train_tokenizer
+    from ..weights.pretrain.tokenizer import LONGEST_WORD, train_tokenizer
 
     try:
         report = train_tokenizer(
@@ -44,4 +44,9 @@ def train_tokenizer_cli(
         msg.fail("Can't learn a vocabulary", str(err), exits=1)
     counts = ", ".join(f"{value} {name}" for name, value in report["corpus"].items())
     msg.text(f"Corpus: {counts}")
+    if report["long_words"]:
+        msg.warn(
+            f"{report['long_words']} words of more than {LONGEST_WORD} characters were left out: "
+            "the tokenizer takes such for unknown"
+        )
     msg.good(f"Tokenizer of {report['pieces']} pieces written", str(output))

@@ -51,9 +51,14 @@ class EncoderShim(FolderShim):
     def __getstate__(self) -> dict[str, Any]:
         # To a spawned process go the weights, in shared memory. What was packed from them is
         # packed there anew, and the folder of an exported model stays in care of this process.
+        extras = self.current_extras()
+        if self.encoder is not None and self.encoder.has_weights:
+            # Pickling would do so; it moves the weights, which does not make them others.
+            self.encoder.share_memory()
+            extras.weights = count_changes(self.encoder)
         return {
             **self.__dict__,
-            "extras": self.current_extras(),
+            "extras": extras,
             "_predictor": None,
             "_folder": None,
         }

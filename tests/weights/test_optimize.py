@@ -3,6 +3,7 @@
 import json
 import math
 from importlib.metadata import requires, version
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import spacy
@@ -96,6 +97,17 @@ def test_the_new_pipeline_says_the_same(trained, tmp_path, backend, precision):
         assert labels(tmp_path / "new") == labels(trained / "pipeline")
     again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
     assert again("bob lives in london").cats == pytest.approx(nlp("bob lives in london").cats)
+    # What goes to other processes is the same each time, and takes nothing from this one.
+    encoder = nlp.get_pipe("bert_encoder")
+    for _ in range(2):
+        copy = ForkingPickler.loads(bytes(ForkingPickler.dumps(encoder)))
+        assert copy.predictor.name == encoder.predictor.name == f"{backend} {precision}"
+    nlp.to_disk(tmp_path / "again")
+    files = [
+        {path.name for path in (tmp_path / name / "bert_encoder").rglob("*")}
+        for name in ("new", "again")
+    ]
+    assert files[0] == files[1]
 
 
 @needs_onnx
