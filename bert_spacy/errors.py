@@ -211,7 +211,8 @@ class Errors(metaclass=_Coded):
     )
     B306 = (
         "doc._.ask needs a pipeline with 'bert_qa', not disabled, that shares the Doc's "
-        "vocabulary. Load or enable one, and make the Doc with that nlp."
+        "vocabulary. Load or enable one, and make the Doc with that nlp; save and load a pipeline "
+        "whose components come from another one by source=."
     )
     B307 = "{what} must be {allowed}. Got {value!r} for {name!r}."
     B308 = (
@@ -457,8 +458,12 @@ class Errors(metaclass=_Coded):
         "{partial} was not made from {source} as it is: line {line} is another one, or new. "
         "Give the input of the earlier run, or leave --resume out to start again."
     )
-    B623 = "The output would overwrite the input {path}. Choose another output."
+    B623 = (
+        "The output, or its .errors.jsonl or .partial, would take the place of the input {path}. "
+        "Choose another output."
+    )
     B624 = "The output {path} is a folder. Give the name of a .jsonl file to write."
+    B625 = "Nothing can be predicted by {value} processes. Give 1 or more, or -1 for all cores."
     B630 = (
         "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
         "if [training.logger] has an output_file."

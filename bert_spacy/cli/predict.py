@@ -109,19 +109,21 @@ def predict(
     show_progress (bool): Whether to show a progress bar on a terminal.
     RETURNS (PredictCounts): What became of the rows.
     RAISES (ValueError): B620, B621 for an input that can't be read; B622 if it
-        is not the one of the earlier run; B623 if it would be overwritten; B624 if the
-        output is a folder.
+        is not the one of the earlier run; B623 if it would be overwritten or removed; B624 if
+        the output is a folder; B625 for no process.
     """
     from tqdm import tqdm
 
     from ._rows import BadRow, read_rows, to_error, to_output
     from ._stream import stream
 
-    if output.resolve() == source.resolve():
+    files = _Output(output)
+    if source.resolve() in [path.resolve() for path in files.paths]:
         raise ValueError(Errors.B623.format(path=source))
     if output.is_dir():
         raise ValueError(Errors.B624.format(path=output))
-    files = _Output(output)
+    if n_process == 0:
+        raise ValueError(Errors.B625.format(value=n_process))
     multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
     rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
     if resume and files.is_complete():
@@ -166,6 +168,7 @@ class _Output:
         self.partial = output.with_suffix(".partial")
         self.errors = errors_path(output)
         self.errors_partial = self.errors.with_suffix(".partial")
+        self.paths = (self.output, self.partial, self.errors, self.errors_partial)
         self.counts = PredictCounts()
         self.last: dict[str, Any] = {}
         self.last_line = 0

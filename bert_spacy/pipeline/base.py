@@ -1,7 +1,6 @@
 """What all heads share: batches that follow the encoder's, updates, files."""
 
 import warnings
-import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -26,9 +25,7 @@ from ..layers.shims import HeadShim, set_dropout
 from ..types import EncoderBatch, EncoderGradient
 from .extensions import install_extensions
 from .files import read_part, write_cfg, write_part
-
-# The pipelines, by their vocabulary: a Doc knows that alone.
-PIPELINES: "weakref.WeakValueDictionary[int, Language]" = weakref.WeakValueDictionary()
+from .known import find_pipeline
 
 
 class BertHead(TrainablePipe):
@@ -205,7 +202,7 @@ class BertHead(TrainablePipe):
         """
         copies: Iterable[Doc] = [doc.copy() for doc in docs]
         if self.listener is not None:
-            nlp = PIPELINES.get(id(self.vocab))
+            nlp = find_pipeline(self)
             encoders: list[Any] = [
                 pipe
                 for _, pipe in (nlp.pipeline if nlp is not None else ())

@@ -24,8 +24,8 @@ from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
-from .base import PIPELINES
 from .files import write_cfg
+from .known import register_pipeline
 
 # Tokens of a stream encoded together: bounds the hidden states in memory.
 TOKENS_AT_ONCE = 32768
@@ -110,7 +110,7 @@ class BertEncoder(Transformer):
             listener.link(self.store, component_name)
         nlp = self._nlp()
         if nlp is not None:
-            PIPELINES[id(nlp.vocab)] = nlp
+            register_pipeline(nlp)
 
     # Prediction.
 

@@ -25,8 +25,9 @@ from ..nn.losses import divergence
 from ..scoring.calibration import Outcomes
 from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY, WITHHELD
 from .answers import Bools, Floats, Found, find_answers
-from .base import PIPELINES, BertHead
+from .base import BertHead
 from .judging import judge_answers, judge_null
+from .known import find_pipelines, register_pipeline
 
 
 class BertQuestionAnswerer(BertHead):
@@ -67,7 +68,7 @@ class BertQuestionAnswerer(BertHead):
             "temperature": 1.0,
         }
         install_ask()
-        PIPELINES[id(nlp.vocab)] = nlp
+        register_pipeline(nlp)
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
@@ -260,11 +261,11 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
     """
     if not isinstance(question, Iterable):
         raise ValueError(Errors.B423.format(value=question))
-    nlp = PIPELINES.get(id(doc.vocab))
-    names = [] if nlp is None else _parts_for_questions(nlp)
-    if nlp is None or not names:
-        raise ValueError(Errors.B306)
     questions = [question] if isinstance(question, str) else list(question)
+    usable = ((nlp, _parts_for_questions(nlp)) for nlp in find_pipelines(doc.vocab))
+    nlp, names = next(((nlp, names) for nlp, names in usable if names), (None, []))
+    if nlp is None:
+        raise ValueError(Errors.B306)
     with nlp.select_pipes(enable=names):
         asked = nlp.pipe(make_questions(nlp, questions, doc.text))
         found = [[_on_doc(doc, answer) for answer in get_answers(other)] for other in asked]

@@ -10,7 +10,8 @@ from spacy.training import Example
 from thinc.api import Optimizer
 
 from ..errors import Warnings
-from .base import PIPELINES, BertHead
+from .base import BertHead
+from .known import find_pipeline
 
 
 class TellingHead(BertHead):
@@ -52,7 +53,7 @@ class TellingHead(BertHead):
     def find_unknown(self, examples: Iterable[Example]) -> list[str]:
         """Return the true labels of the gold that no component of the pipeline has, sorted."""
         counts = Counter(label for eg in examples for label in self.gold_labels(eg.reference))
-        nlp = PIPELINES.get(id(self.vocab))
+        nlp = find_pipeline(self)
         known = set(self.labels)
         for _, pipe in nlp.components if nlp is not None else ():
             known.update(getattr(pipe, "labels", ()))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.training import Example
 
-from ..pipeline.base import PIPELINES
+from ..pipeline.known import register_pipeline
 from ..pipeline.textcat import BertTextCategorizer
 from ..scoring.calibration import (
     Bools,
@@ -88,7 +88,7 @@ def trust_results(nlp: Language, examples: Sequence[Example]) -> list[TrustResul
         exclude each other are in `class_results`, unless a temperature was fitted.
     """
     # A head on a stock transformer is told of its pipeline by none other.
-    PIPELINES[id(nlp.vocab)] = nlp
+    register_pipeline(nlp)
     results: list[TrustResults] = []
     for name, pipe in nlp.pipeline:
         if not isinstance(pipe, Judged):

@@ -13,8 +13,9 @@ from spacy.training import Example
 
 from ..data.corpus import Corpus
 from ..errors import Errors
-from ..pipeline.base import PIPELINES, BertHead
+from ..pipeline.base import BertHead
 from ..pipeline.judging import annotate_copies
+from ..pipeline.known import register_pipeline
 from ..scoring.calibration import (
     Bools,
     Floats,
@@ -77,7 +78,7 @@ def calibrate_heads(
 ) -> dict[str, Any]:
     """Fit the heads of a loaded pipeline in place; see `calibrate`."""
     # A head on a stock transformer is told of its pipeline by none other.
-    PIPELINES[id(nlp.vocab)] = nlp
+    register_pipeline(nlp)
     examples = list(Corpus(list(data))(nlp))
     found = {
         name: fit_head(pipe, examples, min_precision)

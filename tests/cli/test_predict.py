@@ -275,6 +275,13 @@ def test_refusals(nlp, tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
     with pytest.raises(ValueError, match=r"\[B623\]"):
         predict(nlp, source, source)
+    errors = write_jsonl(tmp_path / "a.errors.jsonl", [{"text": "a"}])
+    before = errors.read_bytes()
+    with pytest.raises(ValueError, match=r"\[B623\]"):
+        predict(nlp, errors, tmp_path / "a.jsonl")
+    assert errors.read_bytes() == before and not (tmp_path / "a.jsonl").exists()
+    with pytest.raises(ValueError, match=r"\[B625\]"):
+        predict(nlp, source, tmp_path / "out.jsonl", n_process=0)
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match=r"\[B624\]"):
         predict(nlp, source, tmp_path / "folder")

@@ -1,0 +1,35 @@
+"""Which pipelines there are, for components and Docs that have to find theirs."""
+
+import weakref
+from typing import Any
+
+from spacy.language import Language
+from spacy.vocab import Vocab
+
+# The pipelines there are: a Doc knows its vocabulary alone.
+_PIPELINES: list[weakref.ref[Language]] = []
+
+
+def register_pipeline(nlp: Language) -> None:
+    """Let components and Docs find their pipeline, the last one first.
+
+    nlp (Language): The pipeline. It is forgotten when nobody else holds it.
+    """
+    ref = weakref.ref(nlp, _PIPELINES.remove)
+    if ref in _PIPELINES:
+        _PIPELINES.remove(ref)
+    _PIPELINES.append(ref)
+
+
+def find_pipelines(vocab: Vocab) -> list[Language]:
+    """Return the pipelines that share a vocabulary, the last one first."""
+    known = [ref() for ref in reversed(_PIPELINES)]
+    return [nlp for nlp in known if nlp is not None and nlp.vocab is vocab]
+
+
+def find_pipeline(component: Any) -> Language | None:
+    """Return the last pipeline that has a component, be it disabled."""
+    for nlp in find_pipelines(component.vocab):
+        if any(component is pipe for _, pipe in nlp.components):
+            return nlp
+    return None
