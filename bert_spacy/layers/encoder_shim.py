@@ -136,6 +136,17 @@ class EncoderShim(FolderShim):
         every = self.unfreeze_every
         encoder.freeze(self.freeze, encoder.n_steps // every if every else None)
 
+    @contextmanager
+    def all_awake(self) -> Iterator[TransformerEncoder | None]:
+        """Give the encoder, for a while, as it is once `unfreeze_every` has woken all layers."""
+        if self.encoder is not None:
+            self.encoder.freeze(self.freeze)
+        try:
+            yield self.encoder
+        finally:
+            if self.encoder is not None:
+                self._freeze(self.encoder)
+
     def to_disk(self, path: Path) -> None:
         """Write an ordinary Hugging Face folder, and beside it what `optimize` has made."""
         if self.encoder is not None:

@@ -80,6 +80,11 @@ class FolderShim(Shim):
         """Return the share of the learning rate that a parameter gets."""
         return 1.0
 
+    @contextmanager
+    def all_awake(self) -> Iterator[Any]:
+        """Give the encoder, for a while, with everything learning that will ever learn."""
+        yield self.encoder
+
     def finish_update(self, optimizer: Any) -> None:
         """Step the encoder's parameters."""
         if self.encoder is not None:

@@ -31,19 +31,27 @@ class Adversary:
         self.kind = kind
         self.epsilon = EPSILONS[kind] if epsilon is None else epsilon
 
-    def find_targets(self, encoder: Any) -> list[nn.Parameter]:
-        """Return the weights that are moved.
+    def list_targets(self, encoder: Any) -> list[nn.Parameter]:
+        """Return the weights that are moved, perhaps none.
 
         encoder (Module): Has `word_embeddings`, if there are such.
         RETURNS (list[Parameter]): Those that learn.
-        RAISES (ValueError): B143 if there are none.
         """
         if self.kind == "fgm":
             table = getattr(encoder, "word_embeddings", None)
             found = [] if table is None else [table]
         else:
             found = [p for p in encoder.parameters() if p.dim() > 1]
-        found = [p for p in found if p.requires_grad]
+        return [p for p in found if p.requires_grad]
+
+    def find_targets(self, encoder: Any) -> list[nn.Parameter]:
+        """Return the weights that are moved.
+
+        encoder (Module): See `list_targets`.
+        RETURNS (list[Parameter]): Those that learn.
+        RAISES (ValueError): B143 if there are none.
+        """
+        found = self.list_targets(encoder)
         if not found:
             raise ValueError(Errors.B143.format(kind=self.kind))
         return found

@@ -221,8 +221,8 @@ class BertEncoder(Transformer):
             losses[self.name] += norm
 
         second = None
-        if self.adversary is not None:
-            around = partial(self.adversary.learn, self.model.shims[0].encoder)
+        if self.adversary is not None and self.adversary.list_targets(self._encoder):
+            around = partial(self.adversary.learn, self._encoder)
             second = SecondPass(partial(self.model.begin_update, docs), around)
         teacher = self.model.shims[0].teacher
         if teacher is not None:
@@ -261,6 +261,10 @@ class BertEncoder(Transformer):
         if training is not None:
             training.finish()
 
+    @property
+    def _encoder(self) -> Any:
+        return self.model.shims[0].encoder
+
     def _check_passes(self) -> None:
         """Look whether all that listen, and the encoder itself, can learn from a batch again."""
         if not self.store.learns_again:
@@ -274,8 +278,10 @@ class BertEncoder(Transformer):
             raise ValueError(Errors.B563.format(names=", ".join(stock), encoder=self.name))
         if self.model.attrs.get("stateful"):
             raise ValueError(Errors.B566)
-        if self.adversary is not None:
-            self.adversary.find_targets(self.model.shims[0].encoder)
+        if self.adversary is not None and not self.adversary.list_targets(self._encoder):
+            # What sleeps at first is moved from the step on at which it begins to learn.
+            with self.model.shims[0].all_awake() as encoder:
+                self.adversary.find_targets(encoder)
 
     def rehearse(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, float]:
         """Refuse to rehearse.

@@ -428,6 +428,25 @@ def test_adversaries_that_are_not_known_or_have_nothing_to_move_are_refused(bert
             start(bert, ["bert_textcat"], model={"freeze": "all"}, adversarial=kind)
 
 
+@pytest.mark.parametrize("kind", ["fgm", "awp"])
+def test_layers_that_wake_later_are_moved_from_then_on(bert, kind):
+    plain, other = {"unfreeze_every": 2, "dropout": 0.0}, {"adversarial": kind}
+    runs = []
+    for settings in ({}, other):
+        nlp, examples = start(bert, ["bert_textcat"], model=plain, **settings)
+        module, seen = parts(nlp)["bert_encoder"], []
+        sgd = nlp.create_optimizer()
+        for _ in range(8):
+            train_steps(nlp, examples, 1, sgd=sgd)
+            seen.append(weights(module))
+        runs.append(seen)
+    same = [same_weights(a, b) for a, b in zip(*runs)]
+    # The encoder learns from the third step on, its embeddings, which alone fgm moves, later.
+    assert same[1] and not same[-1] and same.count(True) >= (3 if kind == "fgm" else 2)
+    with pytest.raises(ValueError, match="B143"):
+        start(bert, ["bert_textcat"], model={**plain, "freeze": "all"}, **other)
+
+
 def test_an_elmo_has_no_word_embeddings_and_no_state_to_read_twice(tmp_path):
     folder = make_elmo(tmp_path)
     model = {"@architectures": "bert-spacy.ElmoEncoder.v1", "freeze": "none"}
