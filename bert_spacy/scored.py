@@ -4,6 +4,7 @@ A DocBin keeps both without user data, and so do copies and processes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from spacy.tokens import Doc, Span
 from spacy.tokens.span_group import SpanGroup
@@ -13,15 +14,18 @@ from .types import CANDIDATES, SCORED
 SCORES = "scores"
 
 
-def write_scored(doc: Doc, key: str, spans: Sequence[Span], scores: Sequence[float]) -> None:
+def write_scored(
+    doc: Doc, key: str, spans: Sequence[Span], scores: Sequence[float], **attrs: Any
+) -> None:
     """Put spans and their scores on a Doc, in place of what stood there.
 
     doc (Doc): The Doc.
     key (str): Name of the group.
     spans (Sequence[Span]): Spans of this Doc.
     scores (Sequence[float]): One for each.
+    attrs: Further attrs of the group.
     """
-    attrs = {SCORES: [float(score) for score in scores]}
+    attrs[SCORES] = [float(score) for score in scores]
     doc.spans[key] = SpanGroup(doc, name=key, attrs=attrs, spans=spans)
 
 

@@ -10,6 +10,9 @@ from ..types import CANDIDATES, FIXED, SCORED
 from .given import Preset
 from .lattice import Floats, Lattice, Spans
 
+# Attr of the candidates: which component each comes from.
+SOURCES = "sources"
+
 
 def write_entities(
     doc: Doc,
@@ -67,13 +70,26 @@ def place_spans(
     ]
 
 
-def write_candidates(doc: Doc, spans: Sequence[Span], scores: Sequence[float]) -> None:
-    """Write the candidates of a Doc, best first, in place of those that stood there."""
+def write_candidates(doc: Doc, spans: Sequence[Span], scores: Sequence[float], source: str) -> None:
+    """Write the candidates of a component, best first, beside those of other components.
+
+    doc (Doc): Its entities are written already; they are no candidates.
+    spans (Sequence[Span]): The candidates.
+    scores (Sequence[float]): One for each.
+    source (str): The component, whose candidates of before are replaced.
+    """
+    rows = list(zip(spans, scores, [source] * len(spans)))
     if CANDIDATES in doc.spans:
+        taken = {_key(span) for span in (*spans, *doc.ents)}
+        sources = doc.spans[CANDIDATES].attrs.get(SOURCES, [])
+        for (span, score), name in zip(read_scored(doc, CANDIDATES), sources):
+            if name != source and _key(span) not in taken:
+                rows.append((span, score, name))
         del doc.spans[CANDIDATES]
-    if spans:
-        order = sorted(range(len(spans)), key=lambda i: -scores[i])
-        write_scored(doc, CANDIDATES, [spans[i] for i in order], [scores[i] for i in order])
+    if rows:
+        rows.sort(key=lambda row: -row[1])
+        found, values, sources = zip(*rows)
+        write_scored(doc, CANDIDATES, found, values, **{SOURCES: list(sources)})
 
 
 def cut_candidates(

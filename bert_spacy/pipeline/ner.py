@@ -147,7 +147,7 @@ class BertEntityRecognizer(WeightedHead):
         for doc, known, length in zip(docs, presets, scores.lengths):
             if length == 0:
                 write_entities(doc, [], presets=known)
-                write_candidates(doc, [], [])
+                write_candidates(doc, [], [], self.name)
         for index, part in split_scores(scores):
             group = [docs[i] for i in index]
             given = [presets[i] for i in index]
@@ -176,7 +176,7 @@ class BertEntityRecognizer(WeightedHead):
                         ents[i], (others[i], rows[i]), (more[i], more_rows[i]), self.n_candidates
                     )
             for doc, new, row in zip(group, others, rows):
-                write_candidates(doc, new, row)
+                write_candidates(doc, new, row, self.name)
 
     def make_lattice(self, scores: TagScores, presets: Sequence[Sequence[Preset]] = ()) -> Lattice:
         """Return the distribution over the taggings of some Docs.

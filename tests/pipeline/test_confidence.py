@@ -5,6 +5,7 @@ import spacy
 import torch
 from spacy.tokens import Doc, DocBin
 
+from bert_spacy.pipeline.entities import write_candidates
 from bert_spacy.scored import read_scored
 from bert_spacy.text.tags import tag_names
 
@@ -101,6 +102,26 @@ def test_what_falls_under_a_threshold_is_a_candidate(nlp, head):
         head.set_thresholds({"GPE": 0.5})
     with pytest.raises(ValueError, match="B307"):
         head.set_thresholds({"LOC": 1.5})
+
+
+def test_candidates_of_several_components_stand_together(nlp, head, monkeypatch):
+    def found(doc):
+        return [(s.text, s.label_) for s, _ in read_scored(doc, "bert_ner_candidates")]
+
+    head.set_thresholds({"LOC": 1.0})
+    doc = nlp(TEXT)
+    assert found(doc) == [("london", "LOC")]
+    monkeypatch.setattr(head, "name", "second")
+    # The second has none of its own, and what it gives as an entity is no candidate any more.
+    write_candidates(doc, [], [], "second")
+    assert found(doc) == [("london", "LOC")]
+    write_candidates(doc, [doc[0:1], doc[2:3]], [0.0, 1.0], "second")
+    assert found(doc)[0] == ("in", "") and len(found(doc)) == 3
+    write_candidates(doc, [doc[2:3]], [0.5], "second")
+    assert len(found(doc)) == 2
+    head.set_thresholds({})
+    assert "london" in [ent.text for ent in nlp(doc).ents]
+    assert ("london", "LOC") not in found(doc)
 
 
 def test_candidates_are_the_best_of_what_is_no_entity(nlp, head):
