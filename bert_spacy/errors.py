@@ -159,7 +159,8 @@ class Errors(metaclass=_Coded):
     B203 = "Cannot set aside encoder output on disk: {reason}. Free some space in {folder}."
     B204 = (
         "The listener of {name!r} has no encoder to listen to. Add 'bert_encoder' (or "
-        "'transformer') before it and call nlp.initialize()."
+        "'transformer') before it and call nlp.initialize(). One in frozen_components is not "
+        "initialized: give it weights by source = a trained pipeline."
     )
     B205 = (
         "A window of {window} pieces does not fit the model: it takes {limit}. Set a window "

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
 from .errors import Errors
@@ -75,6 +76,8 @@ def set_choice(doc: Doc, index: int, scores: Sequence[float] | None = None) -> N
     RAISES (ValueError): B422 if there is no such choice.
     """
     choices = get_choices(doc)
+    if isinstance(index, np.integer):
+        index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
         values = {"index": index, "n": len(choices), "text": doc.text[:80]}
         raise ValueError(Errors.B422.format(**values))

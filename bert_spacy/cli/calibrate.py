@@ -96,7 +96,7 @@ def _show_thresholds(name: str, part: dict[str, Any]) -> None:
     if part["unreached"]:
         msg.warn(
             f"No threshold surely gives this precision for: {', '.join(part['unreached'])}",
-            "They are given where their probability is 1 alone; other entities become candidates.",
+            "It is given where its probability is 1 alone; other entities become candidates.",
         )
 
 

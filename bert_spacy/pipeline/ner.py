@@ -256,8 +256,9 @@ class BertEntityRecognizer(WeightedHead):
             and the probability of all of them together. No threshold applies.
         RAISES (ValueError): B332 without the pipeline; B307 if k is not 1 or more.
         """
-        if k < 1:
-            message = Errors.B307.format(what="k", allowed="1 or more", value=k, name=self.name)
+        if not isinstance(k, int) or k < 1:
+            allowed = "a whole number from 1 on"
+            message = Errors.B307.format(what="k", allowed=allowed, value=k, name=self.name)
             raise ValueError(message)
         docs = list(docs)
         result: list[list[tuple[list[Span], float]]] = [[([], 1.0)] for _ in docs]

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from bert_spacy import make_choice, set_gold_choice
 from bert_spacy.data.pairs import make_question, make_segments
-from bert_spacy.segments import get_choices
+from bert_spacy.segments import get_choice, get_choices
 
 from ..elmo import make_elmo
 from ..util import (
@@ -214,6 +214,8 @@ def test_items_that_cannot_be_are_refused():
     for index in (2, -1, True, "1", None):
         with pytest.raises(ValueError, match=r"\[B422\].*2 choices"):
             set_gold_choice(doc, index)
+    set_gold_choice(doc, np.int64(1))
+    assert get_choice(doc) == 1 and type(get_choice(doc)) is int
     with pytest.raises(ValueError, match=r"\[B422\].*0 choices"):
         set_gold_choice(nlp.make_doc("anna"), 0)
 
