@@ -123,6 +123,22 @@ def test_bad_lines_name_line_and_column(tmp_path):
     assert "list" in bad[1][1] and bad[6][1] == "the text holds a lone surrogate"
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("NaN", "not usable JSON: NaN is not a JSON value"),
+        ("[1, -Infinity]", "not usable JSON: -Infinity is not a JSON value"),
+        ("9" * 5000, "not usable JSON: Exceeds the limit"),
+        ("1e999", "label inf is no finite number"),
+    ],
+)
+def test_what_is_no_json_number_makes_no_label(tmp_path, value, reason):
+    rows = [f'{{"text": "a", "label": {value}}}', {"text": "a", "label": "NaN"}]
+    good, ((line, found),) = run(tmp_path, rows)
+    assert [row.cats for row in good] == [{"NaN": 1.0}]
+    assert line == 1 and found.startswith(reason)
+
+
 def test_bytes_that_are_not_utf8(tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "a", "label": 1}\n\n{"text": "\xff", "label": 1}\n')
@@ -317,6 +333,7 @@ def test_targets_are_finite_numbers_and_null_is_missing_gold(tmp_path):
     good, bad = run(tmp_path, rows)
     assert [row.targets for row in good] == [{"x": 1.0, "y": 2.5}, {"y": -1.0}, None]
     assert [line for line, _ in bad] == [3, 4, 5, 6, 7, 8]
-    assert bad[0][1] == "target 'x' is nan, which is no finite number"
+    assert bad[0][1] == "not usable JSON: NaN is not a JSON value"
+    assert bad[1][1] == "target 'x' is inf, which is no finite number"
     doc, _ = good[1].make_doc(spacy.blank("en"), ["z"])
     assert doc.spans["regression"].attrs["targets"] == {"y": -1.0} and doc.cats == {"z": 1.0}
