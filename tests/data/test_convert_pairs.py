@@ -53,6 +53,10 @@ def test_three_columns_without_names_are_text_text_label(tmp_path):
         ("x.tsv", "id\tlabel\tsentence2\tsentence1\n7\tyes\tb b\ta a\n"),
         ("x.csv", 'id,label,sentence2,sentence1\n7,yes,"b b",a a\n'),
         ("x.jsonl", '{"sentence1": "a a", "sentence2": "b b", "label": "yes"}\n'),
+        ("x.tsv", "编号\t标签\t句子2\t句子1\n7\tyes\tb b\ta a\n"),
+        ("x.csv", "文本A,文本B,类别\na a,b b,yes\n"),
+        ("x.txt", "前提\t假设\t类型\na a\tb b\tyes\n"),
+        ("x.jsonl", '{"文本1": "a a", "文本2": "b b", "标签": "yes"}\n'),
     ],
 )
 def test_columns_are_found_by_name(tmp_path, name, text):

@@ -10,6 +10,9 @@ from typing import Any
 from ...errors import Errors
 from .text import is_broken, read_lines
 
+# Names of a label's column in Chinese headers.
+CHINESE_LABEL_NAMES = ("标签", "类别", "分类", "类目", "类型")
+
 
 class BadRow(ValueError):
     """A row that cannot be used; the message says why."""

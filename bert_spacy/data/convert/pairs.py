@@ -6,14 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Errors
-from .labels import BadRow, LabelMapOptions, find_column, read_label, read_label_map
+from .labels import (
+    CHINESE_LABEL_NAMES,
+    BadRow,
+    LabelMapOptions,
+    find_column,
+    read_label,
+    read_label_map,
+)
 from .rows import PairRow, RowError, TextRow
 from .tables import read_csv_cells
 from .text import clean_text, is_broken, read_json_lines, read_lines, read_number
 
-_A_NAMES = ("text_a", "sentence1", "question1", "premise", "query", "question", "text")
-_B_NAMES = ("text_b", "sentence2", "question2", "hypothesis", "title", "sentence")
-_LABEL_NAMES = ("label", "gold_label", "is_duplicate", "quality", "class", "target")
+_A_NAMES = (
+    *("text_a", "sentence1", "question1", "premise", "query", "question", "text"),
+    *("文本1", "文本一", "文本a", "句子1", "句子一", "句子a", "问题1", "问题一", "前提", "查询"),
+)
+_B_NAMES = (
+    *("text_b", "sentence2", "question2", "hypothesis", "title", "sentence"),
+    *("文本2", "文本二", "文本b", "句子2", "句子二", "句子b", "问题2", "问题二", "假设", "标题"),
+)
+_LABEL_NAMES = (
+    *("label", "gold_label", "is_duplicate", "quality", "class", "target"),
+    *CHINESE_LABEL_NAMES,
+)
 # The target of a column of scores without a name, and of STS-B.
 SCORE = "score"
 # What SNLI and MNLI write where the annotators did not agree.
