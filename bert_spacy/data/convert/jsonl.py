@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .labels import BadRow, LabelMapOptions, Options, read_label, read_label_map
+from .labels import BadLabel, LabelMapOptions, Options, read_label, read_label_map
 from .rows import RowError, RowNote, TextRow
 from .text import CleanText, clean_text, is_broken, read_json_lines, read_number
 
 Entity = tuple[int, int, str]
+
+
+class _BadRow(ValueError):
+    """A row that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError
             cleaned = _get_text(row, options.text_field)
             targets = _get_targets(row)
             cats, entities = _get_gold(row, cleaned, options.label_field, label_map)
-        except BadRow as err:
+        except (_BadRow, BadLabel) as err:
             yield RowError(str(path), number, str(err))
             continue
         yield from cleaned.notes(str(path), number)
@@ -68,7 +72,7 @@ def read_cluener(path: Path, options: Options) -> Iterator[TextRow | RowError]:
         try:
             cleaned = _get_text(row, "text")
             found = _Surfaces() if "label" not in row else _get_surfaces(row["text"], row["label"])
-        except BadRow as err:
+        except _BadRow as err:
             yield RowError(str(path), number, str(err))
             continue
         yield from (RowError(str(path), number, reason) for reason in found.lost)
@@ -98,11 +102,11 @@ class _Surfaces:
 def _get_surfaces(text: str, labels: Any) -> _Surfaces:
     """Read the entities by label and surface."""
     if not isinstance(labels, dict) or not all(isinstance(v, dict) for v in labels.values()):
-        raise BadRow("'label' is not an object of objects")
+        raise _BadRow("'label' is not an object of objects")
     found = _Surfaces()
     for label, surfaces in labels.items():
         if not label or is_broken(label):
-            raise BadRow(f"label {label!r} cannot be used")
+            raise _BadRow(f"label {label!r} cannot be used")
         for surface, places in surfaces.items():
             _read_places(text, label, surface, places, found)
     return found
@@ -155,12 +159,12 @@ def _get_text(row: dict[str, Any], field: str) -> CleanText:
     text = row.get(field)
     if not isinstance(text, str):
         fields = ", ".join(row) or "no fields"
-        raise BadRow(f"no text in field {field!r}; the row has {fields}")
+        raise _BadRow(f"no text in field {field!r}; the row has {fields}")
     if is_broken(text):
-        raise BadRow("the text holds a lone surrogate")
+        raise _BadRow("the text holds a lone surrogate")
     cleaned = clean_text(text)
     if not cleaned.text.strip():
-        raise BadRow("the text is empty")
+        raise _BadRow("the text is empty")
     return cleaned
 
 
@@ -177,12 +181,12 @@ def _get_gold(
     if isinstance(row.get("cats"), dict):
         cats = {read_label(k, label_map): _get_value(k, v) for k, v in row["cats"].items()}
     elif isinstance(value, dict):
-        raise BadRow(f"field {field!r} is an object; only 'cats' may be one")
+        raise _BadRow(f"field {field!r} is an object; only 'cats' may be one")
     elif value is not None:
         values = value if isinstance(value, list) else [value]
         cats = {read_label(item, label_map): 1.0 for item in values}
     elif not found and field not in row and "regression" not in row:
-        raise BadRow(f"no {field!r}, 'cats', 'entities', 'spans' or 'regression' in the row")
+        raise _BadRow(f"no {field!r}, 'cats', 'entities', 'spans' or 'regression' in the row")
     return cats, entities if found else None
 
 
@@ -192,12 +196,12 @@ def _get_targets(row: dict[str, Any]) -> dict[str, float] | None:
     if values is None:
         return None
     if not isinstance(values, dict):
-        raise BadRow("'regression' is not an object of numbers")
+        raise _BadRow("'regression' is not an object of numbers")
     targets = {}
     for name, value in values.items():
         number = None if isinstance(value, str) else read_number(value)
         if value is not None and (number is None or not name or is_broken(name)):
-            raise BadRow(f"target {name!r} is {value!r}, which is no finite number")
+            raise _BadRow(f"target {name!r} is {value!r}, which is no finite number")
         if number is not None:
             targets[name] = number
     return targets
@@ -205,7 +209,7 @@ def _get_targets(row: dict[str, Any]) -> dict[str, float] | None:
 
 def _as_list(items: Any) -> list[Any]:
     if not isinstance(items, list):
-        raise BadRow("entities are not a list")
+        raise _BadRow("entities are not a list")
     return items
 
 
@@ -214,15 +218,15 @@ def _get_entity(item: Any, cleaned: CleanText) -> Entity:
     if isinstance(item, dict):
         item = [item.get("start"), item.get("end"), item.get("label")]
     if not isinstance(item, list) or len(item) != 3:
-        raise BadRow(f"entity {item!r} has no start, end and label")
+        raise _BadRow(f"entity {item!r} has no start, end and label")
     start, end, label = item
     size = len(cleaned.text) + len(cleaned.removed)
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
-        raise BadRow(f"entity {item!r} does not lie in the text of {size} characters")
+        raise _BadRow(f"entity {item!r} does not lie in the text of {size} characters")
     return cleaned.shift(start), cleaned.shift(end), read_label(label, None)
 
 
 def _get_value(label: str, value: Any) -> float:
     if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
-        raise BadRow(f"value {value!r} of label {label!r} is not between 0 and 1")
+        raise _BadRow(f"value {value!r} of label {label!r} is not between 0 and 1")
     return float(value)

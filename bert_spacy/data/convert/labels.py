@@ -14,8 +14,8 @@ from .text import is_broken, read_lines
 CHINESE_LABEL_NAMES = ("标签", "类别", "分类", "类目", "类型")
 
 
-class BadRow(ValueError):
-    """A row that cannot be used; the message says why."""
+class BadLabel(ValueError):
+    """A label that cannot be used; the message says why."""
 
 
 class Options:
@@ -71,19 +71,19 @@ def read_label(label: Any, label_map: Mapping[str, str] | None) -> str:
     label (Any): A text, a number, or true and false, which are named so.
     label_map (Mapping[str, str]): See `read_label_map`; None to take labels as they are.
     RETURNS (str): The name.
-    RAISES (BadRow): For another value, an empty one, and one that is not in the map.
+    RAISES (BadLabel): For another value, an empty one, and one that is not in the map.
     """
     if isinstance(label, bool):
         label = str(label).lower()
     if not isinstance(label, str | int | float):
-        raise BadRow(f"label {label!r} is neither text nor a number")
+        raise BadLabel(f"label {label!r} is neither text nor a number")
     if isinstance(label, float) and not math.isfinite(label):
-        raise BadRow(f"label {label!r} is no finite number")
+        raise BadLabel(f"label {label!r} is no finite number")
     name = str(label).strip()
     if not name or is_broken(name):
-        raise BadRow(f"label {label!r} is empty or cannot be used")
+        raise BadLabel(f"label {label!r} is empty or cannot be used")
     if label_map is not None and name not in label_map:
-        raise BadRow(f"label {name!r} is not in the label map")
+        raise BadLabel(f"label {name!r} is not in the label map")
     return label_map[name] if label_map is not None else name
 
 

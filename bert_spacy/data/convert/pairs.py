@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import Errors
 from .labels import (
     CHINESE_LABEL_NAMES,
-    BadRow,
+    BadLabel,
     LabelMapOptions,
     find_column,
     read_label,
@@ -248,7 +248,7 @@ def _find_fault(
         return f"the label is {_NO_LABEL!r}: the annotators did not agree"
     try:
         read_label(label, label_map)
-    except BadRow as err:
+    except BadLabel as err:
         return str(err)
     return ""
 

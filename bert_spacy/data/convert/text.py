@@ -17,6 +17,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class _NotJson(ValueError):
+    """What Python reads as JSON and JSON does not have; the message says why."""
+
+
 @dataclass(frozen=True)
 class CleanText:
     """A text without control characters, and where they were.
@@ -137,9 +141,9 @@ def parse_json_line(path: Path, number: int, line: str) -> dict[str, Any] | RowE
 
 
 def _load_json(text: str) -> Any:
-    """Read a JSON value; NaN and Infinity, which Python takes too, are a ValueError."""
+    """Read a JSON value; NaN and Infinity, which Python takes too, are an error."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
+    raise _NotJson(f"{name} is not a JSON value")
