@@ -133,11 +133,18 @@ def cmrc_f1(gold: str, predicted: str) -> float:
 def best_over_golds(measure: Measure, golds: Sequence[str], predicted: str) -> float:
     """Compute the best value of a measure over several gold answers.
 
+    By the rule of SQuAD, gold answers of which nothing is left once normalised do not count; if
+    there is no other, "no answer" is right.
+
     measure (Callable): `squad_exact`, `squad_f1`, `cmrc_exact` or `cmrc_f1`.
     golds (Sequence[str]): The gold answers, none for an unanswerable question.
     predicted (str): The predicted answer, "" for none.
     RETURNS (float): The value in 0..1.
+
+    SOURCE: the evaluation of SQuAD 2.0, Rajpurkar et al. (2018).
     """
+    if measure in (squad_exact, squad_f1):
+        golds = [gold for gold in golds if normalize_squad(gold)]
     return max(measure(gold, predicted) for gold in (golds or [""]))
 
 

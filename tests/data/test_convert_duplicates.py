@@ -68,6 +68,30 @@ def jsonl(*rows):
             3,
             "choice is 0 for the same text at {}:2, and 1 here",
         ),
+        (
+            "jsonl/jsonl",
+            jsonl(
+                {"text": " Ann met Bo", "entities": [[1, 4, "P"], [9, 11, "P"]]},
+                {"text": "Ann met Bo", "entities": [[8, 10, "Q"], [0, 3, "P"]]},
+            ),
+            2,
+            "entities are P 8:10 'Bo' for the same text at {}:1, and Q 8:10 'Bo' here",
+        ),
+        (
+            "cluener/json",
+            jsonl(
+                {"text": "北京", "label": {"a": {"北京": [[0, 1]]}}},
+                {"text": "北京", "label": {}},
+            ),
+            2,
+            "entities are a 0:2 '北京' for the same text at {}:1, and none here",
+        ),
+        (
+            "conll/bio",
+            "Ann\tB-P\nLee\tI-P\n\nBo\tO\n\nAnn\tB-P\nLee\tB-P\n",
+            6,
+            "entities are P 0:2 'Ann Lee' for the same text at {}:1, and P 0:1 'Ann', P 1:2 'Lee'",
+        ),
     ],
 )
 def test_contradictions_are_shown_with_both_places(tmp_path, name, text, line, reason):
@@ -85,6 +109,49 @@ def test_scores_are_compared_as_numbers_and_over_files(tmp_path):
     places = [tmp_path / f"{i}.tsv" for i in range(2)]
     reason = f"target 'score' is 1.0 for the same text at {places[0]}:1, and 4.5 here"
     assert notes == [f"{places[1]}:1: {reason}"]
+
+
+def squad(*asked):
+    """Make a file of questions about one context: the question, and where answers stand."""
+    context = "Ann went to Bonn and to Ulm."
+    qas = [
+        {
+            "id": f"q{i}",
+            "question": question,
+            "is_impossible": not answers,
+            "answers": [{"text": x, "answer_start": context.find(x)} for x in answers],
+        }
+        for i, (question, answers) in enumerate(asked)
+    ]
+    return json.dumps({"data": [{"paragraphs": [{"context": context, "qas": qas}]}]})
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        (["Ulm"], "answer is 'Bonn', 'to Bonn' for the same text at {}, and 'Ulm' here"),
+        ([], "answer is 'Bonn', 'to Bonn' for the same text at {}, and none here"),
+        (["Ulm", "Bonn"], None),  # one of them is the same
+    ],
+)
+def test_answers_to_the_same_question_are_compared(tmp_path, answers, reason):
+    text = squad(("Where?", ["Bonn", "to Bonn"]), ("Where to?", ["Ulm"]), (" Where?", answers))
+    notes = notes_of(tmp_path, "squad/json", [text])
+    place = f"{tmp_path / '0.json'}:data[0].paragraphs[0].qas"
+    first, here = f"{place}[0] id=q0", f"{place}[2] id=q2"
+    assert notes == ([f"{here}: {reason.format(first)}"] if reason else [])
+
+
+def test_equal_entities_and_lost_ones_contradict_nothing(tmp_path):
+    ann, met = [0, 3, "P"], [4, 7, "X"]
+    rows = [{"text": "Ann met", "entities": [ann, met]}, {"text": "Ann met", "label": None}]
+    rows += [{"text": "Ann met ", "entities": [met, ann, ann]}, {"text": "Bo met", "entities": []}]
+    assert notes_of(tmp_path, "jsonl/jsonl", [jsonl(*rows)]) == []
+    path = tmp_path / "x.json"
+    lost = {"text": "北京人", "label": {"a": {"东京": [[0, 1]]}}}
+    path.write_text(jsonl({"text": "北京人", "label": {"a": {"北京": [[0, 1]]}}}, lost))
+    summary = convert(spacy.blank("zh"), "cluener", [path], tmp_path / "x.spacy")
+    assert len(summary.bad) == 1 and not summary.notes
 
 
 def test_missing_gold_and_other_gold_contradict_nothing(tmp_path):

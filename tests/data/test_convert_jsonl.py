@@ -1,7 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 import spacy
+from spacy.tokens import Span
+from spacy.training import Example
 
 from bert_spacy.data.convert import (
     JsonlOptions,
@@ -13,6 +16,8 @@ from bert_spacy.data.convert import (
     read_jsonl,
 )
 from bert_spacy.data.docbin import read_docbin
+from bert_spacy.pipeline.gold import read_gold
+from bert_spacy.scoring.ner import judge_spans, score_ner
 
 
 def write(tmp_path, rows):
@@ -29,6 +34,11 @@ def run(tmp_path, rows, read=read_jsonl, **options):
     good = [item for item in items if isinstance(item, TextRow)]
     bad = [i for i in items if not isinstance(i, (TextRow, RowNote))]
     return good, [(item.line, item.reason) for item in bad]
+
+
+def tags_of(doc):
+    """Return a letter for each token, "-" where gold is missing."""
+    return "".join(token.ent_iob_ or "-" for token in doc)
 
 
 def test_kinds_of_labels(tmp_path):
@@ -113,6 +123,22 @@ def test_bad_lines_name_line_and_column(tmp_path):
     assert "list" in bad[1][1] and bad[6][1] == "the text holds a lone surrogate"
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("NaN", "not usable JSON: NaN is not a JSON value"),
+        ("[1, -Infinity]", "not usable JSON: -Infinity is not a JSON value"),
+        ("9" * 5000, "not usable JSON: Exceeds the limit"),
+        ("1e999", "label inf is no finite number"),
+    ],
+)
+def test_what_is_no_json_number_makes_no_label(tmp_path, value, reason):
+    rows = [f'{{"text": "a", "label": {value}}}', {"text": "a", "label": "NaN"}]
+    good, ((line, found),) = run(tmp_path, rows)
+    assert [row.cats for row in good] == [{"NaN": 1.0}]
+    assert line == 1 and found.startswith(reason)
+
+
 def test_bytes_that_are_not_utf8(tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "a", "label": 1}\n\n{"text": "\xff", "label": 1}\n')
@@ -140,6 +166,47 @@ def test_entity_that_cuts_a_token_is_reported_and_the_rest_kept(tmp_path):
     assert [ent.text for ent in doc.ents] == ["Lee"]
     assert len(problems) == len(summary.bad) == summary.n_rows == 1
     assert "cuts a token" in problems[0].reason and "entities" not in doc.spans
+    assert tags_of(doc) == "-BO"
+
+
+@pytest.mark.parametrize(
+    ("text", "entities", "tags"),
+    [
+        ("Annaberg liegt bei Chemnitz.", [[0, 4, "PER"], [19, 27, "LOC"]], "-OOBO"),
+        # It reaches into a second token, or begins or ends in white space.
+        ("Anna sings well", [[2, 8, "X"]], "--O"),
+        ("Anna sings well", [[4, 10, "X"]], "O-O"),
+        ("Anna sings well", [[5, 11, "X"]], "O-O"),
+        # Crossing: what the longer one does not hold is unknown; nested: nothing is.
+        ("University of London rocks today", [[0, 20, "ORG"], [14, 26, "X"]], "BII-O"),
+        ("University of London rocks today", [[0, 20, "ORG"], [14, 20, "X"]], "BIIOO"),
+        # It cuts a token, and one of its tokens lies in an entity that is kept.
+        ("University of London rocks today", [[0, 20, "ORG"], [14, 23, "X"]], "BII-O"),
+        ("Anna sings", [], "OO"),
+    ],
+)
+def test_tokens_of_lost_entities_have_no_gold(tmp_path, text, entities, tags):
+    nlp = spacy.blank("en")
+    path = write(tmp_path, [{"text": text, "entities": entities}])
+    convert(nlp, "jsonl", [path], tmp_path / "o.spacy")
+    (doc,) = read_docbin(tmp_path / "o.spacy", nlp.vocab)
+    assert tags_of(doc) == tags
+
+
+def test_tokens_of_lost_entities_are_neither_trained_nor_scored(tmp_path):
+    nlp = spacy.blank("en")
+    rows = [{"text": "Annaberg grows fast", "entities": [[0, 4, "P"]]}]
+    convert(nlp, "jsonl", [write(tmp_path, rows)], tmp_path / "o.spacy")
+    (gold,) = read_docbin(tmp_path / "o.spacy", nlp.vocab)
+    predicted = nlp.make_doc(gold.text)
+    example = Example(predicted, gold)
+    _, known = read_gold(example, np.arange(3), ["P"], "bio", "ner")
+    assert known.tolist() == [False, True, True]
+    predicted.ents = [Span(predicted, 0, 1, "P")]
+    assert score_ner([example])["ents_f"] is None
+    predicted.ents = [Span(predicted, 0, 1, "P"), Span(predicted, 1, 2, "P")]
+    assert score_ner([example])["ents_per_type"]["P"]["p"] == 0  # "grows" alone counts
+    assert judge_spans(example, [(0, 1, "P"), (1, 2, "P")]) == [None, False]
 
 
 def test_cluener_offsets_are_inclusive_and_a_surface_may_stand_twice(tmp_path):
@@ -156,6 +223,47 @@ def test_cluener_wrong_offsets_cost_the_entity_and_not_the_row(tmp_path):
     assert good[0].entities == [(0, 2, "name")]
     assert len(bad) == 4 and "三好" in bad[0][1]
     assert all("left out" in reason for _, reason in bad)
+    doc, _ = good[0].make_doc(spacy.blank("zh"), [])
+    assert tags_of(doc) == "BI-O"
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "tags", "note"),
+    [
+        # The surface stands once: the place is repaired.
+        (
+            "他去北京大学了",
+            {"org": {"北京大学": [[4, 6]]}},
+            "OOBIIIO",
+            "entity org '北京大学' does not stand at 4..6 but at 2..5",
+        ),
+        # It stands twice or nowhere: all places that may be meant are unknown.
+        ("北京人在北京吗", {"gpe": {"北京": [[3, 4]]}}, "--O---O", None),
+        ("北京人在北京吗", {"gpe": {"北京": ["x"]}}, "--OO--O", None),
+        ("他去北京大学了", {"gpe": {"南京": [[2, 3]]}}, "OO--OOO", None),
+        ("他去了", {"gpe": {"南京": [[-4, -3]]}}, "OOO", None),
+        ("他去了", {"gpe": {"南京": [[2, 9]]}}, "OO-", None),
+        ("啊啊啊", {"gpe": {"啊啊": [[2, 3]]}}, "---", None),
+    ],
+)
+def test_cluener_wrong_places_are_repaired_or_unknown(tmp_path, text, label, tags, note):
+    path = write(tmp_path, [{"text": text, "label": label}])
+    nlp = spacy.blank("zh")
+    problems = []
+    summary = convert(nlp, "cluener", [path], tmp_path / "o.spacy", on_problem=problems.append)
+    (doc,) = read_docbin(tmp_path / "o.spacy", nlp.vocab)
+    assert tags_of(doc) == tags
+    (problem,) = problems
+    assert (len(summary.bad), summary.notes["repaired"]) == ((0, 1) if note else (1, 0))
+    assert problem.reason == note if note else "left out" in problem.reason
+
+
+def test_cluener_repairs_move_with_control_characters(tmp_path):
+    label = {"org": {"大学": [[3, 4]], "人": [[2, 2]]}}
+    good, bad = run(tmp_path, [{"text": "\x00他去\x07大学人人", "label": label}], read_cluener)
+    assert good[0].entities == [(2, 4, "org")] and len(bad) == 1
+    doc, _ = good[0].make_doc(spacy.blank("zh"), [])
+    assert tags_of(doc) == "O-BI--"
 
 
 def test_cluener_bad_labels(tmp_path):
@@ -225,6 +333,7 @@ def test_targets_are_finite_numbers_and_null_is_missing_gold(tmp_path):
     good, bad = run(tmp_path, rows)
     assert [row.targets for row in good] == [{"x": 1.0, "y": 2.5}, {"y": -1.0}, None]
     assert [line for line, _ in bad] == [3, 4, 5, 6, 7, 8]
-    assert bad[0][1] == "target 'x' is nan, which is no finite number"
+    assert bad[0][1] == "not usable JSON: NaN is not a JSON value"
+    assert bad[1][1] == "target 'x' is inf, which is no finite number"
     doc, _ = good[1].make_doc(spacy.blank("en"), ["z"])
     assert doc.spans["regression"].attrs["targets"] == {"y": -1.0} and doc.cats == {"z": 1.0}

@@ -53,6 +53,10 @@ def test_three_columns_without_names_are_text_text_label(tmp_path):
         ("x.tsv", "id\tlabel\tsentence2\tsentence1\n7\tyes\tb b\ta a\n"),
         ("x.csv", 'id,label,sentence2,sentence1\n7,yes,"b b",a a\n'),
         ("x.jsonl", '{"sentence1": "a a", "sentence2": "b b", "label": "yes"}\n'),
+        ("x.tsv", "编号\t标签\t句子2\t句子1\n7\tyes\tb b\ta a\n"),
+        ("x.csv", "文本A,文本B,类别\na a,b b,yes\n"),
+        ("x.txt", "前提\t假设\t类型\na a\tb b\tyes\n"),
+        ("x.jsonl", '{"文本1": "a a", "文本2": "b b", "标签": "yes"}\n'),
     ],
 )
 def test_columns_are_found_by_name(tmp_path, name, text):
@@ -96,6 +100,27 @@ def test_bad_rows_are_named_and_lose_no_others(tmp_path):
         (7, "blank line"),
         (8, "the label is '-': the annotators did not agree"),
     ]
+
+
+def test_labels_of_jsonl_are_texts_or_numbers(tmp_path):
+    values = ['"x"', "3", "true", '["x", "y"]', '{"x": 1}', "NaN", "1e999", "null", '" "', '"-"']
+    text = "".join(
+        f'{{"text_a": "a{i}", "text_b": "b", "label": {x}}}\n' for i, x in enumerate(values)
+    )
+    items = read(tmp_path, "x.jsonl", text)
+    assert [(row[0], row[3]) for row in rows_of(items)] == [(1, "x"), (2, "3"), (3, "true")]
+    assert reasons_of(items) == [
+        (4, "label ['x', 'y'] is neither text nor a number"),
+        (5, "label {'x': 1} is neither text nor a number"),
+        (6, "not usable JSON: NaN is not a JSON value"),
+        (7, "label inf is no finite number"),
+        (8, "the label is empty"),
+        (9, "the label is empty"),
+        (10, "the label is '-': the annotators did not agree"),
+    ]
+    (tmp_path / "map").write_text("false\tno\ntrue\tyes\n", encoding="utf-8")
+    mapped = read(tmp_path, "x.jsonl", text, label_map=tmp_path / "map")
+    assert [(row[0], row[3]) for row in rows_of(mapped)] == [(3, "yes")]
 
 
 def test_labels_outside_of_the_map_are_bad_rows(tmp_path):
@@ -180,7 +205,13 @@ def test_single_texts_of_glue(tmp_path):
     assert (row.text, row.cats) == ("a film", {"1": 1.0})
 
 
-@pytest.mark.parametrize("task", ["", "SWAG", "mrpc"])
+@pytest.mark.parametrize("task", ["sst-2", "Sst-2", "SST-2"])
+def test_names_of_glue_tasks_may_be_in_lower_case(tmp_path, task):
+    (row,) = read(tmp_path, "x.tsv", "sentence\tlabel\na film\t1\n", "glue", task=task)
+    assert (row.text, row.cats) == ("a film", {"1": 1.0})
+
+
+@pytest.mark.parametrize("task", ["", "SWAG", "sst2"])
 def test_an_unknown_task_is_refused(tmp_path, task):
     with pytest.raises(ValueError, match="B417.*MRPC"):
         read(tmp_path, "x.tsv", "a\tb\n", "glue", task=task)

@@ -144,6 +144,8 @@ def test_bad_questions_name_their_place(tmp_path):
         ('{"data":\n [1,,2]}', 2),
         ("", 1),
         ("[" * 100_000, 1),
+        ('{"data": NaN}', 1),
+        ("9" * 5000, 1),
     ],
 )
 def test_broken_files_are_reported(tmp_path, content, line):

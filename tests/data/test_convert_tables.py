@@ -67,6 +67,18 @@ def test_header_is_found_only_where_it_is_sure(tmp_path):
     assert rows == [(2, "good", "1")]
 
 
+def test_chinese_headers_are_found_where_they_are_sure(tmp_path):
+    wanted = [(2, "味道很好", "好")]
+    assert run(read_tsv, tmp_path, "标签\t内容\n好\t味道很好\n")[0] == wanted
+    assert run(read_csv, tmp_path, "评论,类别\n味道很好,好\n")[0] == wanted
+    assert run(read_tsv, tmp_path, "编号\t文本内容\t分类\n7\t味道很好\t好\n")[0] == wanted
+    # "评论" is a label here: it comes again below, or a sentence stands beside it.
+    again = "评论\t这家店不错\n评论\t那家店不好\n体育\t他们赢了\n"
+    assert len(run(read_tsv, tmp_path, again)[0]) == 3
+    sentence = "评论\t这家店的外卖送得太慢了不好吃\n体育\t他们昨天又赢了一场比赛\n"
+    assert len(run(read_tsv, tmp_path, sentence)[0]) == 2
+
+
 def test_quotes_mean_nothing_in_tsv(tmp_path):
     content = '1\t"open quote\n0\tcloses" here\n1\t"all" of it\n'
     rows, bad, _ = run(read_tsv, tmp_path, content)

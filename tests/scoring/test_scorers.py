@@ -63,6 +63,12 @@ def test_qa_scores_by_hand(nlp):
     assert scores["qa_no_answer_acc"] == pytest.approx(1 / 2)
 
 
+def test_qa_gold_of_an_article_alone_earns_nothing_for_no_answer(nlp):
+    eg = question_example(nlp, "Where?", "In the Paris.", ["the", "Paris"], [])
+    scores = create_qa_scorer_v1("squad")([eg])
+    assert (scores["qa_em"], scores["qa_f1"], scores["qa_em_answerable"]) == (0, 0, 0)
+
+
 def test_qa_scores_are_none_without_gold(nlp):
     scores = create_qa_scorer_v1()([question_example(nlp, "Who?", "He.", None, ["He"])])
     assert scores.pop("qa_n") == 0

@@ -59,6 +59,23 @@ def test_best_over_golds():
     assert best_over_golds(squad_exact, [], "something") == 0
 
 
+@pytest.mark.parametrize("measure", [squad_exact, squad_f1])
+@pytest.mark.parametrize(
+    ("golds", "predicted", "value"),
+    [
+        (["the", "paris"], "", 0),
+        (["the", "paris"], "a", 0),
+        (["the", "paris"], "Paris", 1),
+        (["the", "..."], "", 1),  # as if there were no answer
+        (["the"], "the", 1),
+        (["the"], "paris", 0),
+    ],
+)
+def test_golds_that_normalise_to_nothing_do_not_count(measure, golds, predicted, value):
+    assert best_over_golds(measure, golds, predicted) == value
+    assert best_over_golds(cmrc_exact, ["，", "北京"], "") == 1  # the rule of SQuAD alone
+
+
 @pytest.mark.parametrize(
     "text, units",
     [

@@ -1,12 +1,12 @@
 """Read JSON lines: texts with labels or entities, and CLUENER's own layout."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .labels import LabelMapOptions, Options, read_label_map
-from .rows import RowError, TextRow
+from .labels import BadLabel, LabelMapOptions, Options, read_label, read_label_map
+from .rows import RowError, RowNote, TextRow
 from .text import CleanText, clean_text, is_broken, read_json_lines, read_number
 
 Entity = tuple[int, int, str]
@@ -49,7 +49,7 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError
             cleaned = _get_text(row, options.text_field)
             targets = _get_targets(row)
             cats, entities = _get_gold(row, cleaned, options.label_field, label_map)
-        except _BadRow as err:
+        except (_BadRow, BadLabel) as err:
             yield RowError(str(path), number, str(err))
             continue
         yield from cleaned.notes(str(path), number)
@@ -62,7 +62,7 @@ def read_cluener(path: Path, options: Options) -> Iterator[TextRow | RowError]:
     path (Path): The file: {"text": ..., "label": {type: {surface: [[first, last]]}}}.
         A row without "label" has no gold.
     options (Options): Nothing to choose.
-    YIELDS (TextRow | RowError): Rows, and the entities and rows that are wrong.
+    YIELDS (TextRow | RowError): Rows, repairs, and the entities and rows that are wrong.
     """
     for item in read_json_lines(path):
         if isinstance(item, RowError):
@@ -71,41 +71,83 @@ def read_cluener(path: Path, options: Options) -> Iterator[TextRow | RowError]:
         number, row = item
         try:
             cleaned = _get_text(row, "text")
-            if "label" not in row:
-                entities = None
-            else:
-                entities, reasons = _get_surfaces(row["text"], row["label"])
-                yield from (RowError(str(path), number, reason) for reason in reasons)
-                entities = [(cleaned.shift(s), cleaned.shift(e), la) for s, e, la in entities]
+            found = _Surfaces() if "label" not in row else _get_surfaces(row["text"], row["label"])
         except _BadRow as err:
             yield RowError(str(path), number, str(err))
             continue
+        yield from (RowError(str(path), number, reason) for reason in found.lost)
+        yield from (RowNote(str(path), number, reason, "repaired") for reason in found.repaired)
         yield from cleaned.notes(str(path), number)
-        yield TextRow(str(path), number, cleaned.text, None, entities)
+        entities = [(cleaned.shift(s), cleaned.shift(e), la) for s, e, la in found.entities]
+        missing = [(cleaned.shift(s), cleaned.shift(e)) for s, e in found.missing]
+        gold = entities if "label" in row else None
+        yield TextRow(str(path), number, cleaned.text, None, gold, missing=missing)
 
 
-def _get_surfaces(text: str, labels: Any) -> tuple[list[Entity], list[str]]:
-    """Return the entities that stand where they should, and what is wrong with others."""
+@dataclass
+class _Surfaces:
+    """The entities of a row of CLUENER.
+
+    entities (list[tuple[int, int, str]]): Those that stand where they should, and repaired ones.
+    missing (list[tuple[int, int]]): Where a lost entity is said to stand, and where it may stand.
+    lost, repaired (list[str]): What is wrong with the others.
+    """
+
+    entities: list[Entity] = field(default_factory=list)
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+
+
+def _get_surfaces(text: str, labels: Any) -> _Surfaces:
+    """Read the entities by label and surface."""
     if not isinstance(labels, dict) or not all(isinstance(v, dict) for v in labels.values()):
         raise _BadRow("'label' is not an object of objects")
-    entities, reasons = [], []
+    found = _Surfaces()
     for label, surfaces in labels.items():
         if not label or is_broken(label):
             raise _BadRow(f"label {label!r} cannot be used")
         for surface, places in surfaces.items():
-            for place in places if isinstance(places, list) else [places]:
-                if not _is_place(place):
-                    reasons.append(f"{place!r} is not [first, last]; the entity is left out")
-                    continue
-                first, last = place
-                if first < 0 or text[first : last + 1] != surface:
-                    reasons.append(
-                        f"entity {label} {surface!r} does not stand at {first}..{last}, where "
-                        f"{text[max(first, 0) : last + 1]!r} stands; it is left out"
-                    )
-                elif surface:
-                    entities.append((first, last + 1, label))
-    return entities, reasons
+            _read_places(text, label, surface, places, found)
+    return found
+
+
+def _read_places(text: str, label: str, surface: str, places: Any, found: _Surfaces) -> None:
+    """Add the entities of one surface; a wrong place is repaired if there is only one other."""
+    wrong = []
+    for place in places if isinstance(places, list) else [places]:
+        if not _is_place(place) or place[0] < 0 or text[place[0] : place[1] + 1] != surface:
+            wrong.append(place)
+        elif surface:
+            found.entities.append((place[0], place[1] + 1, label))
+    if not wrong:
+        return
+    standing = _find_all(text, surface)
+    only = (*standing[0], label) if len(standing) == 1 else None
+    for place in wrong:
+        if not _is_place(place):
+            found.lost.append(f"{place!r} is not [first, last]; the entity is left out")
+            found.missing += standing
+            continue
+        first, last = max(place[0], 0), place[1]
+        reason = f"entity {label} {surface!r} does not stand at {place[0]}..{last}"
+        if only is not None and only not in found.entities:
+            found.entities.append(only)
+            found.repaired.append(f"{reason} but at {only[0]}..{only[1] - 1}")
+        else:
+            there = text[first : max(last + 1, 0)]
+            found.lost.append(f"{reason}, where {there!r} stands; it is left out")
+            found.missing += [(first, last + 1), *standing]
+
+
+def _find_all(text: str, surface: str) -> list[tuple[int, int]]:
+    """Return start and end of all places where a surface stands, overlapping ones too."""
+    places = []
+    start = text.find(surface) if surface else -1
+    while start >= 0:
+        places.append((start, start + len(surface)))
+        start = text.find(surface, start + 1)
+    return places
 
 
 def _is_place(place: Any) -> bool:
@@ -137,12 +179,12 @@ def _get_gold(
         found, value = [value], None
     entities = [_get_entity(item, cleaned) for items in found for item in _as_list(items)]
     if isinstance(row.get("cats"), dict):
-        cats = {_map_label(k, label_map): _get_value(k, v) for k, v in row["cats"].items()}
+        cats = {read_label(k, label_map): _get_value(k, v) for k, v in row["cats"].items()}
     elif isinstance(value, dict):
         raise _BadRow(f"field {field!r} is an object; only 'cats' may be one")
     elif value is not None:
         values = value if isinstance(value, list) else [value]
-        cats = {_map_label(item, label_map): 1.0 for item in values}
+        cats = {read_label(item, label_map): 1.0 for item in values}
     elif not found and field not in row and "regression" not in row:
         raise _BadRow(f"no {field!r}, 'cats', 'entities', 'spans' or 'regression' in the row")
     return cats, entities if found else None
@@ -181,21 +223,7 @@ def _get_entity(item: Any, cleaned: CleanText) -> Entity:
     size = len(cleaned.text) + len(cleaned.removed)
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
         raise _BadRow(f"entity {item!r} does not lie in the text of {size} characters")
-    return cleaned.shift(start), cleaned.shift(end), _map_label(label, None)
-
-
-def _map_label(label: Any, label_map: dict[str, str] | None) -> str:
-    """Return a label as a name."""
-    if isinstance(label, bool):
-        label = str(label).lower()
-    if not isinstance(label, (str, int, float)):
-        raise _BadRow(f"label {label!r} is neither text nor a number")
-    name = str(label).strip()
-    if not name or is_broken(name):
-        raise _BadRow(f"label {label!r} is empty or cannot be used")
-    if label_map is not None and name not in label_map:
-        raise _BadRow(f"label {name!r} is not in the label map")
-    return label_map[name] if label_map is not None else name
+    return cleaned.shift(start), cleaned.shift(end), read_label(label, None)
 
 
 def _get_value(label: str, value: Any) -> float:

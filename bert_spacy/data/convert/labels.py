@@ -1,12 +1,21 @@
-"""Column choice and label maps, shared by the table and column formats."""
+"""Column choice, labels and label maps, shared by several formats."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import Errors
-from .text import read_lines
+from .text import is_broken, read_lines
+
+# Names of a label's column in Chinese headers.
+CHINESE_LABEL_NAMES = ("标签", "类别", "分类", "类目", "类型")
+
+
+class BadLabel(ValueError):
+    """A label that cannot be used; the message says why."""
 
 
 class Options:
@@ -54,6 +63,28 @@ def read_label_map(path: Path) -> dict[str, str]:
         raise ValueError(Errors.B404.format(path=path, problem="a number or name stands twice"))
     # A name wins over an index: the map "0", "1" means the names, not the places.
     return {**dict(pairs), **{name: name for name in names}}
+
+
+def read_label(label: Any, label_map: Mapping[str, str] | None) -> str:
+    """Return a JSON value or a cell as the name of a label.
+
+    label (Any): A text, a number, or true and false, which are named so.
+    label_map (Mapping[str, str]): See `read_label_map`; None to take labels as they are.
+    RETURNS (str): The name.
+    RAISES (BadLabel): For another value, an empty one, and one that is not in the map.
+    """
+    if isinstance(label, bool):
+        label = str(label).lower()
+    if not isinstance(label, str | int | float):
+        raise BadLabel(f"label {label!r} is neither text nor a number")
+    if isinstance(label, float) and not math.isfinite(label):
+        raise BadLabel(f"label {label!r} is no finite number")
+    name = str(label).strip()
+    if not name or is_broken(name):
+        raise BadLabel(f"label {label!r} is empty or cannot be used")
+    if label_map is not None and name not in label_map:
+        raise BadLabel(f"label {name!r} is not in the label map")
+    return label_map[name] if label_map is not None else name
 
 
 def find_column(spec: str | int, names: Sequence[str] | None, width: int, path: Path) -> int:

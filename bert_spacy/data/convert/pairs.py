@@ -6,14 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Errors
-from .labels import LabelMapOptions, find_column, read_label_map
+from .labels import (
+    CHINESE_LABEL_NAMES,
+    BadLabel,
+    LabelMapOptions,
+    find_column,
+    read_label,
+    read_label_map,
+)
 from .rows import PairRow, RowError, TextRow
 from .tables import read_csv_cells
 from .text import clean_text, is_broken, read_json_lines, read_lines, read_number
 
-_A_NAMES = ("text_a", "sentence1", "question1", "premise", "query", "question", "text")
-_B_NAMES = ("text_b", "sentence2", "question2", "hypothesis", "title", "sentence")
-_LABEL_NAMES = ("label", "gold_label", "is_duplicate", "quality", "class", "target")
+_A_NAMES = (
+    *("text_a", "sentence1", "question1", "premise", "query", "question", "text"),
+    *("文本1", "文本一", "文本a", "句子1", "句子一", "句子a", "问题1", "问题一", "前提", "查询"),
+)
+_B_NAMES = (
+    *("text_b", "sentence2", "question2", "hypothesis", "title", "sentence"),
+    *("文本2", "文本二", "文本b", "句子2", "句子二", "句子b", "问题2", "问题二", "假设", "标题"),
+)
+_LABEL_NAMES = (
+    *("label", "gold_label", "is_duplicate", "quality", "class", "target"),
+    *CHINESE_LABEL_NAMES,
+)
 # The target of a column of scores without a name, and of STS-B.
 SCORE = "score"
 # What SNLI and MNLI write where the annotators did not agree.
@@ -90,7 +106,7 @@ class PairOptions(LabelMapOptions):
 class GlueOptions(LabelMapOptions):
     """Options of the format glue.
 
-    task (str): A key of `GLUE`.
+    task (str): A key of `GLUE`, in upper or lower case.
     """
 
     task: str = ""
@@ -142,9 +158,10 @@ def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | 
     RAISES (ValueError): B417 for an unknown task; B404, B405 for a label map or columns
         that do not fit.
     """
-    if options.task not in GLUE:
+    tasks = {name.casefold(): format_ for name, format_ in GLUE.items()}
+    task = tasks.get(options.task.casefold())
+    if task is None:
         raise ValueError(Errors.B417.format(task=options.task, allowed=", ".join(GLUE)))
-    task = GLUE[options.task]
     records: list[Record | RowError] = list(_split_tabs(path))
     names: list[str] = []
     if not records:
@@ -192,8 +209,7 @@ def _read_rows(
         for item in cleaned:
             yield from item.notes(str(path), number)
         key = tuple(item.text.strip() for item in cleaned)
-        cell = str(cells[label]).strip()
-        value = read_number(cells[label]) if target else label_map[cell] if label_map else cell
+        value = read_number(cells[label]) if target else read_label(cells[label], label_map)
         gold: dict[str, Any] = {"targets": {target: value}} if target else {"cats": {value: 1.0}}
         if len(key) == 1:
             yield TextRow(str(path), number, key[0], **gold)
@@ -222,16 +238,18 @@ def _find_fault(
     for name, text in zip(("first text", "second text") if len(texts) > 1 else ("text",), texts):
         if not clean_text(text).text.strip():
             return f"the {name} is empty"
-    if is_score and read_number(label) is None:
+    if is_score:
         shown = "missing" if label is None else repr(label)
-        return f"the score is {shown}, which is no finite number"
-    label = "" if label is None else str(label).strip()
-    if not label:
+        fault = f"the score is {shown}, which is no finite number"
+        return fault if read_number(label) is None else ""
+    if label is None or not str(label).strip():
         return "the label is empty"
-    if label == _NO_LABEL:
+    if str(label).strip() == _NO_LABEL:
         return f"the label is {_NO_LABEL!r}: the annotators did not agree"
-    if label_map is not None and label not in label_map:
-        return f"label {label!r} is not in the label map"
+    try:
+        read_label(label, label_map)
+    except BadLabel as err:
+        return str(err)
     return ""
 
 

@@ -4,6 +4,7 @@ Readers need no pipeline. A row holds plain text and gold values; its `make_doc`
 is called later, when the labels of all files are known.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,8 @@ class TextRow:
     cats (dict[str, float]): Gold value by label; labels left out are 0.0.
     entities (list[tuple[int, int, str]]): First character, end (exclusive), label.
     targets (dict[str, float]): Finite values by target.
+    missing (Sequence[tuple[int, int]]): First character and end of what may hold an
+        entity that was lost.
     """
 
     path: str
@@ -70,9 +73,10 @@ class TextRow:
     cats: dict[str, float] | None = None
     entities: list[tuple[int, int, str]] | None = None
     targets: dict[str, float] | None = None
+    missing: Sequence[tuple[int, int]] = ()
 
     def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
-        """Tokenize the text and write complete gold on the Doc.
+        """Tokenize the text and write the gold on the Doc; tokens of lost entities have none.
 
         nlp (Language): Its tokenizer is used.
         labels (Sequence[str]): All labels for `doc.cats`.
@@ -85,26 +89,34 @@ class TextRow:
             set_targets(doc, self.targets)
         if self.entities is None:
             return doc, []
-        spans, problems = [], []
+        spans, problems, missing = [], [], list(self.missing)
         for start, end, label in dict.fromkeys(self.entities):
             span = doc.char_span(start, end, label=label)
             if span is None:
                 reason = f"entity {label} {start}:{end} {self.text[start:end]!r} cuts a token"
                 problems.append(RowError(self.path, self.line, f"{reason}; it is left out"))
+                missing.append((start, end))
             else:
                 spans.append(span)
-        problems += self._set_entities(doc, spans)
+        problems += self._set_entities(doc, spans, missing)
         return doc, problems
 
-    def _set_entities(self, doc: Doc, spans: list[Span]) -> list[RowError]:
-        """Write the entities; where some overlap, the longest, and the others in span groups."""
+    def _set_entities(
+        self, doc: Doc, spans: list[Span], missing: list[tuple[int, int]]
+    ) -> list[RowError]:
+        """Write the entities; where some overlap, the longest, and the others in span groups.
+
+        What the others or `missing` cover beside the longest is unknown, not outside.
+        """
         kept = filter_spans(spans)
-        doc.set_ents(kept, default="outside")
-        if len(kept) == len(spans):
+        others = [span for span in spans if span not in kept] if len(kept) < len(spans) else []
+        missing = missing + [(span.start_char, span.end_char) for span in others]
+        doc.set_ents(kept, missing=_find_unknown(doc, kept, missing), default="outside")
+        if not others:
             return []
         doc.spans[ENTITIES] = SpanGroup(doc, name=ENTITIES, spans=spans)
         groups: dict[str, list[Span]] = {NESTED: [], OVERLAPPING: []}
-        for span in (span for span in spans if span not in kept):
+        for span in others:
             is_inside = any(one.start <= span.start and span.end <= one.end for one in kept)
             groups[NESTED if is_inside else OVERLAPPING].append(span)
         notes: list[RowError] = []
@@ -120,6 +132,22 @@ class TextRow:
                     RowNote(self.path, self.line, reason, kind, count=len(group), is_shown=True)
                 )
         return notes
+
+
+def _find_unknown(doc: Doc, kept: list[Span], missing: list[tuple[int, int]]) -> list[Span]:
+    """Return the tokens that a stretch of characters touches and no kept entity holds."""
+    if not missing:
+        return []
+    held = {token.i for span in kept for token in span}
+    starts = [token.idx for token in doc]
+    unknown: set[int] = set()
+    for start, end in missing:
+        # The token before the first that starts later may reach into the stretch.
+        first = max(bisect_right(starts, start) - 1, 0)
+        for token in doc[first : bisect_left(starts, end)]:
+            if token.idx + len(token) > start and token.i not in held:
+                unknown.add(token.i)
+    return [doc[i : i + 1] for i in sorted(unknown)]
 
 
 @dataclass(frozen=True)

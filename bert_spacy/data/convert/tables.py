@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import Errors
-from .labels import LabelMapOptions, find_column, read_label_map
+from .labels import CHINESE_LABEL_NAMES, LabelMapOptions, find_column, read_label_map
 from .rows import RowError, TextRow
 from .text import BOM, clean_text, is_broken, read_lines
 
-_TEXT_NAMES = ("text", "text_a", "sentence", "review", "content", "title", "comment")
-_LABEL_NAMES = ("label", "labels", "cat", "category", "class", "target")
+_TEXT_NAMES = (
+    *("text", "text_a", "sentence", "review", "content", "title", "comment"),
+    *("内容", "文本", "标题", "正文", "评论", "句子", "文本内容"),
+)
+_LABEL_NAMES = ("label", "labels", "cat", "category", "class", "target", *CHINESE_LABEL_NAMES)
 _HEADER_NAMES = frozenset(_TEXT_NAMES + _LABEL_NAMES)
 # Longest value, in characters: as far as a quote that nothing closes can reach.
 CSV_FIELD_LIMIT = 2**24
 _NAME = re.compile(r"#?\w[\w #.-]{0,29}")
+# Longest name, in characters, that is not all ASCII: so many Chinese ones are a sentence.
+_LONGEST_WIDE_NAME = 12
 
 Cells = tuple[int, list[str]]
 
@@ -175,12 +180,17 @@ def _has_header(rows: list[Cells], options: TableOptions) -> bool:
     for column in (options.text_column, options.label_column):
         if column is not None and column in first and not re.fullmatch(r"-?\d+", column):
             return True
-    if len(set(first)) < len(first) or not all(_NAME.fullmatch(cell) for cell in first):
+    if len(set(first)) < len(first) or not all(map(_is_name, first)):
         return False
     for place, cell in enumerate(first):
         if cell.casefold() in _HEADER_NAMES:
             return all(cells[place : place + 1] != [rows[0][1][place]] for _, cells in rows[1:])
     return False
+
+
+def _is_name(cell: str) -> bool:
+    is_short = cell.isascii() or len(cell) <= _LONGEST_WIDE_NAME
+    return is_short and _NAME.fullmatch(cell) is not None
 
 
 def _choose_columns(

@@ -17,6 +17,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class _NotJson(ValueError):
+    """What Python reads as JSON and JSON does not have; the message says why."""
+
+
 @dataclass(frozen=True)
 class CleanText:
     """A text without control characters, and where they were.
@@ -88,7 +92,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         # The standard UTF-8 decoder refuses bad bytes; a whole JSON file cannot do without them.
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return _load_json(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
         return RowError(str(path), line, f"not valid UTF-8 (byte 0x{err.object[err.start]:02x})")
@@ -96,6 +100,8 @@ def read_json(path: Path) -> Any:
         return RowError(str(path), err.lineno, f"not JSON: {err.msg} at column {err.colno}")
     except RecursionError:
         return RowError(str(path), 1, "not usable JSON: nested too deeply")
+    except ValueError as err:
+        return RowError(str(path), 1, f"not usable JSON: {err}")
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]] | RowError]:
@@ -122,11 +128,22 @@ def parse_json_line(path: Path, number: int, line: str) -> dict[str, Any] | RowE
     if is_broken(line):
         return RowError(str(path), number, "not valid UTF-8")
     try:
-        value = json.loads(line)
+        value = _load_json(line)
     except json.JSONDecodeError as err:
         return RowError(str(path), number, f"not JSON: {err.msg} at column {err.colno}")
     except RecursionError:
         return RowError(str(path), number, "not usable JSON: nested too deeply")
+    except ValueError as err:
+        return RowError(str(path), number, f"not usable JSON: {err}")
     if isinstance(value, dict):
         return value
     return RowError(str(path), number, f"not a JSON object but {type(value).__name__}")
+
+
+def _load_json(text: str) -> Any:
+    """Read a JSON value; NaN and Infinity, which Python takes too, are an error."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise _NotJson(f"{name} is not a JSON value")
