@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -10,6 +11,7 @@ from spacy.util import registry
 
 from ..errors import Errors
 from ..segments import count_choices, read_segments
+from ..types import ANSWERS, CHOSEN, REGRESSION
 
 # Pieces per token outside of Chinese; batching needs no better estimate.
 PIECES_PER_TOKEN = 1.3
@@ -19,20 +21,31 @@ Batcher = Callable[[Iterable[Example]], Iterator[list[Example]]]
 
 @registry.batchers("bert-spacy.batch_by_pieces.v1")
 def create_batch_by_pieces_v1(
-    size: int = 16, max_pieces: int | None = None, buffer: int = 64, seed: int = 0
+    size: int = 16,
+    max_pieces: int | None = None,
+    buffer: int = 64,
+    seed: int = 0,
+    same_gold: bool = True,
 ) -> Batcher:
     """Create a batcher that puts Docs of similar length together.
 
     A buffer of examples is sorted by length and cut into batches, which come
     in random order: little padding, and no order by length.
 
+    Heads that learn from different Docs take turns: in a batch of both the loss with the larger
+    gradient, such as that of a CRF, would leave nothing of the other once gradients are clipped.
+
     size (int): Examples in a batch.
     max_pieces (int): Most pieces in a batch, padding included, estimated from
         the tokens; None for no limit. An example that is longer stands alone.
     buffer (int): Batches sorted together.
     seed (int): Seed of the order of batches.
+    same_gold (bool): The Docs of a batch have the same kinds of gold.
     RETURNS (Callable): Takes examples, yields batches.
     RAISES (ValueError): B521 for a size or buffer under 1.
+
+    SOURCE: One task a batch: Liu et al. (2019), Multi-task deep neural networks for natural
+        language understanding, algorithm 1.
     """
     for name, value in (("size", size), ("buffer", buffer)):
         if value < 1:
@@ -43,11 +56,20 @@ def create_batch_by_pieces_v1(
         source = iter(examples)
         while chunk := list(islice(source, size * buffer)):
             chunk.sort(key=lambda eg: estimate_pieces(eg.predicted))
-            batches = list(_cut(chunk, size, max_pieces))
+            kinds: dict[Any, list[Example]] = {}
+            for eg in chunk:
+                kinds.setdefault(find_kinds(eg.reference) if same_gold else None, []).append(eg)
+            batches = [part for egs in kinds.values() for part in _cut(egs, size, max_pieces)]
             order.shuffle(batches)
             yield from batches
 
     return batch
+
+
+def find_kinds(doc: Doc) -> tuple[bool, ...]:
+    """Say of each kind of gold whether a Doc has it: categories, entities, answers and so on."""
+    groups = (key in doc.spans for key in (ANSWERS, CHOSEN, REGRESSION))
+    return bool(doc.cats), doc.has_annotation("ENT_IOB"), *groups
 
 
 def estimate_pieces(doc: Doc) -> int:

@@ -31,6 +31,28 @@ def test_every_example_comes_once_within_the_limits(lengths, size, most, buffer)
         assert most is None or len(batch) == 1 or longest * len(batch) <= most
 
 
+def test_docs_with_different_kinds_of_gold_do_not_share_a_batch():
+    examples = examples_of([3] * 24)
+    kinds = ["cats", "ents", "answers", "choice", "target", "none"] * 4
+    for eg, kind in zip(examples, kinds):
+        doc = eg.reference
+        if kind == "cats":
+            doc.cats = {"a": 1.0}
+        elif kind == "ents":
+            doc.set_ents([], default="outside")
+        elif kind != "none":
+            name = {"answers": "answers", "choice": "chosen", "target": "regression"}[kind]
+            doc.spans[name] = []
+    names = dict(zip(map(id, examples), kinds))
+
+    def run(**settings):
+        batches = create_batch_by_pieces_v1(4, **settings)(examples)
+        return [sorted(names[id(eg)] for eg in batch) for batch in batches]
+
+    assert sorted(run()) == sorted([kind] * 4 for kind in set(kinds))
+    assert any(len(set(batch)) > 1 for batch in run(same_gold=False))
+
+
 def test_order_depends_on_the_seed_alone_and_changes_between_epochs():
     examples = examples_of(range(40))
 
