@@ -229,6 +229,8 @@ def change_segments(doc):
     [
         ("bert_textcat", lambda doc: doc.cats.update(sport=0.5)),
         ("bert_ner", lambda doc: doc.set_ents([], default="missing")),
+        ("bert_ner", lambda doc: doc.set_ents(doc.ents, missing=[doc[1:2]], default="outside")),
+        ("bert_ner", lambda doc: setattr(doc[0], "tag_", "NN")),
         ("bert_qa", change_answer),
         ("bert_choice", lambda doc: set_gold_choice(doc, 1)),
         ("bert_regressor", lambda doc: set_targets(doc, {"length": 5.5})),
