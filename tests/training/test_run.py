@@ -57,7 +57,7 @@ def config(bert, tmp_path):
     training = config["training"]
     training.update(max_steps=11, eval_frequency=4, dropout=0.2)
     training["before_update"] = {"@callbacks": "bert-spacy-tests.kill.v1"}
-    training["batcher"].update(size=5)
+    training["batcher"].update(size=5, same_gold=False)
     training["logger"].update(progress_bar=None)
     return config
 
