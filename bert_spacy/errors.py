@@ -218,6 +218,10 @@ class Errors(metaclass=_Coded):
         "Pipeline {path} was saved without encoder weights ({reason}). Call nlp.initialize() "
         "before nlp.to_disk, or save the trained pipeline again."
     )
+    B309 = (
+        "The cfg of {name!r} holds labels that cannot be: {labels}. Labels are strings, none of "
+        "them empty and none twice. Restore the cfg that was saved with the weights."
+    )
     B330 = (
         "{name!r} has no label {label!r}, so it can have no threshold. Its labels are {labels}. "
         "Correct the name, or leave it out."
