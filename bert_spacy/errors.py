@@ -165,7 +165,7 @@ class Errors(metaclass=_Coded):
         "A window of {window} pieces does not fit the model: it takes {limit}. Set a window "
         "between 8 and {limit}, or none for the model's limit."
     )
-    B206 = "A stride of {stride} pieces is not allowed. Set one from 1 to the window, {window}."
+    B206 = "A stride of {stride} pieces is not allowed. Set one from 1 to {limit}."
     B207 = (
         "The saved weights do not fit the model: {reason}. The folder was made with other "
         "labels or settings; train again, or load it with its own config."
@@ -179,6 +179,7 @@ class Errors(metaclass=_Coded):
         "max_batch_pieces cannot be {value!r}. Allowed: a whole number above 0 (a window larger "
         "than that runs alone), or null for what is fastest."
     )
+    B211 = "{name} cannot be {value!r}. Set it in the component's model to {allowed}."
     B215 = (
         "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
         "gradient_checkpointing = false, and a smaller window or batch if memory is short."
