@@ -18,6 +18,7 @@ from thinc.api import Model, Optimizer
 
 from ..errors import Errors
 from ..layers.foreign import data_from_batch, gradient_from_data
+from ..layers.inputs import cut_batch
 from ..layers.listener import BertListener, OutputStore, SecondPass, TrainingBatch
 from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
@@ -63,7 +64,8 @@ class BertEncoder(Transformer):
         super().__init__(nlp.vocab, model, name=name)
         if not 0 <= r_drop_alpha < math.inf:
             raise ValueError(Errors.B565.format(name=name, value=r_drop_alpha))
-        self.cfg, self.keep_outputs = {}, keep_outputs
+        self.cfg: dict[str, Any] = {}
+        self.keep_outputs = keep_outputs
         self.adversary, self.r_drop_alpha = adversary, r_drop_alpha
         self._nlp: Callable[[], Language | None] = weakref.ref(nlp)
         self.store = OutputStore(self._find_readers)
@@ -124,7 +126,7 @@ class BertEncoder(Transformer):
         docs = iter(stream)
         passed: list[list[Doc]] = []
         while batch := list(islice(docs, batch_size)):
-            for part in _bounded(batch):
+            for part in cut_batch(batch, TOKENS_AT_ONCE):
                 yield from self._annotate(part)
             passed.append(batch)
             self._let_go(passed)
@@ -382,19 +384,3 @@ def _revive(vocab: Vocab, model: Model, name: str, keep_outputs: bool) -> BertEn
 
 def _no_pipeline() -> None:
     return None
-
-
-def _bounded(docs: list[Doc]) -> Iterator[list[Doc]]:
-    part: list[Doc] = []
-    size = 0
-    for doc in docs:
-        # A long token may have many pieces; a Chinese one is often one character.
-        characters = doc[-1].idx + len(doc[-1]) if len(doc) else 0
-        length = max(len(doc), characters // 4)
-        if part and size + length > TOKENS_AT_ONCE:
-            yield part
-            part, size = [], 0
-        part.append(doc)
-        size += length
-    if part:
-        yield part

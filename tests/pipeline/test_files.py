@@ -98,7 +98,7 @@ def test_missing_tokenizer_is_named(folder):
     [
         ("bert_encoder/cfg", "B303"),
         ("bert_encoder/encoder/model.safetensors", "B100"),
-        ("bert_encoder/encoder/config.json", "B101"),
+        ("bert_encoder/encoder/config.json", "B100"),
         ("bert_encoder/encoder/tokenizer.json", "B101"),
         ("bert_textcat/cfg", "B303"),
         ("bert_ner/model", "B303"),
