@@ -146,8 +146,8 @@ def limit_entities(nlp: Language, texts: list[str]) -> None:
 def make_ours_qa(assets: Assets, target: Path) -> None:
     """Make our pipeline for questions, with the windows of the other side."""
     stride = QA_WINDOW - QA_OVERLAP - 32
-    nlp = make_pipeline("en", WEIGHTS, ["bert_qa"], window=QA_WINDOW, stride=stride)
-    nlp.get_pipe("bert_qa").cfg["max_answer_tokens"] = QA_ANSWER
+    nlp = make_pipeline("en", WEIGHTS, [], window=QA_WINDOW, stride=stride)
+    nlp.add_pipe("bert_qa", config={"max_answer_tokens": QA_ANSWER})
     gold = make_question(nlp, "Where?", "In Leeds.")
     set_gold_answers(gold, [{"text": "Leeds", "start": 3, "end": 8}])
     initialize(nlp, [Example(make_question(nlp, "Where?", "In Leeds."), gold)])

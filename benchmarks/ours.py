@@ -302,10 +302,10 @@ def predict(nlp: Language, task: Task, items: list, is_dev: bool = False) -> lis
         return [str(doc._.choice) for doc in nlp.pipe(docs)]
     qa: Any = nlp.get_pipe("bert_qa")
     if task.has_null and is_dev:
-        qa.cfg["null_threshold"] = float("inf")
+        qa.null_threshold = float("inf")
         done = list(nlp.pipe(docs))
         texts = [doc._.answers[0].text for doc in done]
         gaps = [doc.spans["answers"].attrs["null_score"] for doc in done]
-        qa.cfg["null_threshold"] = tune_threshold([item.texts for item in items], texts, gaps)
+        qa.set_null_threshold(tune_threshold([item.texts for item in items], texts, gaps))
         return predict(nlp, task, items)
     return [doc._.answers[0].text if doc._.answers else "" for doc in nlp.pipe(docs)]

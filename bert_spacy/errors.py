@@ -166,7 +166,7 @@ class Errors(metaclass=_Coded):
         "A window of {window} pieces does not fit the model: it takes {limit}. Set a window "
         "between 8 and {limit}, or none for the model's limit."
     )
-    B206 = "A stride of {stride} pieces is not allowed. Set one from 1 to the window, {window}."
+    B206 = "A stride of {stride} pieces is not allowed. Set one from 1 to {limit}."
     B207 = (
         "The saved weights do not fit the model: {reason}. The folder was made with other "
         "labels or settings; train again, or load it with its own config."
@@ -180,6 +180,7 @@ class Errors(metaclass=_Coded):
         "max_batch_pieces cannot be {value!r}. Allowed: a whole number above 0 (a window larger "
         "than that runs alone), or null for what is fastest."
     )
+    B211 = "{name} cannot be {value!r}. Set it in the component's model to {allowed}."
     B215 = (
         "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
         "gradient_checkpointing = false, and a smaller window or batch if memory is short."
@@ -219,6 +220,10 @@ class Errors(metaclass=_Coded):
     B308 = (
         "Pipeline {path} was saved without encoder weights ({reason}). Call nlp.initialize() "
         "before nlp.to_disk, or save the trained pipeline again."
+    )
+    B309 = (
+        "The cfg of {name!r} holds labels that cannot be: {labels}. Labels are strings, none of "
+        "them empty and none twice. Restore the cfg that was saved with the weights."
     )
     B330 = (
         "{name!r} has no label {label!r}, so it can have no threshold. Its labels are {labels}. "

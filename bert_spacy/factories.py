@@ -134,7 +134,8 @@ def make_bert_textcat_multilabel(
     nlp (Language): The pipeline.
     name (str): Name in the pipeline.
     model (Model[list[Doc], Tensor]): From `bert-spacy.TextCatHead.v1`.
-    threshold (float): Probability from which a label counts as given.
+    threshold (float): Probability from which a label counts as given, if `calibrate` has fitted
+        none to it.
     loss (str): "cross_entropy", "focal" or "dice".
     label_smoothing (float): Share of the gold that is spread over all labels, 0 to below
         1; with cross-entropy alone.

@@ -137,17 +137,19 @@ def alias_path(alias: str) -> Path:
     return cache_dir() / get_source(alias).alias
 
 
-def missing_parts(folder: Path) -> list[str]:
+def missing_parts(folder: Path, *, with_weights: bool = True) -> list[str]:
     """List what a model folder lacks to be loaded.
 
     folder (Path): A folder in the layout of Hugging Face models.
+    with_weights (bool): Look for weights too.
     RETURNS (list[str]): Descriptions of the missing parts, empty if complete.
     """
     parts = {
         "config.json": ("config.json",),
         f"a tokenizer ({' or '.join(TOKENIZER_FILES)})": TOKENIZER_FILES,
-        f"weights ({' or '.join(WEIGHT_FILES)})": WEIGHT_FILES,
     }
+    if with_weights:
+        parts[f"weights ({' or '.join(WEIGHT_FILES)})"] = WEIGHT_FILES
     return [
         part
         for part, names in parts.items()

@@ -1,11 +1,19 @@
 """Helpers that more than one floor needs."""
 
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+
+def is_finite(value: Any) -> bool:
+    """Say whether a value is a finite number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 @contextmanager

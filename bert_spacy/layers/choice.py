@@ -58,6 +58,7 @@ def build_choice_head_v1(
     lr_multiplier (float): Learning rate of this head as a multiple of the
         optimiser's.
     RETURNS (Model[list[Doc], ChoiceScores]): The model.
+    RAISES (ValueError): B211 for a multiplier out of range.
     """
     return build_head(
         "bert_choice",

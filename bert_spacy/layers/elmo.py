@@ -19,6 +19,7 @@ from ..nn.elmo import ElmoConfig, ElmoEncoder, State, load_elmo
 from ..text.characters import spell_words
 from ..text.windows import pack_windows
 from ..types import SEGMENTS, EncoderBatch, EncoderGradient, Ints, Layout, concat_ranges
+from .checks import check_number
 from .encoder import SPILL_BYTES, check_budget, no_gradient, predict_groups, update_groups
 from .inputs import segment_bounds
 from .shims import FolderShim
@@ -56,9 +57,11 @@ def build_elmo_encoder_v1(
         Doc at that place of the batch before ended, as AllenNLP does. What a Doc gets
         depends on what came before, so this is not for pipelines.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer. Its batches have no pooled output.
-    RAISES (ValueError): B210 for most words under 1.
+    RAISES (ValueError): B210 for most words under 1; B211 for a dropout or multiplier out of range.
     """
     check_budget(max_batch_pieces)
+    check_number("dropout", dropout, 1)
+    check_number("mix_lr_multiplier", mix_lr_multiplier)
     return Model(
         "elmo_encoder",
         forward,

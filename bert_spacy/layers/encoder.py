@@ -20,6 +20,7 @@ from ..sources import resolve_name
 from ..text.pieces import Template
 from ..text.windows import pack_windows
 from ..types import EncoderBatch, EncoderGradient, Ints
+from .checks import check_number
 from .encoder_shim import EncoderShim, Freeze
 from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
 from .memory import keep_freed_memory
@@ -83,19 +84,21 @@ def build_bert_encoder_v1(
         its context, and choices, are read in windows either way.
     RETURNS (Model[list[Doc], EncoderBatch]): The layer.
     RAISES (ValueError): B206 for a stride outside of the window; B210 for most pieces under 1;
-        B130 for an unknown backend or precision; B209 for an unknown `pair_overflow`; B550 for a
-        number of steps under 0.
+        B130 for an unknown backend or precision; B209 for an unknown `pair_overflow`; B211 for a
+        dropout or decay out of range; B550 for a number of steps under 0.
 
     SOURCE: Gradual unfreezing: Howard & Ruder (2018), section 3.3.
     """
     if backend not in BACKENDS or precision not in PRECISIONS:
         raise ValueError(Errors.B130.format(backend=backend, precision=precision))
-    if stride is not None and (stride < 1 or (window is not None and stride > window)):
-        raise ValueError(Errors.B206.format(stride=stride, window=window))
+    check_stride(stride, window)
     if pair_overflow not in PAIR_OVERFLOWS:
         allowed = ", ".join(PAIR_OVERFLOWS)
         raise ValueError(Errors.B209.format(value=pair_overflow, allowed=allowed))
     check_budget(max_batch_pieces)
+    check_number("layerwise_decay", layerwise_decay)
+    if dropout is not None:
+        check_number("dropout", dropout, 1)
     if unfreeze_every < 0:
         raise ValueError(Errors.B550.format(value=unfreeze_every))
     shim = EncoderShim(freeze, dropout, layerwise_decay, gradient_checkpointing, unfreeze_every)
@@ -119,6 +122,18 @@ def build_bert_encoder_v1(
     )
 
 
+def check_stride(stride: int | None, window: int | None) -> None:
+    """Look whether windows follow each other without a gap.
+
+    stride (int): The setting, or None.
+    window (int): The window, None if it is not known yet.
+    RAISES (ValueError): B206 for a stride under 1 or above the window.
+    """
+    if stride is not None and (stride < 1 or (window is not None and stride > window)):
+        limit = "the window" if window is None else f"the window, {window}"
+        raise ValueError(Errors.B206.format(stride=stride, limit=limit))
+
+
 def check_budget(value: int | None) -> None:
     """Look whether most pieces in one forward pass are a number that makes sense.
 
@@ -132,7 +147,7 @@ def check_budget(value: int | None) -> None:
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Load the weights that the config names, unless there are some already.
 
-    RAISES (ValueError): B205 if the window does not fit the model.
+    RAISES (ValueError): B205 if the window does not fit the model; B206 if the stride is above it.
     """
     shim = model.shims[0]
     if shim.encoder is None:
@@ -142,6 +157,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     limit, window = encoder.max_positions, model.attrs["window"]
     if window is not None and not 8 <= window <= limit:
         raise ValueError(Errors.B205.format(window=window, limit=limit))
+    check_stride(model.attrs["stride"], _window(model))
     model.set_dim("nO", encoder.width, force=True)
 
 
@@ -206,7 +222,7 @@ def count_cut(model: Model, docs: Sequence[Doc]) -> Ints:
 def _prepare(model: Model, docs: Sequence[Doc]) -> EncoderInput:
     shim, overflow = model.shims[0], model.attrs["pair_overflow"]
     window = _window(model)
-    stride = min(model.attrs["stride"] or max(1, window * 3 // 4), window)
+    stride = model.attrs["stride"] or max(1, window * 3 // 4)
     return prepare_docs(docs, shim.encoder.tokenizer, shim.template, window, stride, overflow)
 
 

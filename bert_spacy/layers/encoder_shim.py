@@ -11,6 +11,7 @@ from ..errors import Errors
 from ..nn.backends import Backend, Precision, Predictor, count_changes, make_predictor
 from ..nn.encoder import TransformerEncoder, load_encoder, load_outline
 from ..nn.extras import WEIGHTS_FILE, Extras, load_extras, save_extras
+from ..sources import missing_parts
 from ..text.pieces import Template, read_template
 from .shims import FolderShim
 
@@ -154,10 +155,21 @@ class EncoderShim(FolderShim):
             save_extras(self.current_extras(), path)
 
     def from_disk(self, path: Path) -> "EncoderShim":
-        """Read an ordinary Hugging Face folder, and what `optimize` has made."""
+        """Read an ordinary Hugging Face folder, and what `optimize` has made.
+
+        RAISES (ValueError): B303 if a file is missing; B100, B101, B132 if one is damaged, or
+            the weights are not those of the config.
+        """
         extras = load_extras(path)
         is_slim = bool(extras.onnx) and not (Path(path) / WEIGHTS_FILE).is_file()
-        encoder = load_outline(str(path)) if is_slim else load_encoder(str(path), local=True)
+        missing = missing_parts(Path(path), with_weights=not is_slim)
+        if missing:
+            reason = f"it lacks {', '.join(missing)}"
+            raise ValueError(Errors.B303.format(path=path, reason=reason))
+        if is_slim:
+            encoder = load_outline(str(path))
+        else:
+            encoder = load_encoder(str(path), local=True, all_layers=True)
         self.set_encoder(encoder, extras)
         return self
 

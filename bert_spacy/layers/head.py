@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import Errors
 from ..types import EncoderBatch, EncoderGradient
+from .checks import check_number
 from .shims import HeadShim
 
 # Takes the loss, or None if there is nothing to learn from a batch.
@@ -37,7 +38,10 @@ def build_head(
         parameter name; the first that fits counts.
     attrs (dict): Settings that `compute` reads.
     RETURNS (Model[list[Doc], Any]): The model.
+    RAISES (ValueError): B211 for a multiplier below 0 or not finite.
     """
+    for prefix, by in multipliers.items():
+        check_number(f"{prefix.replace('.', '_')}lr_multiplier", by)
     return Model(
         name,
         forward,

@@ -1,6 +1,6 @@
 """From Docs to the encoder's input: pieces, alignment and windows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -262,3 +262,25 @@ def _align(
     start = tokens[:, 0] + np.repeat(base, np.diff(doc_tokens))
     shift = np.repeat(base, np.diff(doc_pieces))
     return align_tokens(start, start + tokens[:, 1], piece_start + shift, piece_end + shift)
+
+
+def cut_batch(docs: Sequence[Doc], most: int) -> Iterator[list[Doc]]:
+    """Cut a batch of Docs into parts of bounded size.
+
+    docs (Sequence[Doc]): The batch.
+    most (int): Most tokens in a part; a longer Doc is one of its own.
+    YIELDS (list[Doc]): The parts, in order.
+    """
+    part: list[Doc] = []
+    size = 0
+    for doc in docs:
+        # A long token may have many pieces; a Chinese one is often one character.
+        characters = doc[-1].idx + len(doc[-1]) if len(doc) else 0
+        length = max(len(doc), characters // 4)
+        if part and size + length > most:
+            yield part
+            part, size = [], 0
+        part.append(doc)
+        size += length
+    if part:
+        yield part

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..nn.heads import TaggerHead
 from ..text.tags import allowed_transitions, find_pieces
 from ..types import EncoderBatch, Ints
+from .checks import check_width
 from .head import build_head
 
 
@@ -64,7 +65,9 @@ def build_crf_tagger_v1(
     constraints (bool): The CRF allows no tags but those that follow the scheme; otherwise it
         has to learn that, and what does not follow is read as conlleval does.
     RETURNS (Model[list[Doc], TagScores]): The model.
+    RAISES (ValueError): B211 for a multiplier or a width out of range.
     """
+    check_width("lstm_width", lstm_width)
     return build_head(
         "bert_ner",
         encoder,

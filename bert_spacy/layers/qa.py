@@ -50,6 +50,7 @@ def build_span_qa_v1(
         optimiser's.
     RETURNS (Model[list[Doc], SpanScores]): The model. A Doc without a question
         has no pieces in its output.
+    RAISES (ValueError): B211 for a multiplier out of range.
     """
     return build_head("bert_qa", encoder, SpanHead, compute, {"": lr_multiplier}, {})
 

@@ -32,6 +32,7 @@ def build_regression_head_v1(
     lr_multiplier (float): Learning rate of this head as a multiple of the
         optimiser's.
     RETURNS (Model[list[Doc], Tensor]): Standardised values, shape (D, L).
+    RAISES (ValueError): B211 for a multiplier out of range.
     """
     return build_head(
         "bert_regressor",

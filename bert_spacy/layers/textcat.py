@@ -42,7 +42,7 @@ def build_textcat_head_v1(
         the mean over all (Inoue, 2019).
     RETURNS (Model[list[Doc], Tensor]): Scores before the softmax, shape (D, L); while training
         those of each drawing, one after the other, shape (dropout_samples * D, L).
-    RAISES (ValueError): B144 for less than one drawing.
+    RAISES (ValueError): B144 for less than one drawing; B211 for a multiplier out of range.
     """
     if dropout_samples < 1:
         raise ValueError(Errors.B144.format(value=dropout_samples))

@@ -181,11 +181,13 @@ def layer_of(name: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
+def load_encoder(name: str, *, local: bool, all_layers: bool = False) -> TransformerEncoder:
     """Load weights and tokenizer from a folder or, if allowed, from the hub.
 
     name (str): A folder or a hub name.
     local (bool): Never look further than this machine.
+    all_layers (bool): Refuse weights of layers that the config does not have; what else is left
+        over, such as a task head, is passed over.
     RETURNS (TransformerEncoder): The encoder, in evaluation mode, float32.
     RAISES (ValueError): B100 if the weights, B101 if the tokenizer cannot be
         loaded or is not a fast one.
@@ -209,6 +211,10 @@ def load_encoder(name: str, *, local: bool) -> TransformerEncoder:
     wrong = missing + [str(key) for key in info["mismatched_keys"]]
     if wrong:
         reason = f"tensors are missing or have another shape: {', '.join(wrong[:5])}"
+        raise ValueError(Errors.B100.format(name=name, reason=reason))
+    surplus = [key for key in info["unexpected_keys"] if layer_of(key) is not None]
+    if all_layers and surplus:
+        reason = f"config.json has no layer for the tensors {', '.join(sorted(surplus)[:3])}"
         raise ValueError(Errors.B100.format(name=name, reason=reason))
     return TransformerEncoder(model, clean_tokenizer(tokenizer)).eval()
 

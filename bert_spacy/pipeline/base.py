@@ -1,17 +1,13 @@
-"""What all heads share: batches that follow the encoder's, updates, files."""
+"""What all heads share: batches that follow the encoder's, and updates."""
 
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import srsly
-from spacy import util
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
@@ -21,14 +17,16 @@ from torch import Tensor
 from ..errors import Errors, Warnings
 from ..layers.head import make_module, run_head
 from ..layers.listener import BertListener, TrainingBatch, listener_of
-from ..layers.shims import HeadShim, set_dropout
+from ..layers.shims import set_dropout
 from ..types import EncoderBatch, EncoderGradient
+from ..util import is_finite
 from .extensions import install_extensions
-from .files import read_part, write_cfg, write_part
 from .known import find_pipeline
+from .saved import SavedHead
+from .settings import check_value
 
 
-class BertHead(TrainablePipe):
+class BertHead(SavedHead):
     """A trainable component on the shared encoder.
 
     A subclass names its labels and gold, turns the model's output into a loss
@@ -51,10 +49,6 @@ class BertHead(TrainablePipe):
         self.taught_loss: Callable[[Sequence[Example], Any], Tensor | None] | None = None
 
     # What a subclass says.
-
-    @abstractmethod
-    def module_settings(self) -> dict[str, Any]:
-        """Return the settings of the torch module, without its width."""
 
     @abstractmethod
     def compute_loss(self, examples: Sequence[Example], output: Any) -> Tensor | None:
@@ -125,11 +119,6 @@ class BertHead(TrainablePipe):
             raise ValueError(Errors.B300.format(name=self.name, n=seen))
         for label in sorted(found):
             self.add_label(label)
-
-    @property
-    def shim(self) -> HeadShim:
-        """The holder of the torch module."""
-        return self.model.shims[0]
 
     @property
     def listener(self) -> BertListener | None:
@@ -222,10 +211,14 @@ class BertHead(TrainablePipe):
         """
         if "temperature" not in self.cfg:
             raise ValueError(Errors.B370.format(name=self.name))
-        if not 0 < temperature < float("inf"):
-            values = {"what": "The temperature", "allowed": "above 0", "value": temperature}
-            raise ValueError(Errors.B307.format(name=self.name, **values))
+        is_good = is_finite(temperature) and temperature > 0
+        check_value(self.name, "The temperature", temperature, "above 0", is_good)
         self.cfg["temperature"] = float(temperature)
+
+    def _check_cfg(self) -> None:
+        super()._check_cfg()
+        if "temperature" in self.cfg:
+            self.set_temperature(self.cfg["temperature"])
 
     # Training.
 
@@ -343,55 +336,3 @@ class BertHead(TrainablePipe):
         if self.shim.module is None:
             self.learn_labels(get_examples())
         make_module(self.model, **self.module_settings())
-
-    # Files.
-
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Write the component; what stood there survives a failed write.
-
-        path (str | Path): A folder.
-        exclude (Iterable[str]): "vocab", "cfg" or "model".
-        """
-        serialize = {
-            "vocab": lambda p: self.vocab.to_disk(p),
-            "cfg": lambda p: write_cfg(p, self.cfg),
-            "model": lambda p: write_part(p, self.model.to_bytes()),
-        }
-        util.to_disk(path, serialize, exclude)
-
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "BertHead":
-        """Read the component.
-
-        path (str | Path): A folder that `to_disk` wrote.
-        exclude (Iterable[str]): "vocab", "cfg" or "model".
-        RAISES (ValueError): B303 if a file is missing or damaged; B304 if the
-            labels do not match the weights.
-        """
-        deserialize = {
-            "vocab": lambda p: self.vocab.from_disk(p),
-            "cfg": lambda p: read_part(p, lambda data: self.cfg.update(srsly.json_loads(data))),
-            "model": lambda p: read_part(p, self.model.from_bytes),
-        }
-        util.from_disk(path, deserialize, exclude)
-        self._check_labels()
-        return self
-
-    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "BertHead":
-        """Load what `to_bytes` wrote.
-
-        RAISES (ValueError): B304 if the labels do not match the weights.
-        """
-        super().from_bytes(bytes_data, exclude=exclude)
-        self._check_labels()
-        return self
-
-    def _check_labels(self) -> None:
-        settings, labels = self.shim.settings, self.cfg["labels"]
-        if settings is None:
-            return
-        expected = None
-        if isinstance(labels, list):
-            expected = {"width": settings["width"], **self.module_settings()}
-        if expected != settings:
-            values = {"n_labels": labels, "n_outputs": settings.get("n_labels")}
-            raise ValueError(Errors.B304.format(name=self.name, **values))

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import srsly
 from spacy import util
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -19,13 +18,15 @@ from thinc.api import Model, Optimizer
 
 from ..errors import Errors
 from ..layers.foreign import data_from_batch, gradient_from_data
+from ..layers.inputs import cut_batch
 from ..layers.listener import BertListener, OutputStore, SecondPass, TrainingBatch
 from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
-from .files import write_cfg
+from .files import read_cfg, read_part, write_cfg
 from .known import register_pipeline
+from .settings import take_old_settings
 
 # Tokens of a stream encoded together: bounds the hidden states in memory.
 TOKENS_AT_ONCE = 32768
@@ -63,7 +64,8 @@ class BertEncoder(Transformer):
         super().__init__(nlp.vocab, model, name=name)
         if not 0 <= r_drop_alpha < math.inf:
             raise ValueError(Errors.B565.format(name=name, value=r_drop_alpha))
-        self.cfg = {"keep_outputs": keep_outputs}
+        self.cfg: dict[str, Any] = {}
+        self.keep_outputs = keep_outputs
         self.adversary, self.r_drop_alpha = adversary, r_drop_alpha
         self._nlp: Callable[[], Language | None] = weakref.ref(nlp)
         self.store = OutputStore(self._find_readers)
@@ -73,7 +75,7 @@ class BertEncoder(Transformer):
         # For `nlp.pipe(n_process=...)` where processes are spawned: the pipeline
         # itself does not travel.
         state = {"listener_map": self.listener_map, "store": self.store}
-        return _revive, (self.vocab, self.model, self.name, self.cfg), state
+        return _revive, (self.vocab, self.model, self.name, self.keep_outputs), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.listener_map = state["listener_map"]
@@ -124,7 +126,7 @@ class BertEncoder(Transformer):
         docs = iter(stream)
         passed: list[list[Doc]] = []
         while batch := list(islice(docs, batch_size)):
-            for part in _bounded(batch):
+            for part in cut_batch(batch, TOKENS_AT_ONCE):
                 yield from self._annotate(part)
             passed.append(batch)
             self._let_go(passed)
@@ -146,7 +148,7 @@ class BertEncoder(Transformer):
         # Each later component holds back one batch at most.
         while len(passed) > (len(nlp.pipe_names) if nlp is not None else 8):
             for doc in passed.pop(0):
-                if not self.cfg["keep_outputs"]:
+                if not self.keep_outputs:
                     doc._.trf_data = None
 
     def __call__(self, doc: Doc) -> Doc:
@@ -177,7 +179,7 @@ class BertEncoder(Transformer):
         docs = list(docs)
         self._link_enabled()
         self.store.put(docs, predictions)
-        if self.cfg["keep_outputs"] or self.stock_listeners:
+        if self.keep_outputs or self.stock_listeners:
             tokenizer = self.model.shims[0].encoder.tokenizer
             for doc, data in zip(docs, data_from_batch(docs, predictions, tokenizer)):
                 doc._.trf_data = data
@@ -342,15 +344,9 @@ class BertEncoder(Transformer):
 
         path (str | Path): A folder that `to_disk` wrote.
         exclude (Iterable[str]): "vocab", "cfg" or "model".
-        RAISES (ValueError): B303 if a file is missing; B100, B101 if the
-            weights or the tokenizer are damaged.
+        RAISES (ValueError): B303 if a file is missing; B100, B101 if the weights or the
+            tokenizer are damaged; B307 for a setting that cannot be.
         """
-
-        def read_cfg(target: Path) -> None:
-            try:
-                self.cfg.update(srsly.read_json(target))
-            except (OSError, ValueError, TypeError) as err:
-                raise ValueError(Errors.B303.format(path=target, reason=err)) from err
 
         def read_model(target: Path) -> None:
             if not Path(target).is_dir():
@@ -361,7 +357,7 @@ class BertEncoder(Transformer):
 
         deserialize = {
             "vocab": lambda p: self.vocab.from_disk(p),
-            "cfg": read_cfg,
+            "cfg": lambda p: self._take_cfg(read_part(p, read_cfg)),
             "encoder": read_model,
         }
         util.from_disk(path, deserialize, ["encoder", *exclude] if "model" in exclude else exclude)
@@ -369,36 +365,28 @@ class BertEncoder(Transformer):
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "BertEncoder":
         """Load what `to_bytes` wrote."""
-        super().from_bytes(bytes_data, exclude=exclude)
+        deserialize = {
+            "vocab": lambda data: self.vocab.from_bytes(data),
+            "cfg": lambda data: self._take_cfg(read_cfg(data)),
+            "model": self.model.from_bytes,
+        }
+        util.from_bytes(bytes_data, deserialize, exclude)
         if self.model.shims[0].encoder is not None:
             self.model.initialize()
             self._tell_width()
         return self
 
+    def _take_cfg(self, found: dict[str, Any]) -> None:
+        take_old_settings(found, self, self._nlp(), {"keep_outputs": False})
 
-def _revive(vocab: Vocab, model: Model, name: str, cfg: dict[str, Any]) -> BertEncoder:
+
+def _revive(vocab: Vocab, model: Model, name: str, keep_outputs: bool) -> BertEncoder:
     encoder = BertEncoder.__new__(BertEncoder)
     Transformer.__init__(encoder, vocab, model, name=name)
-    encoder.cfg = cfg
+    encoder.keep_outputs = keep_outputs
     encoder._nlp = _no_pipeline
     return encoder
 
 
 def _no_pipeline() -> None:
     return None
-
-
-def _bounded(docs: list[Doc]) -> Iterator[list[Doc]]:
-    part: list[Doc] = []
-    size = 0
-    for doc in docs:
-        # A long token may have many pieces; a Chinese one is often one character.
-        characters = doc[-1].idx + len(doc[-1]) if len(doc) else 0
-        length = max(len(doc), characters // 4)
-        if part and size + length > TOKENS_AT_ONCE:
-            yield part
-            part, size = [], 0
-        part.append(doc)
-        size += length
-    if part:
-        yield part

@@ -17,7 +17,7 @@ def write_part(path: Path, data: bytes) -> None:
 
 
 def write_cfg(path: Path, cfg: dict[str, Any]) -> None:
-    """Write the settings of a component; what stood there survives a failed write."""
+    """Write what a component has learnt; what stood there survives a failed write."""
     write_part(path, srsly.json_dumps(cfg, indent=2).encode("utf-8"))
 
 
@@ -34,3 +34,16 @@ def read_part(path: Path, load: Callable[[bytes], Any]) -> Any:
     except Exception as err:  # noqa: BLE001 - damaged bytes may raise anything
         reason = f"{type(err).__name__}: {err}".splitlines()[0][:300]
         raise ValueError(Errors.B303.format(path=path, reason=reason)) from err
+
+
+def read_cfg(data: bytes) -> dict[str, Any]:
+    """Read the bytes of a cfg.
+
+    data (bytes): JSON.
+    RETURNS (dict[str, Any]): What it holds.
+    RAISES (ValueError): If it is no JSON, or no table.
+    """
+    found = srsly.json_loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("it is no table of names and values")
+    return found

@@ -23,6 +23,7 @@ from .given import Preset, bind_tags, find_presets, read_presets
 from .gold import Gold, count_gold_steps, count_tokens, read_gold
 from .judging import judge_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
+from .settings import check_thresholds
 from .weighted import ClassWeights, WeightedHead
 
 # First token, end (exclusive), label.
@@ -306,18 +307,11 @@ class BertEntityRecognizer(WeightedHead):
             is missing keeps all.
         RAISES (ValueError): B330 for a label that does not exist; B307 for a value out of range.
         """
-        for label, value in thresholds.items():
-            if label not in self.labels:
-                message = Errors.B330.format(label=label, name=self.name, labels=list(self.labels))
-                raise ValueError(message)
-            if not 0 <= value <= 1:
-                what = f"The threshold of {label!r}"
-                values = {"what": what, "allowed": "in 0..1", "value": value}
-                raise ValueError(Errors.B307.format(name=self.name, **values))
-        self.cfg["thresholds"] = {label: float(value) for label, value in thresholds.items()}
+        checked = check_thresholds(self.name, self.labels, thresholds, with_zero=True)
+        self.cfg["thresholds"] = checked
 
-    def _check_labels(self) -> None:
-        super()._check_labels()
+    def _check_cfg(self) -> None:
+        super()._check_cfg()
         self.set_thresholds(self.cfg["thresholds"])
 
     def compute_loss(self, examples: Sequence[Example], output: TagScores) -> Tensor | None:

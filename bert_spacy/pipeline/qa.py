@@ -19,15 +19,18 @@ from ..data.pairs import (
     make_questions,
     set_answers,
 )
+from ..defaults import DEFAULTS
 from ..errors import Errors, Warnings
 from ..layers.qa import SpanScores, has_question
 from ..nn.losses import divergence
 from ..scoring.calibration import Outcomes
 from ..types import ANSWERS, BEST_PROBABILITY, NULL_PROBABILITY, WITHHELD
+from ..util import is_finite
 from .answers import Bools, Floats, Found, find_answers
 from .base import BertHead
 from .judging import judge_answers, judge_null
 from .known import find_pipelines, register_pipeline
+from .settings import check_value
 
 
 class BertQuestionAnswerer(BertHead):
@@ -39,7 +42,13 @@ class BertQuestionAnswerer(BertHead):
     max_answer_tokens (int): Longest answer, in tokens, before it is widened to
         whole words.
     n_best (int): Most answers to give.
+    RAISES (ValueError): B307 if one is out of range.
     """
+
+    old_settings = {
+        name: DEFAULTS["bert_qa"][name]
+        for name in ("null_threshold", "max_answer_tokens", "n_best")
+    }
 
     def __init__(
         self,
@@ -53,26 +62,39 @@ class BertQuestionAnswerer(BertHead):
         scorer: Any = None,
     ):
         super().__init__(nlp.vocab, model, name, scorer=scorer)
-        for what, value in (("max_answer_tokens", max_answer_tokens), ("n_best", n_best)):
-            if value < 1:
-                raise ValueError(
-                    Errors.B307.format(what=what, allowed="1 or more", value=value, name=name)
-                )
-        self.cfg = {
-            "labels": [],
-            "null_threshold": null_threshold,
-            "max_answer_tokens": max_answer_tokens,
-            "n_best": n_best,
-            "knows_null": False,
-            # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this.
-            "temperature": 1.0,
-        }
+        self.null_threshold = null_threshold
+        self.max_answer_tokens = max_answer_tokens
+        self.n_best = n_best
+        # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this temperature.
+        self.cfg = {"labels": [], "knows_null": False, "temperature": 1.0}
+        self._check_cfg()
         install_ask()
         register_pipeline(nlp)
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
         return {}
+
+    def set_null_threshold(self, threshold: float) -> None:
+        """Set by how much "no answer" must exceed the best answer to win; the config says it too.
+
+        threshold (float): Difference of their scores.
+        RAISES (ValueError): B307 if it is no finite number.
+        """
+        is_good = is_finite(threshold)
+        check_value(self.name, "null_threshold", threshold, "a finite number", is_good)
+        self.change_setting("null_threshold", float(threshold))
+
+    def _check_cfg(self) -> None:
+        super()._check_cfg()
+        threshold, knows_null = self.null_threshold, self.cfg["knows_null"]
+        for what, value, allowed, is_good in (
+            ("null_threshold", threshold, "a finite number", is_finite(threshold)),
+            ("max_answer_tokens", self.max_answer_tokens, *_one_or_more(self.max_answer_tokens)),
+            ("n_best", self.n_best, *_one_or_more(self.n_best)),
+            ("knows_null", knows_null, "true or false", isinstance(knows_null, bool)),
+        ):
+            check_value(self.name, what, value, allowed, is_good)
 
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Look whether there are gold answers, and questions without one.
@@ -118,8 +140,8 @@ class BertQuestionAnswerer(BertHead):
         return find_answers(
             [pair and (doc.text, pair[1].start_char) for doc, pair in zip(docs, pairs)],
             _to_cpu(scores),
-            most_tokens=self.cfg["max_answer_tokens"],
-            n_best=self.cfg["n_best"],
+            most_tokens=self.max_answer_tokens,
+            n_best=self.n_best,
             knows_null=self.cfg["knows_null"],
             temperature=temperature or self.cfg["temperature"],
         )
@@ -147,7 +169,7 @@ class BertQuestionAnswerer(BertHead):
         attrs = {"null_score": None, NULL_PROBABILITY: None, BEST_PROBABILITY: best}
         if knows_null:
             attrs.update({"null_score": found.gap, NULL_PROBABILITY: found.null_probability})
-        if found.gap > self.cfg["null_threshold"]:
+        if found.gap > self.null_threshold:
             return [], {**attrs, WITHHELD: found.answers}
         return found.answers, attrs
 
@@ -230,6 +252,10 @@ def _target_pieces(
     first = int(np.searchsorted(output.piece_end[low:high], start, side="right"))
     last = int(np.searchsorted(output.piece_start[low:high], end, side="left")) - 1
     return (first + 1, last + 1) if first <= last else None
+
+
+def _one_or_more(value: Any) -> tuple[str, bool]:
+    return "a whole number, 1 or more", isinstance(value, int) and value >= 1
 
 
 def _gold_answers(doc: Doc) -> list[dict[str, Any]] | None:

@@ -1,6 +1,5 @@
 """`bert_regressor`: real-valued targets of single texts and of pairs."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..targets import get_targets, write_targets
+from ..util import is_finite
 from .unknown import TellingHead
 
 
@@ -103,16 +103,16 @@ class BertRegressor(TellingHead):
         mean, scale = self.cfg["mean"], self.cfg["scale"]
         return np.array([mean[x] for x in self.labels]), np.array([scale[x] for x in self.labels])
 
-    def _check_labels(self) -> None:
-        super()._check_labels()
+    def _check_cfg(self) -> None:
+        super()._check_cfg()
         if self.shim.settings is None:
             return
         for label in self.labels:
-            mean, scale = self.cfg["mean"].get(label), self.cfg["scale"].get(label)
-            if not (_is_finite(mean) and _is_finite(scale) and scale > 0):
+            mean, scale = (_value(self.cfg[key], label) for key in ("mean", "scale"))
+            if not (is_finite(mean) and is_finite(scale) and scale > 0):
                 values = {"name": self.name, "label": label, "mean": mean, "scale": scale}
                 raise ValueError(Errors.B340.format(**values))
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _value(table: Any, label: str) -> Any:
+    return table.get(label) if isinstance(table, dict) else None

@@ -12,10 +12,12 @@ from thinc.api import Model
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..errors import Errors
+from ..defaults import DEFAULTS
 from ..nn.losses import PLAIN, Loss, divergence
 from ..scoring.calibration import Outcomes
+from ..util import is_finite
 from .judging import judge_labels
+from .settings import check_thresholds, check_value
 from .unknown import TellingHead
 from .weighted import ClassWeights, WeightedHead
 
@@ -23,13 +25,15 @@ from .weighted import ClassWeights, WeightedHead
 class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
     """Gives each Doc one probability per label, each by itself, in `doc.cats`.
 
-    threshold (float): Probability from which a label counts as given, 0..1; `tune_thresholds`
-        finds one for each label.
+    threshold (float): Probability from which a label counts as given, 0..1, where `calibrate` or
+        `tune_thresholds` has not fitted one to the label.
     loss (Loss): What is learnt from.
     class_weights (ClassWeights): How much it counts that a text has each label, see
         `WeightedHead`.
     RAISES (ValueError): B307 if it is out of range.
     """
+
+    old_settings = {"threshold": DEFAULTS["bert_textcat_multilabel"]["threshold"]}
 
     def __init__(
         self,
@@ -44,9 +48,10 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
     ):
         super().__init__(vocab, model, name, class_weights=class_weights, scorer=scorer)
         self.loss = loss
-        self._check_threshold("threshold", threshold)
+        self.threshold = threshold
         # What `bert_spacy calibrate` fits; a pipeline saved without it keeps this.
-        self.cfg = {"labels": [], "threshold": threshold, "thresholds": {}, "temperature": 1.0}
+        self.cfg = {"labels": [], "thresholds": {}, "temperature": 1.0}
+        self._check_cfg()
 
     def module_settings(self) -> dict[str, Any]:
         """Return the settings of the torch module, without its width."""
@@ -120,7 +125,7 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
 
         doc (Doc): A Doc that has gone through the pipeline.
         """
-        thresholds, default = self.cfg["thresholds"], self.cfg["threshold"]
+        thresholds, default = self.cfg["thresholds"], self.threshold
         return [x for x in self.labels if doc.cats.get(x, -1.0) >= thresholds.get(x, default)]
 
     def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
@@ -130,12 +135,8 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
             component's `threshold`.
         RAISES (ValueError): B330 for a label that does not exist; B307 for a value out of range.
         """
-        for label, value in thresholds.items():
-            if label not in self.labels:
-                values = {"label": label, "name": self.name, "labels": list(self.labels)}
-                raise ValueError(Errors.B330.format(**values))
-            self._check_threshold(f"The threshold of {label!r}", value)
-        self.cfg["thresholds"] = {label: float(value) for label, value in thresholds.items()}
+        checked = check_thresholds(self.name, self.labels, thresholds, with_zero=False)
+        self.cfg["thresholds"] = checked
 
     def tune_thresholds(self, examples: Iterable[Example]) -> dict[str, float]:
         """Choose for each label the threshold with the best F1, and keep it with the component.
@@ -157,13 +158,11 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
         self.set_thresholds({**self.cfg["thresholds"], **found})
         return found
 
-    def _check_threshold(self, what: str, value: float) -> None:
-        if not 0 < value <= 1:
-            values = {"what": what, "allowed": "above 0 and at most 1", "value": value}
-            raise ValueError(Errors.B307.format(name=self.name, **values))
-
-    def _check_labels(self) -> None:
-        super()._check_labels()
+    def _check_cfg(self) -> None:
+        super()._check_cfg()
+        value = self.threshold
+        is_good = is_finite(value) and 0 < value <= 1
+        check_value(self.name, "threshold", value, "above 0 and at most 1", is_good)
         self.set_thresholds(self.cfg["thresholds"])
 
 

@@ -1,6 +1,5 @@
 """Heads whose labels may count differently in training."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..errors import Errors
+from ..util import is_finite
 from .base import BertHead
 
 ClassWeights = Mapping[str, float] | str | None
@@ -38,10 +38,8 @@ class WeightedHead(BertHead):
     ):
         super().__init__(vocab, model, name, scorer=scorer)
         self.class_weights = class_weights
-        values = class_weights.values() if isinstance(class_weights, Mapping) else ()
-        is_known = class_weights in (None, "balanced") or isinstance(class_weights, Mapping)
-        if not is_known or not all(0 < value < math.inf for value in values):
-            raise ValueError(Errors.B561.format(name=name, value=class_weights))
+        if class_weights not in (None, "balanced"):
+            self._check_weights(class_weights)
 
     @property
     def weighted_labels(self) -> tuple[str, ...]:
@@ -68,7 +66,7 @@ class WeightedHead(BertHead):
             weight of an unknown label.
         """
         super().initialize(get_examples, nlp=nlp, labels=labels)
-        self._check_labels()
+        self._check_cfg()
         if self.class_weights == "balanced":
             weights = self.count_weights(get_examples()).tolist()
             self.cfg["class_weights"] = dict(zip(self.weighted_labels, weights))
@@ -90,8 +88,15 @@ class WeightedHead(BertHead):
         values = [found.get(label, 1.0) for label in self.weighted_labels]
         return torch.tensor(values, dtype=like.dtype, device=like.device)
 
-    def _check_labels(self) -> None:
-        super()._check_labels()
+    def _check_weights(self, found: Any) -> None:
+        is_table = isinstance(found, Mapping)
+        if not is_table or not all(is_finite(value) and value > 0 for value in found.values()):
+            raise ValueError(Errors.B561.format(name=self.name, value=found))
+
+    def _check_cfg(self) -> None:
+        super()._check_cfg()
+        if "class_weights" in self.cfg:
+            self._check_weights(self.cfg["class_weights"])
         if isinstance(self.class_weights, Mapping) and self.shim.settings is not None:
             for label in self.class_weights:
                 if label not in self.weighted_labels:

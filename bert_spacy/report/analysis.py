@@ -88,7 +88,7 @@ def analyse(
     predicted = nlp.pipe(inputs, batch_size=batch_size)
     examples = [Example(*docs) for docs in zip(predicted, references)]
     thresholds = {
-        label: pipe.cfg["thresholds"].get(label, pipe.cfg["threshold"])
+        label: pipe.cfg["thresholds"].get(label, pipe.threshold)
         for _, pipe in nlp.pipeline
         if isinstance(pipe, BertMultilabelTextCategorizer)
         for label in pipe.labels

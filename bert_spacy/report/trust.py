@@ -103,7 +103,7 @@ def trust_results(nlp: Language, examples: Sequence[Example]) -> list[TrustResul
         thresholds = pipe.cfg.get("thresholds")
         curves = []
         if thresholds is not None:
-            default = pipe.cfg.get("threshold", 0.0)
+            default = getattr(pipe, "threshold", 0.0)
             used = [thresholds.get(label, default) for label in outcomes.labels]
             curves = _curves(outcomes, p, used)
         now = _agreement(p, outcomes.hit)

@@ -43,7 +43,16 @@ _SECTIONS = ("nlp", "components", "corpora", "training")
 Batches = Iterator[tuple[int, list[Example]]]
 Evaluate = Callable[[], tuple[float, dict[str, Any]]]
 # What tokens have of gold, that of stock components too.
-_TOKEN_GOLD = ["ENT_IOB", "TAG", "POS", "MORPH", "LEMMA", "DEP", "HEAD", "SENT_START"]
+_TOKEN_GOLD: list[int | str] = [
+    "ENT_IOB",
+    "TAG",
+    "POS",
+    "MORPH",
+    "LEMMA",
+    "DEP",
+    "HEAD",
+    "SENT_START",
+]
 # What a logger is told at an evaluation, and a checkpoint keeps.
 _LOGGED = ("epoch", "step", "score", "other_scores", "losses", "words", "seconds")
 

@@ -133,12 +133,12 @@ def _fit_null(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:
     gaps, earned, has_answer = pipe.judge_null(examples)
     if len(gaps) < MIN_PREDICTIONS or len(np.unique(has_answer)) < 2:
         return {}
-    before = float(np.where(gaps > pipe.cfg["null_threshold"], ~has_answer, earned).mean())
+    before = float(np.where(gaps > pipe.null_threshold, ~has_answer, earned).mean())
     threshold, after = best_no_answer_threshold(gaps, earned, has_answer)
     if after > before:
-        pipe.cfg["null_threshold"] = threshold
+        pipe.set_null_threshold(threshold)
     return {
-        "null_threshold": pipe.cfg["null_threshold"],
+        "null_threshold": pipe.null_threshold,
         "f_before": before,
         "f_after": max(before, after),
     }
@@ -154,7 +154,7 @@ def _tune(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:
             judged,
             labels=pipe.labels,
             multi_label=True,
-            threshold=pipe.cfg["threshold"],
+            threshold=pipe.threshold,
             thresholds=pipe.cfg["thresholds"],
         )
         return scores["cats_macro_f"]
@@ -169,7 +169,7 @@ def _fit_thresholds(pipe: Any, outcomes: Outcomes, min_precision: float) -> dict
     found = find_thresholds(p, hit, label, len(outcomes.labels), min_precision)
     # A little lower, so that what stands just at it stays there in a file and in another batch.
     values = [1.0 if x is None else max(float(np.floor(1e6 * x)) / 1e6, 1e-6) for x in found]
-    given = p >= pipe.cfg.get("threshold", 0.0)
+    given = p >= getattr(pipe, "threshold", 0.0)
     pipe.set_thresholds(dict(zip(outcomes.labels, values)))
     kept = p >= np.array(values)[label]
     n_gold = max(int(outcomes.n_gold.sum()), 1)

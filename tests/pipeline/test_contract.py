@@ -160,11 +160,11 @@ def test_two_processes_predict_the_same(joint, keep):
     encoder = joint.get_pipe("bert_encoder")
     docs = some_docs(joint)
     wanted = predictions(joint.pipe([doc.copy() for doc in docs]))
-    encoder.cfg["keep_outputs"] = keep
+    encoder.keep_outputs = keep
     try:
         found = list(joint.pipe([doc.copy() for doc in docs], n_process=2, batch_size=2))
     finally:
-        encoder.cfg["keep_outputs"] = False
+        encoder.keep_outputs = False
     assert_close(predictions(found), wanted, 1e-4)
     assert all((doc._.trf_data is not None) == keep for doc in found)
 

@@ -170,7 +170,7 @@ def test_frozen_component_keeps_its_weights_while_heads_learn(folder):
 
 def test_stock_components_learn_on_an_elmo_and_see_its_words(folder, tmp_path):
     nlp = make_nlp(folder, freeze="none", **ELMO)
-    nlp.get_pipe("bert_encoder").cfg["keep_outputs"] = True
+    nlp.get_pipe("bert_encoder").keep_outputs = True
     tagger = {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}
     nlp.add_pipe("tagger", config={"model": tagger})
     examples = []

@@ -172,12 +172,12 @@ def test_threshold_decides_between_answer_and_none(bert):
     nlp = make_qa(bert)
     head = nlp.get_pipe("bert_qa")
     text = ("who won", "the team won the game")
-    head.cfg["null_threshold"] = 1e9
+    head.null_threshold = 1e9
     doc = nlp(make_question(nlp, *text))
     null = doc.spans["answers"].attrs["null_score"]
     wanted = [answer.text for answer in doc._.answers]
     for threshold, answered in ((null + 0.01, True), (null - 0.01, False)):
-        head.cfg["null_threshold"] = threshold
+        head.null_threshold = threshold
         doc = nlp(make_question(nlp, *text))
         assert bool(doc._.answers) == answered
         assert bool(len(doc.spans["answers"])) == answered
@@ -199,6 +199,13 @@ def test_without_unanswerable_training_questions_there_is_always_an_answer(bert)
 def test_settings_below_one_are_refused(bert, setting):
     with pytest.raises(ValueError, match=rf"\[B307\].*{setting}"):
         make_nlp(bert, ["bert_qa"], configs={"bert_qa": {setting: 0}})
+
+
+@pytest.mark.parametrize("value", [float("nan"), None, "high"])
+def test_threshold_must_be_a_number(bert, value):
+    nlp = make_qa(bert)
+    with pytest.raises(ValueError, match=r"\[B307\].*null_threshold"):
+        nlp.get_pipe("bert_qa").set_null_threshold(value)
 
 
 def test_docs_without_a_question_and_empty_contexts_have_no_answer(bert):

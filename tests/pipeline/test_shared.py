@@ -369,10 +369,22 @@ def test_window_that_does_not_fit_is_refused(bert, window):
         nlp.initialize()
 
 
-@pytest.mark.parametrize("stride, window", [(0, None), (-1, 20), (21, 20)])
-def test_stride_outside_of_the_window_is_refused(bert, stride, window):
-    with pytest.raises(ValueError, match=r"\[B206\]"):
+@pytest.mark.parametrize(
+    "stride, window, allowed", [(0, None, "the window."), (-1, 20, "20"), (21, 20, "20")]
+)
+def test_stride_outside_of_the_window_is_refused(bert, stride, window, allowed):
+    with pytest.raises(ValueError, match=rf"\[B206\].*{allowed}"):
         make_nlp(bert, window=window, stride=stride)
+
+
+def test_stride_outside_of_the_window_of_the_model_is_refused(bert, tmp_path):
+    with pytest.raises(ValueError, match=r"\[B206\].*600.*64"):
+        make_nlp(bert, stride=600).initialize()
+    nlp = make_nlp(bert, stride=64)
+    nlp.initialize()
+    nlp.to_disk(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"\[B206\].*65.*64"):
+        spacy.load(tmp_path / "model", config={"components.bert_encoder.model.stride": 65})
 
 
 def test_listener_is_found_in_every_head(joint):

@@ -160,14 +160,14 @@ def test_outputs_are_kept_if_asked_for_and_dropped_from_long_streams(bert):
     nlp = make_nlp(bert, ["bert_textcat"])
     nlp.initialize(lambda: textcat_examples(nlp))
     encoder = nlp.get_pipe("bert_encoder")
-    encoder.cfg["keep_outputs"] = True
+    encoder.keep_outputs = True
     doc = nlp("anna was in \U0001f600 paris")
     data = doc._.trf_data
     assert data.wordpieces.strings[0][:2] == ["anna", "was"]
     assert data.model_output.last_hidden_state.shape[1] == len(data.wordpieces.strings[0])
     assert len(data.align.lengths) == len(doc)
     assert nlp("")._.trf_data is not None
-    encoder.cfg["keep_outputs"] = False
+    encoder.keep_outputs = False
     nlp.add_pipe("tagger", config={"model": MODELS["tagger"]})
     nlp.get_pipe("tagger").initialize(lambda: stock_examples(nlp), nlp=nlp)
     docs = list(nlp.pipe((f"anna {i}" for i in range(40)), batch_size=2))

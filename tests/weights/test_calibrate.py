@@ -188,14 +188,14 @@ def test_answers_and_their_absence_get_one_temperature(questions, tmp_path):
 
 def test_no_answer_gets_the_threshold_of_the_best_f1(questions, tmp_path):
     nlp = spacy.load(questions / "pipeline")
-    nlp.get_pipe("bert_qa").cfg["null_threshold"] = -100.0  # never an answer
+    nlp.get_pipe("bert_qa").set_null_threshold(-100.0)  # never an answer
     nlp.to_disk(tmp_path / "shy")
     result = run(tmp_path / "shy", questions / "dev.spacy", "-o", tmp_path / "new")
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "new" / "calibrate.json").read_text())["bert_qa"]
     new = spacy.load(tmp_path / "new")
     head = new.get_pipe("bert_qa")
-    assert head.cfg["null_threshold"] == pytest.approx(report["null_threshold"])
+    assert head.null_threshold == pytest.approx(report["null_threshold"])
     assert f"null_threshold {report['null_threshold']:.3f}" in result.output
     before, after = (evaluate(x, questions / "dev.spacy") for x in (nlp, new))
     assert before["qa_f1"] == pytest.approx(report["f_before"])
@@ -206,7 +206,7 @@ def test_no_answer_gets_the_threshold_of_the_best_f1(questions, tmp_path):
     assert after["qa_brier"] == pytest.approx(report["after"]["brier"], abs=1e-5)
     docs = new.pipe(eg.predicted for eg in Corpus([questions / "dev.spacy"])(new))
     for gap in {doc.spans["answers"].attrs["null_score"] for doc in docs}:
-        for head.cfg["null_threshold"] in (gap - 1e-3, gap + 1e-3):
+        for head.null_threshold in (gap - 1e-3, gap + 1e-3):
             assert evaluate(new, questions / "dev.spacy")["qa_f1"] <= after["qa_f1"] + 1e-9
 
 
@@ -223,7 +223,7 @@ def test_no_answer_keeps_its_threshold_where_all_have_one(questions, tmp_path):
     DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
     report = calibrate_heads(nlp, [tmp_path / "dev.spacy"])["bert_qa"]
     assert "null_threshold" not in report and report["predictions"] == 21
-    assert nlp.get_pipe("bert_qa").cfg["null_threshold"] == 0.0
+    assert nlp.get_pipe("bert_qa").null_threshold == 0.0
 
 
 @pytest.fixture(scope="module")
