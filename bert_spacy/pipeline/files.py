@@ -41,9 +41,6 @@ def read_cfg(data: bytes) -> dict[str, Any]:
 
     data (bytes): JSON.
     RETURNS (dict[str, Any]): What it holds.
-    RAISES (ValueError): If it is no JSON, or no table.
+    RAISES (ValueError, TypeError): If it is no JSON, or no table of names and values.
     """
-    found = srsly.json_loads(data)
-    if not isinstance(found, dict):
-        raise ValueError("it is no table of names and values")
-    return found
+    return {**srsly.json_loads(data)}

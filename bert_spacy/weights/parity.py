@@ -218,7 +218,7 @@ def _classes_of(pipe: Any, doc: Doc) -> tuple[str, ...]:
         return ()
     known = [label for label in pipe.labels if label in doc.cats]
     if isinstance(pipe, MultiLabel_TextCategorizer):
-        return tuple(x for x in known if doc.cats[x] >= pipe.threshold)
+        return tuple(x for x in known if doc.cats[x] >= pipe.cfg["threshold"])
     return (max(known, key=doc.cats.__getitem__),) if known else ()
 
 
