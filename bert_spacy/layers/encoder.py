@@ -210,13 +210,13 @@ def pad_windows(model: Model, docs: Sequence[Doc]) -> Iterator[tuple[Tensor, Ten
 
 
 def count_cut(model: Model, docs: Sequence[Doc]) -> Ints:
-    """Count the pieces of each Doc that `pair_overflow` cuts off.
+    """Count the pieces of each Doc that no window holds, as BW001 and BW002 tell of.
 
     model (Model): The encoder layer.
     docs (Sequence[Doc]): The Docs.
     RETURNS (Ints): Pieces, 0 for a Doc that is read whole. Shape (D,).
     """
-    return _prepare(model, docs).n_cut
+    return _prepare(model, docs).n_lost
 
 
 def _prepare(model: Model, docs: Sequence[Doc]) -> EncoderInput:

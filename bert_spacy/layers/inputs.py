@@ -38,6 +38,7 @@ class EncoderInput:
     lengths (Ints): Pieces of each window, special ones included. Shape (B,).
     body_at (Ints): Position in each window where the body begins. Shape (B,).
     n_cut (Ints): Pieces that `pair_overflow` has cut from each Doc. Shape (D,).
+    n_lost (Ints): Pieces of each Doc that no window holds, these and others. Shape (D,).
     """
 
     layout: Layout
@@ -53,6 +54,7 @@ class EncoderInput:
     lengths: Ints
     body_at: Ints
     n_cut: Ints
+    n_lost: Ints
 
 
 def prepare_docs(
@@ -81,6 +83,7 @@ def prepare_docs(
     last = np.cumsum(n_segments) - 1
     segment_base = np.array([a for pairs in bounds for a, _ in pairs], dtype=np.int64)
     pieces = encode_texts(tokenizer, texts)
+    all_counts = _add_up(pieces.counts, last + 1 - n_segments)
     n_cut = np.zeros(len(docs), dtype=np.int64)
     if pair_overflow == "longest_first":
         pieces, n_cut = cut_pairs(docs, pieces, n_segments, template, window)
@@ -88,7 +91,7 @@ def prepare_docs(
     pieces = fit_pieces(docs, pieces, readings, template, window)
     counts, base = pieces.counts, np.repeat(segment_base, pieces.counts)
     piece_start, piece_end = pieces.start + base, pieces.end + base
-    doc_counts = np.add.reduceat(counts, last + 1 - n_segments) if len(docs) else counts
+    doc_counts = _add_up(counts, last + 1 - n_segments)
     doc_pieces = np.concatenate(([0], np.cumsum(doc_counts))).astype(np.int64)
     doc_tokens = np.cumsum([0] + [len(doc) for doc in docs]).astype(np.int64)
     sizes = np.array([len(text) for text in whole], dtype=np.int64)
@@ -129,7 +132,13 @@ def prepare_docs(
         lengths=(specials + total - body)[plan.doc] + plan.end - plan.start,
         body_at=body_at[plan.doc],
         n_cut=n_cut,
+        n_lost=all_counts - doc_counts,
     )
+
+
+def _add_up(counts: Ints, first: Ints) -> Ints:
+    """Add up counts of segments for each Doc, by the number of its first segment."""
+    return np.add.reduceat(counts, first) if len(first) else counts
 
 
 def pad_group(

@@ -18,7 +18,6 @@ from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
 from ..scoring.regression import score_regression
 from ..scoring.textcat import score_textcat
-from ..segments import is_pair
 from ..types import SEGMENTS
 from .choices import ChoiceResults, choice_results
 from .classes import ClassResults, class_results
@@ -43,7 +42,7 @@ class Analysis:
     pipes (list[str]): Names of its components.
     n_docs (int): Docs read.
     summary (dict[str, float]): Overall scores by spaCy's names, 0..1.
-    cut_docs (int): Pairs that the encoder did not read whole.
+    cut_docs (int): Pairs, questions and choices that the encoder did not read whole.
     cut_pieces (int): Pieces that it left out of them.
     """
 
@@ -134,13 +133,13 @@ def make_input(nlp: Language, reference: Doc) -> Doc:
 
 
 def _count_cut(nlp: Language, docs: list[Doc]) -> tuple[int, int]:
-    """Count the pairs that an encoder cuts to one window, and the pieces it leaves out."""
+    """Count the Docs that an encoder does not read whole, and the pieces it leaves out."""
     encoders = [pipe.model for _, pipe in nlp.pipeline if isinstance(pipe, BertEncoder)]
     n_docs = n_pieces = 0
     for model in encoders:
-        if model.attrs.get("pair_overflow") != "longest_first":  # an ELMo has no windows
+        if "pair_overflow" not in model.attrs:  # an ELMo has no windows
             continue
-        for batch in minibatch(filter(is_pair, docs), DOCS_AT_ONCE):
+        for batch in minibatch((doc for doc in docs if SEGMENTS in doc.spans), DOCS_AT_ONCE):
             n_cut = count_cut(model, batch)
             n_docs += int((n_cut > 0).sum())
             n_pieces += int(n_cut.sum())

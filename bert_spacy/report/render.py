@@ -66,8 +66,10 @@ def cut_matrix(results: ClassResults) -> tuple[list[str], NDArray[np.int64]]:
 def _summary(analysis: Analysis) -> str:
     facts = f"{analysis.n_docs} texts. Components: {', '.join(analysis.pipes)}. Values in percent."
     if analysis.cut_docs:
-        facts += f" {analysis.cut_docs} pairs were too long for one window; {analysis.cut_pieces} "
-        facts += "pieces were cut from their ends (pair_overflow)."
+        facts += (
+            f" {analysis.cut_docs} texts were too long to be read whole; {analysis.cut_pieces} "
+        )
+        facts += "pieces were cut from their ends (BW001; BW002 with pair_overflow)."
     return note(facts) + table(["Score", "Value"], list(analysis.summary.items()))
 
 
