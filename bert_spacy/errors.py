@@ -705,7 +705,8 @@ class Errors(metaclass=_Coded):
     )
     B803 = (
         "The folder {folder} can't be loaded as a model, it lacks: {missing}. "
-        "Give a folder saved with save_pretrained() of both the model and its tokenizer."
+        "Give a folder saved with save_pretrained() of both the model and its tokenizer. An ELMo, "
+        "which has no tokenizer, is for the architecture bert-spacy.ElmoEncoder.v1 alone."
     )
     B804 = (
         "There is no model folder {folder!r}. Give an existing folder, an alias "
