@@ -25,7 +25,10 @@ def load(settings: dict[str, Any]) -> Language:
         config=settings.get("config", {}),
         exclude=settings.get("exclude", []),
     )
-    wanted, name = settings.get("precision", "fp32"), nlp.get_pipe("bert_encoder").predictor.name
+    encoder: Any = nlp.get_pipe("bert_encoder")
+    # An ELMo has one way to predict.
+    name = encoder.predictor.name if "precision" in encoder.model.attrs else "fp32"
+    wanted = settings.get("precision", "fp32")
     if name.split()[-1] != wanted:
         raise ValueError(f"this machine lacks what {wanted} needs: the encoder predicts in {name}")
     return nlp

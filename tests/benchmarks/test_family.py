@@ -8,6 +8,8 @@ import pytest
 from benchmarks import family, ours
 from benchmarks.rows import read_rows
 
+from ..elmo import make_elmo
+
 
 @pytest.fixture
 def call(monkeypatch, tmp_path, tiny_folder):
@@ -100,7 +102,8 @@ def test_speed_is_measured_in_turn(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["family", "--out", "x", "--data", "x", "--texts", "4"])
     args = family.parse_args()
     args.work, args.rounds, args.threads = tmp_path, 2, 1
-    models = [family.Model(name, "en", tiny_folder("bert")) for name in "ab"]
+    elmo = make_elmo(tmp_path / "elmo")
+    models = [family.Model("a", "en", tiny_folder("bert")), family.Model("b", "en", elmo)]
     found = family.measure_speed(models, "en", args)["texts_per_second"]
     assert list(found) == ["a", "b"]
     assert all(len(rounds) == 2 and min(rounds) > 0 for rounds in found.values())
