@@ -7,8 +7,7 @@ import pytest
 
 from benchmarks import family, ours
 from benchmarks.rows import read_rows
-
-from ..elmo import make_elmo
+from tests.elmo import make_elmo
 
 
 @pytest.fixture
