@@ -3,14 +3,13 @@
 A DocBin keeps them without user data, and so do copies and processes.
 """
 
-import math
 from collections.abc import Mapping
-from numbers import Real
 
 from spacy.tokens import Doc, SpanGroup
 
 from .errors import Errors
 from .types import REGRESSION
+from .util import is_finite
 
 TARGETS = "targets"
 
@@ -26,8 +25,7 @@ def set_targets(doc: Doc, targets: Mapping[str, float]) -> None:
     if not isinstance(targets, Mapping):
         raise ValueError(Errors.B440.format(name="", value=targets))
     for name, value in targets.items():
-        is_number = isinstance(value, Real) and not isinstance(value, bool)
-        if not isinstance(name, str) or not name or not is_number or not math.isfinite(value):
+        if not isinstance(name, str) or not name or not is_finite(value):
             raise ValueError(Errors.B440.format(name=name, value=value))
     write_targets(doc, targets)
 

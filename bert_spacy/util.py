@@ -6,13 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 
 def is_finite(value: Any) -> bool:
-    """Say whether a value is a finite number."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    """Say whether a value is a finite number, of Python or NumPy."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     return is_number and math.isfinite(value)
 
 

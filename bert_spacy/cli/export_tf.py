@@ -32,6 +32,6 @@ def export_tf_cli(
         shown = ", ".join(report.unreached[:SHOWN]) + ", ..." * (len(report.unreached) > SHOWN)
         msg.warn(
             f"{len(report.unreached)} added tokens are in vocab.txt, but what reads it splits "
-            f"such texts before they look there: {shown}"
+            f"such texts before it looks there: {shown}"
         )
     msg.good(f"{report.n_variables} variables", f"{checkpoint}.index")

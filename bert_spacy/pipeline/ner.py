@@ -23,7 +23,7 @@ from .given import Preset, bind_tags, find_presets, read_presets
 from .gold import Gold, count_gold_steps, count_tokens, read_gold
 from .judging import judge_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
-from .settings import check_thresholds
+from .settings import check_thresholds, check_value
 from .weighted import ClassWeights, WeightedHead
 
 # First token, end (exclusive), label.
@@ -69,9 +69,7 @@ class BertEntityRecognizer(WeightedHead):
             ("n_candidates", n_candidates, "0 or more", n_candidates >= 0),
             ("candidate_threshold", candidate_threshold, "in 0..1", 0 < candidate_threshold <= 1),
         ):
-            if not is_good:
-                message = Errors.B307.format(what=what, allowed=allowed, value=value, name=name)
-                raise ValueError(message)
+            check_value(name, what, value, allowed, is_good)
         attrs = model.attrs
         if attrs["scheme"] == "biox" and attrs["pooling"] != "first":
             raise ValueError(Errors.B361.format(name=name, pooling=attrs["pooling"]))
@@ -257,10 +255,8 @@ class BertEntityRecognizer(WeightedHead):
             and the probability of all of them together. No threshold applies.
         RAISES (ValueError): B332 without the pipeline; B307 if k is not 1 or more.
         """
-        if not isinstance(k, int) or k < 1:
-            allowed = "a whole number from 1 on"
-            message = Errors.B307.format(what="k", allowed=allowed, value=k, name=self.name)
-            raise ValueError(message)
+        is_good = isinstance(k, int) and k >= 1
+        check_value(self.name, "k", k, "a whole number from 1 on", is_good)
         docs = list(docs)
         result: list[list[tuple[list[Span], float]]] = [[([], 1.0)] for _ in docs]
         for index, lattice in self.read_lattices(docs):

@@ -96,7 +96,7 @@ def score_qa(
         "qa_em_answerable": _mean([score.exact for score in answerable]),
         "qa_f1_answerable": _mean([score.f1 for score in answerable]),
         "qa_no_answer_acc": _mean([score.exact for score in scores if not score.has_answer]),
-        **_best_scores(examples, language_rule),
+        **_best_scores(examples, scores, language_rule),
         "qa_ece": expected_error(p, hit),
         "qa_brier": brier_score(p, hit),
         "qa_agreement": _mean([float(verdict) for verdict in agree if verdict is not None]),
@@ -182,18 +182,23 @@ def agrees(doc: Doc) -> bool | None:
     return None if best is None or null is None else bool(attrs["answers"]) == (best >= null)
 
 
-def _best_scores(examples: Sequence[Example], language_rule: str) -> dict[str, float | None]:
+def _best_scores(
+    examples: Sequence[Example], given: Sequence[QuestionScore], language_rule: str
+) -> dict[str, float | None]:
     """Score what the best threshold of "no answer" would reach, by exact match and by F1."""
-    scores = [
-        score_question(eg, language_rule=language_rule, with_withheld=True) for eg in examples
-    ]
     found = [null_score(eg.predicted) for eg in examples]
     gaps = {i: gap for i, gap in enumerate(found) if gap is not None}
     # The others earn the same at any threshold: they have no text to find an answer in.
     others = [i for i, gap in enumerate(found) if gap is None]
-    has_both = len({score.has_answer for score in scores}) == 2
+    has_both = len({score.has_answer for score in given}) == 2
     if not gaps or not has_both or any(answer_texts(examples[i].predicted) for i in others):
         return dict.fromkeys(("qa_best_em", "qa_best_f1", "qa_best_threshold"))
+    scores = [
+        score_question(eg, language_rule=language_rule, with_withheld=True)
+        if withheld_texts(eg.predicted)
+        else score
+        for eg, score in zip(examples, given)
+    ]
 
     def find_best(earned: list[float]) -> tuple[float, float]:
         threshold, best = best_no_answer_threshold(
