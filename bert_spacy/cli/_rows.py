@@ -12,7 +12,7 @@ from spacy.tokens import Doc, Span
 
 from ..data.convert.rows import RowError
 from ..data.convert.tables import read_csv_cells
-from ..data.convert.text import is_broken, read_lines
+from ..data.convert.text import is_broken, load_json, read_lines
 from ..data.pairs import get_segments, make_choice, make_pair, make_question
 from ..errors import Errors
 from ..segments import get_choice, get_choice_scores
@@ -158,7 +158,7 @@ def _parse(raw: Any, suffix: str) -> dict[str, Any]:
     if suffix == ".txt":
         return {TEXT: raw}
     try:
-        data = json.loads(raw, parse_constant=_refuse_constant)
+        data = load_json(raw)
     except (ValueError, RecursionError) as err:
         raise _NotUsable(f"not valid JSON: {err}") from err
     if not isinstance(data, dict):
@@ -204,10 +204,6 @@ def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -
         raise _NotUsable("not valid Unicode: undecodable bytes or lone surrogates")
     extra = {key: value for key, value in data.items() if key not in keys.values()}
     return InputRow(line, texts, extra)
-
-
-def _refuse_constant(name: str) -> None:
-    raise _NotUsable(f"{name} is not a JSON value")
 
 
 def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:

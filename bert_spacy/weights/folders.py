@@ -59,17 +59,22 @@ def check_output(output: Path, *sources: Path) -> None:
     sources (Path): The folders and files that are read.
     RAISES (ValueError): B676 if something else would be lost.
     """
-    reason, place, read = "", output.resolve(), [source.resolve() for source in sources]
+    reason = ""
     if output.exists() and not output.is_dir():
         reason = "it is a file"
-    elif place in read:
+    elif output.resolve() in [source.resolve() for source in sources]:
         reason = "it is the folder that is read"
-    elif any(place in source.parents for source in read):
+    elif any(holds(output, source) for source in sources):
         reason = "it holds what is read"
     elif output.is_dir() and _is_foreign(output):
         reason = "it holds other files, which would be lost"
     if reason:
         raise ValueError(Errors.B676.format(path=output, reason=reason))
+
+
+def holds(folder: Path, path: Path) -> bool:
+    """Whether a path is a folder itself or lies anywhere in it."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _is_foreign(folder: Path) -> bool:

@@ -92,7 +92,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         # The standard UTF-8 decoder refuses bad bytes; a whole JSON file cannot do without them.
-        return _load_json(path.read_text(encoding="utf-8-sig"))
+        return load_json(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
         return RowError(str(path), line, f"not valid UTF-8 (byte 0x{err.object[err.start]:02x})")
@@ -128,7 +128,7 @@ def parse_json_line(path: Path, number: int, line: str) -> dict[str, Any] | RowE
     if is_broken(line):
         return RowError(str(path), number, "not valid UTF-8")
     try:
-        value = _load_json(line)
+        value = load_json(line)
     except json.JSONDecodeError as err:
         return RowError(str(path), number, f"not JSON: {err.msg} at column {err.colno}")
     except RecursionError:
@@ -140,8 +140,13 @@ def parse_json_line(path: Path, number: int, line: str) -> dict[str, Any] | RowE
     return RowError(str(path), number, f"not a JSON object but {type(value).__name__}")
 
 
-def _load_json(text: str) -> Any:
-    """Read a JSON value; NaN and Infinity, which Python takes too, are an error."""
+def load_json(text: str) -> Any:
+    """Read a JSON value.
+
+    text (str): The text.
+    RETURNS (Any): The value.
+    RAISES (ValueError): If it is no JSON; NaN and Infinity, which Python takes too, are none.
+    """
     return json.loads(text, parse_constant=_refuse_constant)
 
 

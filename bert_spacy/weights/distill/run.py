@@ -15,6 +15,7 @@ from ...nn.distill import LayerTeacher, LayerWeights
 from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
 from ...util import atomic_file
 from ..corpus import OnProblem
+from ..folders import holds
 from ..pretrain.filling import load_filler
 from .data import read_data
 from .phases import compare_layers, compare_predictions, make_config, make_corpora, read_corpus
@@ -58,11 +59,12 @@ def distill(
     teacher = open_teacher(settings.teacher, settings.lang)
     data = read_data(settings, teacher, on_problem)
     sums = {"teacher": teacher.checksum(), **{part: x["sha256"] for part, x in data.items()}}
-    # Refuses what cannot be done before anything of an earlier run is removed.
-    run = _Run(settings, output, teacher, data)
-    prepare_output(settings, sums, output, resume)
     report = output / MODEL / REPORT_FILE
-    if not report.is_file():
+    is_done = resume and report.is_file()
+    # Refuses what cannot be done before anything of an earlier run is removed.
+    run = None if is_done else _Run(settings, output, teacher, data)
+    prepare_output(settings, sums, output, resume)
+    if run is not None:
         with warnings.catch_warnings():
             # `on_problem` was told of these lines.
             warnings.filterwarnings("ignore", r"\[BW710\]")
@@ -87,7 +89,7 @@ def prepare_output(settings: Settings, sums: dict[str, str], output: Path, resum
     """
     read = (settings.teacher, settings.student.name, settings.augment.name)
     for name in (*filter(None, read), *settings.train, *settings.dev):
-        if output.resolve() in (Path(name).resolve(), *Path(name).resolve().parents):
+        if holds(output, Path(name)):
             raise ValueError(Errors.B725.format(path=output, difference=f"{name}, which is read"))
     wanted = {**settings.to_dict(), **{f"{name}_sha256": x for name, x in sums.items()}}
     path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(wanted))
