@@ -124,8 +124,8 @@ class _Run:
         if given.epochs or given.steps or settings.heads.layers:
             # Refuses layers that cannot be compared.
             LayerTeacher(self.student, teacher.encoder, self.map, self.weights)
-        if settings.augment.name is not None:
-            load_filler(settings.augment.name)
+        name = settings.augment.name
+        self.filler = None if name is None else load_filler(name)
 
     def make_student(self) -> None:
         """Write the student before it learns, unless an earlier run has."""
@@ -136,12 +136,12 @@ class _Run:
 
     def make_variants(self) -> None:
         """Add variants of the training texts to the training data, if they are wanted."""
-        given = self.settings.augment
-        if given.name is None:
+        given, filler = self.settings.augment, self.filler
+        if filler is None:
             return
         folder, read = self.output / VARIANTS, read_corpus(self.corpora, "train")
         nlp = spacy.load(self.output / START)
-        self.n_variants = write_variants(nlp, read, given, self.settings.seed, folder)
+        self.n_variants = write_variants(nlp, read, filler, given, self.settings.seed, folder)
         self.corpora["train"]["path"].append(str(folder))
 
     def current(self) -> Path:

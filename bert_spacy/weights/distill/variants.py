@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ...data.docbin import SHARD_NAME, write_docbin
 from ...errors import Errors
-from ..pretrain.filling import Filler, fill_masks, load_filler
+from ..pretrain.filling import Filler, fill_masks
 from .augment import augment
 from .settings import AugmentSettings
 
@@ -24,20 +24,20 @@ CONTEXT = 128
 
 
 def write_variants(
-    nlp: Language, read: Any, settings: AugmentSettings, seed: int, folder: Path
+    nlp: Language, read: Any, filler: Filler, settings: AugmentSettings, seed: int, folder: Path
 ) -> int:
     """Write variants of all training Docs, or go on with those that are there.
 
     nlp (Language): Makes the tokens.
     read (Callable): Reader of the training data.
-    settings (AugmentSettings): The model, and how much it changes.
+    filler (Filler): The model that the settings name.
+    settings (AugmentSettings): How much it changes.
     seed (int): Seed of the choices.
     folder (Path): The folder for `.spacy` files of variants, which have no gold.
     RETURNS (int): How many there are.
-    RAISES (ValueError): B100, B101, B703 and B801 to B805 for a model that cannot fill masks; B740
-        if no text can be changed.
+    RAISES (ValueError): B740 if no text can be changed.
     """
-    words = FilledWords(load_filler(str(settings.name)), 2 * settings.candidates)
+    words = FilledWords(filler, 2 * settings.candidates)
     docs, number, total = _read_docs(nlp, read), 0, 0
     while part := list(islice(docs, DOCS_A_FILE)):
         path = folder / SHARD_NAME.format(number=number)
