@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import platform
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from ..errors import Errors, Warnings
 from .dropout import fast_dropout, recompute_contexts
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
+_X86 = ("x86_64", "amd64")
 
 
 class TransformerEncoder(nn.Module):
@@ -277,7 +279,11 @@ def autocast(enabled: bool, device: torch.device) -> Any:
 def has_bfloat16(device_type: str) -> bool:
     """Say whether a kind of device computes in bfloat16 itself."""
     if device_type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        # On x86, oneDNN takes every AVX-512, and is slower than float32 where it has to emulate.
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        if native is None or platform.machine().lower() not in _X86:
+            native = torch.ops.mkldnn._is_mkldnn_bf16_supported
+        return bool(native())
     return device_type != "cuda" or torch.cuda.is_bf16_supported()
 
 

@@ -27,3 +27,15 @@ def test_without_bfloat16_it_computes_in_float32_and_says_so_once(monkeypatch):
         warnings.simplefilter("error")
         with encoder.autocast(True, CPU):
             pass
+
+
+@pytest.mark.parametrize(
+    ("machine", "native", "expected"),
+    [("x86_64", False, False), ("AMD64", True, True), ("aarch64", False, True)],
+)
+def test_emulated_bfloat16_is_none(monkeypatch, machine, native, expected):
+    # oneDNN says yes to every AVX-512, also where it emulates.
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    monkeypatch.setattr(encoder.platform, "machine", lambda: machine)
+    assert encoder.has_bfloat16("cpu") is expected
