@@ -187,7 +187,7 @@ class EncoderBatch:
             part = index[start : start + self.block]
             inside = part[part >= 0]
             low, high = (int(inside.min()), int(inside.max()) + 1) if len(inside) else (0, 0)
-            taken = gather_rows(self.hidden.read(low, high), np.where(part >= 0, part - low, -1))
+            taken = gather_rows(self._read(low, high), np.where(part >= 0, part - low, -1))
             parts.append(taken if apply is None else apply(taken))
         if parts:
             return torch.cat(parts)
@@ -202,11 +202,19 @@ class EncoderBatch:
         elif np.array_equal(rows, np.arange(self.hidden.shape[0])):
             hidden = self.hidden
         else:
-            none = self.hidden.read(0, 0)
-            hidden = torch.cat([none, *(self.hidden.read(*ends) for ends in self._ranges(docs))])
+            hidden = torch.cat([self._read(*ends) for ends in ((0, 0), *self._ranges(docs))])
         kept = torch.from_numpy(windows).to(self.cls.device)
         pooled = None if self.pooled is None else self.pooled[kept]
         return EncoderBatch(layout, hidden, self.cls[kept], pooled)
+
+    def _read(self, low: int, high: int) -> Tensor:
+        """Return rows [low, high) where the other tensors are, wherever `hidden` waits."""
+        rows = (
+            self.hidden[low:high]
+            if isinstance(self.hidden, Tensor)
+            else self.hidden.read(low, high)
+        )
+        return rows.to(self.cls.device)
 
     def _ranges(self, docs: Sequence[int]) -> list[tuple[int, int]]:
         ends = self.layout.doc_pieces
@@ -217,10 +225,7 @@ class EncoderBatch:
         """Return one batch for the docs of several, in order (rows in memory)."""
         if len(batches) == 1:
             return batches[0]
-        hidden = [
-            x.hidden if isinstance(x.hidden, Tensor) else x.hidden.read(0, x.hidden.shape[0])
-            for x in batches
-        ]
+        hidden = [x._read(0, int(x.hidden.shape[0])) for x in batches]
         pooled = [x.pooled for x in batches if x.pooled is not None]
         return EncoderBatch(
             Layout.concat([x.layout for x in batches]),

@@ -1,6 +1,5 @@
 """Rows of hidden states set aside in a temporary file, for very long documents."""
 
-import os
 import tempfile
 from contextlib import suppress
 
@@ -52,7 +51,8 @@ class RowFile:
     def read(self, start: int, end: int) -> Tensor:
         """Return rows [start, end). Shape (end - start, H)."""
         width = self.shape[1] * 4
-        data = bytearray(os.pread(self._file.fileno(), (end - start) * width, start * width))
+        self._file.seek(start * width)
+        data = bytearray(self._file.read((end - start) * width))
         if not data:
             return torch.zeros((0, self.shape[1]))
         return torch.frombuffer(data, dtype=torch.float32).view(-1, self.shape[1])
