@@ -8,7 +8,7 @@ import torch
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import TransformerData, WordpieceBatch
-from thinc.api import torch2xp, xp2torch
+from thinc.api import get_torch_default_device, torch2xp, xp2torch
 from thinc.types import Ragged
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
@@ -111,10 +111,11 @@ def batch_from_data(
         hidden.append(states.reshape(-1, states.shape[2])[torch.from_numpy(first[kept])])
         cls.append(states[:, 0])
         windows.append(len(states))
+    device = get_torch_default_device()
     for at, count in enumerate(windows):
         if not count:
-            hidden.insert(at, torch.zeros((0, width)))
-            cls.insert(at, torch.zeros((1, width)))
+            hidden.insert(at, torch.zeros((0, width), device=device))
+            cls.insert(at, torch.zeros((1, width), device=device))
             windows[at] = 1
     counts = np.array([len(b) for b in bounds], dtype=np.int64)
     pieces = np.concatenate(bounds) if bounds else np.zeros((0, 2), dtype=np.int64)
@@ -152,8 +153,8 @@ def gradient_to_data(
             window += 1
             continue
         first = _first_pieces(item)
-        kept = torch.from_numpy(first[first >= 0])
         grad = torch.zeros_like(states)
+        kept = torch.from_numpy(first[first >= 0]).to(grad.device)
         if gradient.hidden is not None:
             flat = grad.view(-1, grad.shape[2])
             flat.index_add_(0, kept, gradient.hidden[row : row + len(kept)].to(grad))

@@ -6,6 +6,7 @@ import spacy
 import torch
 from spacy.training import Example
 
+from bert_spacy.layers import foreign
 from bert_spacy.types import EncoderGradient
 
 from ..util import (
@@ -233,3 +234,21 @@ def test_gradient_sent_to_a_stock_transformer_is_that_of_its_output(bert):
     (data,) = sent
     total = sum(d.model_output.last_hidden_state.sum((0, 1)) for d in data)
     np.testing.assert_allclose(total, (hidden.sum(0) + cls.sum(0)).numpy(), atol=1e-4)
+
+
+def test_output_of_a_stock_transformer_on_a_gpu_stays_there(bert, monkeypatch):
+    nlp = make_stock(bert, ["bert_textcat"])
+    nlp.initialize(lambda: textcat_examples(nlp))
+    component = nlp.get_pipe("transformer")
+    docs = [nlp.make_doc(text) for text in (TEXTS[0], "", TEXTS[1])]
+    data = component.predict(docs).doc_data
+    # "meta" stands for a GPU.
+    meta = torch.device("meta")
+    monkeypatch.setattr(foreign, "xp2torch", lambda x: torch.from_numpy(x).to(meta))
+    monkeypatch.setattr(foreign, "torch2xp", lambda x: x)
+    monkeypatch.setattr(foreign, "get_torch_default_device", lambda: meta, raising=False)
+    batch = foreign.batch_from_data(docs, data, 16)
+    assert batch.hidden.device == batch.cls.device == meta
+    hidden, cls = torch.empty_like(batch.hidden), torch.empty_like(batch.cls)
+    sent = foreign.gradient_to_data(docs, data, EncoderGradient(hidden, cls))
+    assert [x.model_output.last_hidden_state.device for x in sent] == [meta, meta]
