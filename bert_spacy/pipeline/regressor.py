@@ -64,7 +64,7 @@ class BertRegressor(TellingHead):
         scores (Tensor): Standardised values. Shape (D, L).
         """
         mean, scale = self._moments()
-        values = scores.double().cpu().numpy() * scale + mean
+        values = scores.cpu().double().numpy() * scale + mean
         for doc, row in zip(docs, values.tolist()):
             write_targets(doc, {**get_targets(doc), **dict(zip(self.labels, row))})
 

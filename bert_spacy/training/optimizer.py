@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from spacy.util import registry
 from thinc.api import Optimizer, torch2xp, xp2torch
@@ -125,7 +126,8 @@ class AdamW(Optimizer):
                 if parameter.requires_grad and parameter in known:
                     inner.state[parameter] = known[parameter]
                 elif name in self._waiting.get(key, {}):
-                    inner.state[parameter] = dict(self._waiting[key][name])
+                    moments = self._waiting[key][name]
+                    inner.state[parameter] = {k: v.to(parameter.device) for k, v in moments.items()}
             self._waiting.pop(key, None)
         rate = float(self.learn_rate)  # type: ignore[arg-type]
         for group in inner.param_groups:
@@ -136,7 +138,8 @@ class AdamW(Optimizer):
         if averages:
             self.nr_update[key, _MODULE] += 1
             share = 1 - self._decay(self.nr_update[key, _MODULE])
-            torch._foreach_lerp_(averages, [p.data for p in learning], share)
+            values = [p.data.to(mean.device) for p, mean in zip(learning, averages)]
+            torch._foreach_lerp_(averages, values, share)
 
     def _begin_averages(self, key: Any, module: nn.Module) -> list[torch.Tensor]:
         """Return the averages of what learns; an average begins at the weights of before."""
@@ -146,7 +149,11 @@ class AdamW(Optimizer):
         for name, values in learning:
             if (key, name) not in self.averages:
                 self.averages[key, name] = torch2xp(values.clone())
-        return [xp2torch(self.averages[key, name], device=p.device) for name, p in learning]
+        # On a Mac's GPU thinc's arrays are NumPy's: moved there, they would be copies.
+        arrays = [self.averages[key, name] for name, _ in learning]
+        on_cpu = isinstance(arrays[0], np.ndarray)
+        device = torch.device("cpu") if on_cpu else learning[0][1].device
+        return [xp2torch(array, device=device) for array in arrays]
 
     def _decay(self, n_updates: int) -> float:
         # Short at first, so that the weights of before the training are soon forgotten.

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from bert_spacy.data.corpus import Corpus
 from bert_spacy.data.pairs import make_pair
 from bert_spacy.targets import get_targets, set_targets
 
-from ..util import make_nlp, regressor_examples, train_steps
+from ..util import TEXTS, make_nlp, regressor_examples, train_steps
 
 NAME = "bert_regressor"
 PAIRS = [
@@ -157,3 +158,16 @@ def test_predict_writes_the_values(bert, tmp_path):
     found = [json.loads(line)["regression"]["score"] for line in lines]
     docs = [make_pair(nlp, a, b) for a, b, _ in PAIRS] + [nlp.make_doc("anna")]
     assert found == pytest.approx([doc._.regression["score"] for doc in nlp.pipe(docs)], abs=1e-4)
+
+
+def test_scores_of_a_device_without_doubles_are_read(bert):
+    nlp = make_nlp(bert, ["bert_regressor"])
+    nlp.initialize(lambda: regressor_examples(nlp))
+    component = nlp.get_pipe("bert_regressor")
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    scores = torch.randn(len(docs), 2)
+    component.set_annotations(docs, scores)
+    wanted = [get_targets(doc) for doc in docs]
+    # A Mac's GPU has no float64.
+    component.set_annotations(docs, SimpleNamespace(cpu=lambda: scores))
+    assert [get_targets(doc) for doc in docs] == wanted

@@ -12,6 +12,7 @@ from thinc.api import Adam
 from bert_spacy.data.corpus import create_corpus_v1
 from bert_spacy.nn.backends import count_changes
 from bert_spacy.nn.extras import Extras
+from bert_spacy.training import optimizer as optimizer_module
 from bert_spacy.training.optimizer import create_adamw_v1
 from bert_spacy.training.run import train
 
@@ -236,3 +237,14 @@ def test_scores_are_those_of_the_saved_averages(config, tmp_path, ours):  # noqa
     if ours:  # what is trained is something else
         raw = tmp_path / "out" / "checkpoints" / "step-00000009" / "pipeline"
         assert weights_of(raw) != weights_of(tmp_path / "out" / "model-last")
+
+
+def test_averages_that_thinc_holds_in_numpy_are_no_copies_on_a_gpu(monkeypatch):
+    # As with a Mac's GPU, which "meta" stands for.
+    monkeypatch.setattr(optimizer_module, "torch2xp", lambda x: np.zeros(x.shape, "float32"))
+    net, _ = make_pair_of_nets()
+    optimizer = create_adamw_v1(0.1, average_decay=0.9)
+    net.to("meta")
+    for average_of, name in zip(optimizer._begin_averages(7, net), dict(net.named_parameters())):
+        average_of += 1
+        assert (optimizer.averages[7, name] == 1).all()

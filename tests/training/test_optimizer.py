@@ -224,3 +224,28 @@ def test_heads_learn_at_a_multiple_of_the_rate(bert, head, settings, multiples):
                 if name.startswith(prefix) and ("crf." in name) == (prefix == "crf.")
             )
             assert longest == pytest.approx(1e-3 * multiple, rel=1e-3)
+
+
+class Still(torch.optim.AdamW):
+    def __init__(self, *args, fused, **kwargs):
+        super().__init__(*args, **kwargs)
+
+    def step(self):
+        pass
+
+
+def test_moments_of_a_checkpoint_go_to_the_device_of_the_weights(monkeypatch):
+    ours, _ = make_pair_of_nets()
+    first = create_adamw_v1(0.01)
+    give_gradients(0, ours)
+    first.step_module(7, ours, lambda name: 1.0)
+    monkeypatch.setattr(torch.optim, "AdamW", Still)  # there are no steps on "meta"
+    second = create_adamw_v1(0.01, grad_clip=0.0)
+    second.set_moments(first.get_moments())
+    ours.to("meta")  # stands for a GPU
+    for parameter in ours.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    second.step_module(7, ours, lambda name: 1.0)
+    found = [v for values in second.get_moments()[7].values() for v in values.values()]
+    assert len(found) == 3 * len(list(ours.parameters()))
+    assert {v.device.type for v in found} == {"meta"}
