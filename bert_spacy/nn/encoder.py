@@ -282,9 +282,12 @@ def has_bfloat16(device_type: str) -> bool:
         # On x86, oneDNN takes every AVX-512, and is slower than float32 where it has to emulate.
         native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
         if native is None or platform.machine().lower() not in _X86:
-            native = torch.ops.mkldnn._is_mkldnn_bf16_supported
-        return bool(native())
-    return device_type != "cuda" or torch.cuda.is_bf16_supported()
+            # Not every torch has oneDNN: that for a Mac's ARM has none.
+            native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        return native is not None and bool(native())
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.amp.is_autocast_available(device_type)
 
 
 @cache

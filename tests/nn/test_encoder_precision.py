@@ -1,6 +1,7 @@
 """bfloat16 where the device has it, float32 and one warning where it has not."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,3 +40,21 @@ def test_emulated_bfloat16_is_none(monkeypatch, machine, native, expected):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
     monkeypatch.setattr(encoder.platform, "machine", lambda: machine)
     assert encoder.has_bfloat16("cpu") is expected
+
+
+def test_a_torch_without_onednn_has_no_bfloat16_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(encoder.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    assert encoder.has_bfloat16("cpu") is False
+
+
+def test_a_gpu_that_emulates_bfloat16_has_none(monkeypatch):
+    # By default torch says yes to a GPU of before Ampere too.
+    asked = lambda including_emulation=True: including_emulation  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", asked)
+    assert encoder.has_bfloat16("cuda") is False
+
+
+def test_a_device_without_autocast_has_no_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device_type: False)
+    assert encoder.has_bfloat16("mps") is False
