@@ -274,5 +274,5 @@ def _flush(folder: Path) -> None:
     """Wait until the files are on the disk: after a power cut a name must not be all there is."""
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file_:
+            with path.open("r+b") as file_:  # Windows flushes no file that is open to read
                 os.fsync(file_.fileno())
