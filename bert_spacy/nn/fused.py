@@ -38,9 +38,11 @@ def is_int8_available() -> bool:
 
 def has_vnni() -> bool:
     """Say whether the processor multiplies int8 exactly, in AVX-512 or AVX VNNI."""
-    check = getattr(torch.cpu, "_is_vnni_supported", None)
-    if check is not None:
-        return bool(check())
+    # The second is what older releases call it.
+    for name in ("_is_vnni_supported", "_is_cpu_support_avx512_vnni"):
+        check = getattr(torch.cpu, name, None)
+        if check is not None:
+            return bool(check())
     return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 

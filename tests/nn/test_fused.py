@@ -102,3 +102,10 @@ def test_int8_linear_maps_add_up_whole_numbers():
 def test_without_the_kernels_nothing_claims_to_be_available(monkeypatch):
     monkeypatch.setattr(fused.platform, "machine", lambda: "riscv64")
     assert not fused.is_available() and not fused.is_int8_available()
+
+
+def test_avx512_alone_is_no_vnni_in_an_older_torch(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_vnni_supported", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_cpu_support_avx512_vnni", lambda: False, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert not fused.has_vnni()
