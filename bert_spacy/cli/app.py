@@ -5,6 +5,9 @@ and calls a plain function of the same name. Bodies import what they need, so
 that `--help` stays fast.
 """
 
+import io
+import sys
+
 import typer
 
 app = typer.Typer(name="bert", help="BERT fine-tuning for spaCy pipelines.", no_args_is_help=True)
@@ -12,6 +15,9 @@ app = typer.Typer(name="bert", help="BERT fine-tuning for spaCy pipelines.", no_
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A Windows pipe takes no Chinese label, and a table is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app(prog_name="bert-spacy")
 
 

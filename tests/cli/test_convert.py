@@ -1,5 +1,7 @@
+import io
 import json
 import os
+import sys
 from inspect import signature
 
 import pytest
@@ -7,7 +9,7 @@ import spacy
 from typer.testing import CliRunner
 
 from bert_spacy.cli import convert as convert_command
-from bert_spacy.cli.app import app
+from bert_spacy.cli.app import app, main
 from bert_spacy.cli.convert import MAX_SHOWN, make_options
 from bert_spacy.data.convert import FORMATS, convert, find_files
 from bert_spacy.data.docbin import read_docbin
@@ -177,3 +179,15 @@ def test_every_option_of_every_format_is_on_the_command_line():
 def test_unknown_options_name_the_allowed_ones():
     with pytest.raises(ValueError, match=r"\[B416\].*--scheme.*--keep-unaligned"):
         make_options("squad", {"scheme": "bio"})
+
+
+def test_labels_that_the_output_cannot_show_are_escaped(tmp_path, monkeypatch):
+    source, target = tmp_path / "in.csv", tmp_path / "o.spacy"
+    source.write_text("text,label\nabc,城市\ndef,体育\n", encoding="utf-8")
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "cp1252", write_through=True))
+    monkeypatch.setattr(sys, "argv", ["bert-spacy", "convert", "csv", str(source), str(target)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert rb"\u57ce\u5e02" in shown.getvalue()
