@@ -19,7 +19,6 @@ from ..errors import Errors, Warnings
 from .dropout import fast_dropout, recompute_contexts
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
-_X86 = ("x86_64", "amd64")
 
 
 class TransformerEncoder(nn.Module):
@@ -281,13 +280,18 @@ def has_bfloat16(device_type: str) -> bool:
     if device_type == "cpu":
         # On x86, oneDNN takes every AVX-512, and is slower than float32 where it has to emulate.
         native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        if native is None or platform.machine().lower() not in _X86:
+        if native is None or not is_x86():
             # Not every torch has oneDNN: that for a Mac's ARM has none.
             native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
         return native is not None and bool(native())
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.amp.is_autocast_available(device_type)
+
+
+def is_x86() -> bool:
+    """Say whether the processor is an x86 of 64 bits."""
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 @cache

@@ -5,7 +5,6 @@ Here oneDNN does them in one, on weights laid out once for its kernels. The oper
 that torch's compiler emits; `is_available` says whether this torch and this processor have them.
 """
 
-import platform
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .blocks import Block, Pair, Stack, embed, mask_bias, pool
-from .encoder import has_bfloat16
+from .encoder import has_bfloat16, is_x86
 from .quantize import ZERO, BlockRanges
 
 # In float32, attention by two batched products beats torch's flash kernel up to this length, in
@@ -27,8 +26,7 @@ ROWS = 1024
 
 def is_available() -> bool:
     """Say whether oneDNN's fused float kernels can be used here."""
-    machine = platform.machine().lower() in ("x86_64", "amd64")
-    return machine and torch.backends.mkldnn.is_available() and _has_op("mkldnn._linear_pointwise")
+    return is_x86() and torch.backends.mkldnn.is_available() and _has_op("mkldnn._linear_pointwise")
 
 
 def is_int8_available() -> bool:
