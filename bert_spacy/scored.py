@@ -3,6 +3,7 @@
 A DocBin keeps both without user data, and so do copies and processes.
 """
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,12 @@ from spacy.tokens.span_group import SpanGroup
 from .types import CANDIDATES, SCORED
 
 SCORES = "scores"
+
+# Where a span stands in a group by its characters, which retokenizing leaves alone.
+Places = dict[tuple[int, int, int], int]
+# Of Docs that were asked for scores: for each group its list of scores, and the places of then.
+_PLACES: weakref.WeakKeyDictionary[Doc, dict[str, tuple[list[float], Places]]]
+_PLACES = weakref.WeakKeyDictionary()
 
 
 def write_scored(
@@ -50,11 +57,29 @@ def get_score(span: Span) -> float | None:
     span (Span): A Span of a Doc.
     RETURNS (float | None): None if nothing with these bounds and this label was scored.
     """
+    doc, where = span.doc, (span.start_char, span.end_char, span.label)
     for key in (SCORED, CANDIDATES):
-        for other, score in read_scored(span.doc, key):
-            if (other.start, other.end, other.label) == (span.start, span.end, span.label):
-                return score
+        at = _find_places(doc, key).get(where)
+        if at is not None:
+            return doc.spans[key].attrs[SCORES][at]
     return None
+
+
+def _find_places(doc: Doc, key: str) -> Places:
+    """Return where each span stands in a group, found once for all spans that ask."""
+    if key not in doc.spans:
+        return {}
+    group = doc.spans[key]
+    scores = group.attrs.get(SCORES, [])
+    if len(scores) != len(group):
+        return {}
+    known = _PLACES.setdefault(doc, {})
+    # Each writing of a group has a list of its own.
+    if key not in known or known[key][0] is not scores:
+        spans = reversed(list(enumerate(group)))  # of equal ones the first counts
+        places = {(span.start_char, span.end_char, span.label): i for i, span in spans}
+        known[key] = scores, places
+    return known[key][1]
 
 
 def install_extension() -> None:

@@ -3,10 +3,10 @@
 import pytest
 import spacy
 import torch
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span
 
 from bert_spacy.pipeline.entities import write_candidates
-from bert_spacy.scored import read_scored
+from bert_spacy.scored import SCORES, get_score, read_scored, write_scored
 from bert_spacy.text.tags import tag_names
 
 from ..util import make_nlp, ner_examples, trained
@@ -64,6 +64,59 @@ def test_scores_survive_bytes_copies_and_processes(nlp, head):
             assert [row[3] for row in a] == pytest.approx([row[3] for row in b], abs=1e-6)
     assert others[2].ents[0]._.score == doc.ents[0]._.score
     assert Doc.from_docs([doc, doc]).ents[0]._.score is None  # scores and spans do not fit
+
+
+class CountingGroup:
+    """A span group that knows how often all its spans were read."""
+
+    def __init__(self, spans):
+        self.spans, self.n_read = spans, 0
+        self.attrs = {SCORES: [i / len(spans) for i in range(len(spans))]}
+
+    def __len__(self):
+        return len(self.spans)
+
+    def __iter__(self):
+        self.n_read += 1
+        return iter(self.spans)
+
+
+class DocOfMany:
+    """What a score is read from."""
+
+    def __init__(self, n):
+        spans = [Place(self, 2 * i, i) for i in range(n)]
+        self.spans = {"bert_ner_scores": CountingGroup(spans)}
+
+
+class Place:
+    def __init__(self, doc, at, token):
+        self.doc, self.label = doc, 7
+        self.start, self.end, self.start_char, self.end_char = token, token + 1, at, at + 1
+
+
+def test_scores_of_many_entities_are_found_by_reading_them_once():
+    doc = DocOfMany(50)
+    group = doc.spans["bert_ner_scores"]
+    assert [get_score(span) for span in group.spans] == [i / 50 for i in range(50)]
+    assert get_score(Place(doc, 1, 0)) is None
+    assert group.n_read == 1
+
+
+def test_scores_are_those_of_the_last_writing_and_outlive_merged_tokens(nlp, head):
+    doc = nlp("the team won in new paris")
+    for score, span in ((0.25, doc[4:6]), (0.5, doc[1:2]), (0.25, doc[1:2])):
+        label = Span(doc, span.start, span.end, label="LOC")
+        write_scored(doc, "bert_ner_scores", [label], [score])
+        found = [Span(doc, a, b, label="LOC")._.score for a, b in ((4, 6), (1, 2))]
+        assert found == [score if span.start == a else None for a in (4, 1)]
+    write_scored(doc, "bert_ner_scores", [Span(doc, 4, 6, label="LOC")], [0.75])
+    assert Span(doc, 4, 6, label="LOC")._.score == 0.75
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[1:3])
+        retokenizer.merge(doc[4:6])
+    assert doc[3].text == "new paris"
+    assert Span(doc, 3, 4, label="LOC")._.score == 0.75
 
 
 def test_a_second_run_replaces_and_earlier_entities_keep_their_scores(nlp, head):
