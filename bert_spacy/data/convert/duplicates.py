@@ -78,9 +78,9 @@ def _show(name: str, row: Row, value: Any, other: Any) -> str:
         return repr(value)
     words = row.words if isinstance(row, WordsRow) else None
     text = _read_texts(row)[0]
-    shown = []
+    shown, known = [], set(other)
     for start, end, label in value:
-        if (start, end, label) not in other:
+        if (start, end, label) not in known:
             surface = text[start:end] if words is None else " ".join(words[start:end])
             shown.append(f"{label} {start}:{end} {surface!r}")
     return ", ".join(shown) or "none"

@@ -109,15 +109,19 @@ class TextRow:
         What the others or `missing` cover beside the longest is unknown, not outside.
         """
         kept = filter_spans(spans)
-        others = [span for span in spans if span not in kept] if len(kept) < len(spans) else []
+        known = set(kept)
+        others = [span for span in spans if span not in known]
         missing = missing + [(span.start_char, span.end_char) for span in others]
         doc.set_ents(kept, missing=_find_unknown(doc, kept, missing), default="outside")
         if not others:
             return []
         doc.spans[ENTITIES] = SpanGroup(doc, name=ENTITIES, spans=spans)
         groups: dict[str, list[Span]] = {NESTED: [], OVERLAPPING: []}
+        starts = [one.start for one in kept]
         for span in others:
-            is_inside = any(one.start <= span.start and span.end <= one.end for one in kept)
+            # Those that are kept do not overlap: the last that begins no later may hold it.
+            at = bisect_right(starts, span.start) - 1
+            is_inside = at >= 0 and span.end <= kept[at].end
             groups[NESTED if is_inside else OVERLAPPING].append(span)
         notes: list[RowError] = []
         for kind, group in groups.items():
