@@ -74,7 +74,7 @@ def read_docbin(path: Path, vocab: Vocab) -> Iterator[Doc]:
 
     path (Path): The file or folder.
     vocab (Vocab): The vocab for the Docs.
-    YIELDS (Doc): The Docs.
+    YIELDS (Doc): The Docs, made one by one.
     RAISES (ValueError): B413 if there is no such file; B414 if one is truncated,
         corrupted or something else.
     """
@@ -85,11 +85,11 @@ def read_docbin(path: Path, vocab: Vocab) -> Iterator[Doc]:
     for file_ in files:
         data = file_.read_bytes()
         try:
-            # Broken content shows itself in either call, as one of these.
-            docs = list(DocBin().from_bytes(data).get_docs(vocab))
+            # Broken content shows itself in either call, as one of these. Docs are made one by
+            # one: all of them take many times the memory of the file.
+            yield from DocBin().from_bytes(data).get_docs(vocab)
         except (ValueError, TypeError, LookupError, AttributeError) as err:
             raise ValueError(Errors.B414.format(path=file_, size=len(data), err=err)) from err
-        yield from docs
 
 
 def _write_file(docs: Iterable[Doc], path: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import weakref
 import zlib
 
 import pytest
@@ -100,6 +101,16 @@ def test_every_truncation_is_refused(nlp, tmp_path):
         path.write_bytes(data[:size])
         with pytest.raises(ValueError, match=r"\[B414\]"):
             list(read_docbin(path, nlp.vocab))
+
+
+def test_docs_are_made_one_by_one(nlp, tmp_path):
+    path = tmp_path / "a.spacy"
+    write_docbin(make_docs(nlp, 5), path)
+    made = []
+    for doc in read_docbin(path, nlp.vocab):
+        made.append(weakref.ref(doc))
+        assert sum(ref() is not None for ref in made) <= 2  # this one, and the one before
+    assert len(made) == 5
 
 
 def test_every_changed_byte_is_refused_or_harmless(nlp, tmp_path):
