@@ -137,7 +137,7 @@ class _Run:
         try:
             for step, (_, info, is_best) in enumerate(self._steps()):
                 is_evaluated = is_best is not None
-                if step == 0 and self.checkpoint is None:
+                if step == 0:
                     self._remove_earlier()
                 if step < done.step:
                     log(_recall(info, done) if is_evaluated else None)
@@ -210,8 +210,14 @@ class _Run:
 
     def _remove_earlier(self) -> None:
         # Not before the data have been read, a step trained and its pipeline scored.
-        for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
-            shutil.rmtree(self.output / name, ignore_errors=True)
+        if self.checkpoint is None:
+            for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
+                shutil.rmtree(self.output / name, ignore_errors=True)
+        # Pipelines that a kill cut off while they were written, each under a new name.
+        for name in (DIR_MODEL_BEST, DIR_MODEL_LAST):
+            for path in self.output.glob(f".{name}.*"):
+                if path.suffix != ".old":  # a whole one, which was about to be replaced
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _save_models(self, info: dict[str, Any], is_best: bool | None) -> None:
         with self.nlp.select_pipes(disable=self.settings["frozen_components"]):

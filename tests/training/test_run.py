@@ -138,6 +138,21 @@ def test_the_run_learns_and_kills_come_before_the_end(config, tmp_path):
     assert load_model_from_path(tmp_path / "out" / "model-last")("anna was in paris").cats
 
 
+def test_what_kills_cut_off_does_not_pile_up(config, tmp_path):
+    output = tmp_path / "out"
+    cut_off = [output / ".model-last.a1b2c3d4", output / ".model-best.e5f6g7h8"]
+    others = [output / "model-best.mine", output / ".model-last.a1b2c3d4.old"]
+    for folder in (*cut_off, *others):
+        folder.mkdir(parents=True)
+        (folder / "config.cfg").write_text("")
+    run(config, output, [5], checkpoint_every=3)
+    assert not any(folder.exists() for folder in cut_off)
+    assert all((folder / "config.cfg").exists() for folder in others)
+    cut_off[0].mkdir()
+    train(config, output, resume=True)
+    assert not cut_off[0].exists()
+
+
 def test_a_finished_run_is_not_trained_again(config, tmp_path, monkeypatch):
     run(config, tmp_path / "out", [])
     before = weights_of(tmp_path / "out" / "model-last")
