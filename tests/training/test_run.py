@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -19,13 +18,7 @@ from bert_spacy.data.pairs import set_gold_answers, set_gold_choice
 from bert_spacy.segments import write_segments
 from bert_spacy.targets import set_targets
 from bert_spacy.training import run as run_module
-from bert_spacy.training.checkpoint import (
-    Progress,
-    find_checkpoint,
-    read_progress,
-    save_checkpoint,
-)
-from bert_spacy.training.optimizer import create_adamw_v1
+from bert_spacy.training.checkpoint import find_checkpoint, read_progress
 from bert_spacy.training.run import CHECKPOINTS, train
 
 from ..util import ANY_ENCODER, EXAMPLES, all_examples, make_nlp
@@ -145,7 +138,7 @@ def test_what_kills_cut_off_does_not_pile_up(config, tmp_path):
     for folder in (*cut_off, *others):
         folder.mkdir(parents=True)
         (folder / "config.cfg").write_text("")
-    run(config, output, [5], checkpoint_every=3)
+    train(config, output)
     assert not any(folder.exists() for folder in cut_off)
     assert all((folder / "config.cfg").exists() for folder in others)
     cut_off[0].mkdir()
@@ -331,19 +324,3 @@ def test_loggers_of_spacy_and_of_spacy_loggers_are_named_in_the_config(config, t
     assert rows == [["0", "0"], ["0", "4"]]
     assert ("score -> " in out.getvalue()) == chained
     assert "Epoch 1" in err.getvalue()
-
-
-def test_files_of_a_checkpoint_are_flushed_as_windows_asks(bert, tmp_path, monkeypatch):
-    fcntl = pytest.importorskip("fcntl")
-    flushed = []
-
-    def flush(number):
-        # Windows refuses to flush what is open to read alone.
-        assert fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
-        flushed.append(number)
-
-    monkeypatch.setattr(os, "fsync", flush)
-    nlp = make_nlp(bert, ["bert_textcat"])
-    nlp.initialize(lambda: all_examples(nlp, ["bert_textcat"]))
-    path = save_checkpoint(tmp_path, nlp, create_adamw_v1(), Progress(), "")
-    assert len(flushed) == sum(p.is_file() for p in path.rglob("*"))
