@@ -120,6 +120,10 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
         gold = [[eg.reference.cats.get(label, np.nan) for label in self.labels] for eg in examples]
         return torch.tensor(gold, dtype=torch.double).reshape(-1, len(self.labels))
 
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """Score Examples by the component's thresholds, see `TellingHead`."""
+        return super().score(examples, **{"threshold": self.threshold, **kwargs})
+
     def given_labels(self, doc: Doc) -> list[str]:
         """Return the labels of a Doc that reach their thresholds, in the order of the labels.
 
@@ -161,8 +165,8 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
     def _check_cfg(self) -> None:
         super()._check_cfg()
         value = self.threshold
-        is_good = is_finite(value) and 0 < value <= 1
-        check_value(self.name, "threshold", value, "above 0 and at most 1", is_good)
+        is_good = is_finite(value) and 0 <= value <= 1
+        check_value(self.name, "threshold", value, "in 0..1", is_good)
         self.set_thresholds(self.cfg["thresholds"])
 
 

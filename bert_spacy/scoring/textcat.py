@@ -197,7 +197,7 @@ def _moved_cats(
 ) -> dict[str, float]:
     def move(value: float, own: float) -> float:
         if value < own:
-            return value * middle / own
+            return value * middle / own if middle else value - 1
         return middle if own == 1 else middle + (value - own) * (1 - middle) / (1 - own)
 
     cats = getattr(doc, attr)

@@ -170,3 +170,21 @@ def test_predict_writes_the_labels_that_are_given(bert, tmp_path):
     found = [json.loads(line) for line in lines]
     assert [row["labels"] for row in found] == [["sport"], ["city"], ["city", "sport"], []]
     assert all("label" not in row for row in found)
+
+
+def test_a_threshold_of_0_gives_every_label_and_fitted_ones_still_count(bert):
+    nlp, examples = make(bert, threshold=0.0)
+    part = nlp.get_pipe(NAME)
+    doc = nlp("anna")
+    assert part.given_labels(doc) == list(part.labels)
+    scores = nlp.evaluate(examples)
+    assert scores["cats_micro_r"] == 1.0
+    part.set_thresholds({"city": 1.0})
+    assert part.given_labels(doc) == [label for label in part.labels if label != "city"]
+    assert nlp.evaluate(examples)["cats_f_per_type"]["city"]["r"] == 0.0
+
+
+@pytest.mark.parametrize("threshold, recall", [(0.01, 1.0), (0.99, 0.0)])
+def test_the_threshold_of_the_config_is_that_of_evaluation(bert, threshold, recall):
+    nlp, examples = make(bert, threshold=threshold)
+    assert nlp.evaluate(examples)["cats_micro_r"] == recall
