@@ -89,13 +89,14 @@ def set_choice(doc: Doc, index: int, scores: Sequence[float] | None = None) -> N
 
 
 def get_choice(doc: Doc) -> int | None:
-    """Return the index of the gold or predicted choice of a Doc; None if it has none.
+    """Return the index of the gold or predicted choice of a Doc; None if it has none, or its attrs
+    are lost, as by `Doc.to_json` and `Doc.from_docs`.
 
     RAISES (ValueError): B422 if it is not one of the Doc's choices.
     """
-    if CHOSEN not in doc.spans:
+    if CHOSEN not in doc.spans or "index" not in doc.spans[CHOSEN].attrs:
         return None
-    index = doc.spans[CHOSEN].attrs.get("index")
+    index = doc.spans[CHOSEN].attrs["index"]
     if not isinstance(index, int) or not 0 <= index < count_choices(doc):
         values = {"index": index, "n": count_choices(doc), "text": doc.text[:80]}
         raise ValueError(Errors.B422.format(**values))

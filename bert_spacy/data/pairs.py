@@ -198,14 +198,15 @@ def get_answers(doc: Doc) -> list[Answer]:
     """Return the answers of a Doc, best first; none if it has none.
 
     doc (Doc): Any Doc.
-    RETURNS (list[Answer]): Empty for "no answer" and for a Doc with no question.
+    RETURNS (list[Answer]): Empty for "no answer" and for a Doc with no question, and where the
+        attrs of the group are lost, as by `Doc.to_json` and `Doc.from_docs`.
     """
     pair = get_question(doc)
     if pair is None or ANSWERS not in doc.spans:
         return []
     base = pair[1].start_char if len(pair[1]) else len(doc.text)
     found = []
-    for item in doc.spans[ANSWERS].attrs["answers"]:
+    for item in doc.spans[ANSWERS].attrs.get("answers", []):
         start, end = item["start"], item["end"]
         span = None
         if start >= 0:

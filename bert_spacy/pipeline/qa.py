@@ -259,9 +259,7 @@ def _one_or_more(value: Any) -> tuple[str, bool]:
 
 
 def _gold_answers(doc: Doc) -> list[dict[str, Any]] | None:
-    if ANSWERS not in doc.spans:
-        return None
-    return doc.spans[ANSWERS].attrs["answers"]
+    return doc.spans[ANSWERS].attrs.get("answers") if ANSWERS in doc.spans else None
 
 
 def _to_cpu(scores: SpanScores) -> SpanScores:

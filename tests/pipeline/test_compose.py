@@ -1,0 +1,52 @@
+"""Components that are in several pipelines, in copies of them, or beside others of their kind."""
+
+import pytest
+import spacy
+from spacy.tokens import Doc
+
+from bert_spacy.data.pairs import get_segments, make_choice, make_question
+
+from ..util import (
+    HEADS,
+    TEXTS,
+    all_examples,
+    assert_close,
+    predictions,
+    train_steps,
+    trained,
+)
+
+PAIR = ("bert_textcat", "bert_ner")
+
+
+@pytest.fixture(scope="module")
+def folder(bert, tmp_path_factory):
+    path = tmp_path_factory.mktemp("compose") / "pipeline"
+    trained(bert, HEADS, steps=20).to_disk(path)
+    return path
+
+
+def found(nlp):
+    return predictions(nlp.pipe(TEXTS))
+
+
+def test_docs_whose_groups_have_lost_their_attrs_say_nothing(folder):
+    nlp = spacy.load(folder)
+    asked = nlp(make_question(nlp, "who", "anna was in paris"))
+    chosen = nlp(make_choice(nlp, "anna was in paris", "where was anna", ["paris", "london"]))
+    assert asked.spans["answers"].attrs and chosen._.choice is not None
+    for doc in (asked, chosen):
+        read = Doc(nlp.vocab).from_json(doc.to_json())
+        joined = Doc.from_docs([doc, nlp("bob lives in london")])
+        for other in (read, joined):
+            assert (other._.answers, other._.choice, other._.choice_scores) == ([], None, [])
+            assert other._.no_answer is None
+        assert len(get_segments(read)) == len(get_segments(doc))
+        assert_close(predictions([nlp(read)]), predictions([doc]), 1e-5)
+
+
+def test_gold_answers_without_their_attrs_are_missing_gold(folder):
+    nlp = spacy.load(folder)
+    example = all_examples(nlp, ["bert_qa"])[0]
+    example.reference = Doc(nlp.vocab).from_json(example.reference.to_json())
+    assert train_steps(nlp, [example], 1)[0]["bert_qa"] == 0.0
