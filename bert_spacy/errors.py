@@ -181,6 +181,10 @@ class Errors(metaclass=_Coded):
         "than that runs alone), or null for what is fastest."
     )
     B211 = "{name} cannot be {value!r}. Set it in the component's model to {allowed}."
+    B212 = (
+        "The encoder has read {n} tokens of a Doc that has {now} now: {text!r}. Put what merges or "
+        "splits tokens before the encoder, or after {name!r}."
+    )
     B215 = (
         "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
         "gradient_checkpointing = false, and a smaller window or batch if memory is short."

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -55,11 +56,18 @@ def build_head(
 def forward(
     model: Model[list[Doc], Any], docs: Sequence[Doc], is_train: bool
 ) -> tuple[Any, LossBackprop]:
-    """Run the encoder layer and the head."""
+    """Run the encoder layer and the head.
+
+    RAISES (ValueError): B208 without weights; B212 if the output is for tokens (the attr
+        "by_token") and a component has merged or split some since the encoder has read them.
+    """
     module = model.shims[0].module
     if module is None:
         raise ValueError(Errors.B208.format(name=model.name))
-    batch, send = model.get_ref("encoder")(docs, is_train)
+    encoder = model.get_ref("encoder")
+    batch, send = encoder(docs, is_train)
+    if model.attrs.get("by_token"):
+        _check_tokens(docs, batch, getattr(encoder, "reader", model.name))
     if not is_train:
         module.eval()
         with torch.no_grad():
@@ -114,6 +122,14 @@ def make_module(model: Model[list[Doc], Any], **settings: Any) -> None:
     if encoder.has_dim("nO") is not True:
         raise ValueError(Errors.B204.format(name=model.name))
     model.shims[0].make(width=encoder.get_dim("nO"), **settings)
+
+
+def _check_tokens(docs: Sequence[Doc], batch: EncoderBatch, name: str) -> None:
+    given = np.diff(batch.layout.doc_tokens)
+    for doc, n in zip(docs, given.tolist()):
+        if len(doc) != n:
+            values = {"n": n, "now": len(doc), "text": doc.text[:80]}
+            raise ValueError(Errors.B212.format(name=name, **values))
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -75,6 +75,7 @@ def build_crf_tagger_v1(
         compute,
         {"crf.": crf_lr_multiplier, "": lr_multiplier},
         {
+            "by_token": True,
             "pooling": pooling,
             "scheme": scheme,
             "use_crf": use_crf,

@@ -2,6 +2,7 @@
 
 import pytest
 import spacy
+from spacy.language import Language
 from spacy.tokens import Doc
 
 from bert_spacy.data.pairs import get_segments, make_choice, make_question
@@ -11,6 +12,7 @@ from ..util import (
     TEXTS,
     all_examples,
     assert_close,
+    ner_examples,
     predictions,
     train_steps,
     trained,
@@ -28,6 +30,24 @@ def folder(bert, tmp_path_factory):
 
 def found(nlp):
     return predictions(nlp.pipe(TEXTS))
+
+
+@Language.component("test_merger")
+def merge_first_tokens(doc: Doc) -> Doc:
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[:2])
+    return doc
+
+
+def test_tokens_that_changed_behind_the_encoder_are_told(bert):
+    nlp = trained(bert, PAIR, steps=1)
+    nlp.add_pipe("test_merger", after="bert_encoder")
+    with pytest.raises(ValueError, match=r"\[B212\] .* 4 tokens .* 3 now: 'anna was in paris'"):
+        nlp("anna was in paris")
+    with pytest.raises(ValueError, match=r"\[B212\].*bert_ner"):
+        nlp.update(ner_examples(nlp)[1:2], annotates=["test_merger"])
+    with nlp.select_pipes(disable="bert_ner"):
+        assert nlp("anna was in paris").cats
 
 
 def test_docs_whose_groups_have_lost_their_attrs_say_nothing(folder):
