@@ -189,6 +189,11 @@ class Errors(metaclass=_Coded):
         "{name} of Transformers cannot compute its layers anew in the backward pass. Set "
         "gradient_checkpointing = false, and a smaller window or batch if memory is short."
     )
+    B216 = (
+        "replace_listeners cannot give {name!r} an encoder of its own: it can for components of "
+        "bert-spacy alone. Leave its listeners out, and put a second encoder before it, by "
+        "source= and under another name: {encoder!r} of a pipeline that was loaded for that."
+    )
 
     # 3xx pipeline
     B300 = (

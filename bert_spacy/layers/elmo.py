@@ -22,6 +22,7 @@ from ..types import SEGMENTS, EncoderBatch, EncoderGradient, Ints, Layout, conca
 from .checks import check_number
 from .encoder import SPILL_BYTES, check_budget, no_gradient, predict_groups, update_groups
 from .inputs import segment_bounds
+from .listener import replace_listener
 from .shims import FolderShim
 
 Freeze = Literal["none", "embeddings", "lm", "all"] | int
@@ -73,6 +74,7 @@ def build_elmo_encoder_v1(
             "max_batch_pieces": max_batch_pieces,
             "stateful": stateful,
             "spill_bytes": SPILL_BYTES,
+            "replace_listener": replace_listener,
         },
     )
 

@@ -23,6 +23,7 @@ from ..types import EncoderBatch, EncoderGradient, Ints
 from .checks import check_number
 from .encoder_shim import EncoderShim, Freeze
 from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
+from .listener import replace_listener
 from .memory import keep_freed_memory
 from .spill import RowFile
 
@@ -118,6 +119,7 @@ def build_bert_encoder_v1(
             "backend": backend,
             "precision": precision,
             "spill_bytes": SPILL_BYTES,
+            "replace_listener": replace_listener,
         },
     )
 

@@ -305,3 +305,19 @@ def listener_of(model: Model) -> BertListener | None:
         if isinstance(node, BertListener):
             return node
     return None
+
+
+def replace_listener(model: Model, listener: Any, encoder: Any) -> Model:
+    """Let `nlp.replace_listeners` put an encoder in the place of a listener; spaCy calls this.
+
+    model (Model): A copy of the encoder's model.
+    listener (Model): What it is to replace.
+    encoder (BertEncoder): The component.
+    RETURNS (Model): The copy as it is.
+    RAISES (ValueError): B216 in a stock component, whose layers take other output.
+    """
+    if not isinstance(listener, BertListener):
+        found = encoder.listener_map.items()
+        names = ", ".join(name for name, known in found if any(x is listener for x in known))
+        raise ValueError(Errors.B216.format(name=names, encoder=encoder.name))
+    return model

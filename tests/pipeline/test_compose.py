@@ -12,11 +12,13 @@ from ..util import (
     TEXTS,
     all_examples,
     assert_close,
+    make_nlp,
     ner_examples,
     predictions,
     train_steps,
     trained,
 )
+from .test_stock import MODELS, stock_examples
 
 PAIR = ("bert_textcat", "bert_ner")
 
@@ -48,6 +50,14 @@ def test_tokens_that_changed_behind_the_encoder_are_told(bert):
         nlp.update(ner_examples(nlp)[1:2], annotates=["test_merger"])
     with nlp.select_pipes(disable="bert_ner"):
         assert nlp("anna was in paris").cats
+
+
+def test_listeners_of_stock_components_are_not_replaced(bert):
+    nlp = make_nlp(bert)
+    nlp.add_pipe("tagger", config={"model": MODELS["tagger"]})
+    nlp.initialize(lambda: stock_examples(nlp))
+    with pytest.raises(ValueError, match=r"\[B216\] .*'tagger'.*'bert_encoder'"):
+        nlp.replace_listeners("bert_encoder", "tagger", ["model.tok2vec"])
 
 
 def test_docs_whose_groups_have_lost_their_attrs_say_nothing(folder):
