@@ -1,5 +1,6 @@
 """Between our packed batches and spacy-transformers' data for each Doc."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -165,6 +166,29 @@ def gradient_to_data(
         output = BaseModelOutput(last_hidden_state=torch2xp(grad))
         split.append(TransformerData(item.wordpieces, output, item.align))
     return split
+
+
+class ReadDocs(weakref.WeakSet):
+    """The Docs that a stock listener has read; copies of it have read none."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReadDocs, ()
+
+
+def note_reads(listener: Any) -> None:
+    """Have a stock listener note in `read_docs` which Docs it has predicted from.
+
+    listener (TransformerListener): The listener.
+    """
+    if not hasattr(listener, "read_docs"):
+        listener.read_docs, listener.read = ReadDocs(), listener._func
+        listener._func = _read_and_note
+
+
+def _read_and_note(listener: Any, docs: Sequence[Doc], is_train: bool) -> Any:
+    if not is_train:
+        listener.read_docs.update(docs)
+    return listener.read(listener, docs, is_train)
 
 
 def _segment_of_tokens(doc: Doc) -> np.ndarray:

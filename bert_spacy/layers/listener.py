@@ -179,7 +179,7 @@ class OutputStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Docs on their way stay in this process; the encoder binds itself anew.
-        return OutputStore, (set,)
+        return OutputStore, (set,), {"learns_again": self.learns_again}
 
     def __len__(self) -> int:
         return len(self._live)

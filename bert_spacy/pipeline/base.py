@@ -199,7 +199,7 @@ class BertHead(SavedHead):
             ]
             if not encoders or any(doc.vocab is not self.vocab for doc in docs):
                 raise ValueError(Errors.B332.format(name=self.name))
-            copies = encoders[0].pipe(copies)
+            copies = encoders[-1].pipe(copies)  # the last one before a head serves it
         for batch in self._follow_encoder(copies, 128):
             yield batch, self.predict(batch)
 

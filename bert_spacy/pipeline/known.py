@@ -33,3 +33,15 @@ def find_pipeline(component: Any) -> Language | None:
         if any(component is pipe for _, pipe in nlp.components):
             return nlp
     return None
+
+
+def list_later(component: Any, nlp: Language | None) -> list[tuple[str, Any]]:
+    """Return the components of a pipeline after one of them, disabled ones too, with their names.
+
+    component (Any): The component; in another pipeline it may have another name.
+    nlp (Language | None): The pipeline.
+    RETURNS (list[tuple[str, Any]]): Empty if the component is not in it.
+    """
+    pipes = [] if nlp is None else nlp.components
+    at = [i for i, (_, pipe) in enumerate(pipes) if pipe is component]
+    return pipes[at[0] + 1 :] if at else []
