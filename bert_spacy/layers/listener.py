@@ -1,5 +1,6 @@
 """How heads get the encoder's output: by the Docs themselves."""
 
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ class OutputStore:
         # Whether heads are to learn from a batch in more than one way.
         self.learns_again = False
         self._readers = readers
+        # By thread, so that streams of several do not mix.
+        self._expected = threading.local()
         self._live: weakref.WeakKeyDictionary[Doc, _Entry] = weakref.WeakKeyDictionary()
 
     def bind(self, readers: Callable[[], set[str]]) -> None:
@@ -189,6 +192,31 @@ class OutputStore:
         if self._readers():
             for i, doc in enumerate(docs):
                 self._live[doc] = _Entry(batch, i)
+
+    def expect(self, reader: str) -> None:
+        """Note that a component is about to read the next stream of the encoder.
+
+        Streams are pulled from their end, so that every head asks before the encoder begins.
+        """
+        vars(self._expected).setdefault("names", set()).add(reader)
+
+    def take_expected(self) -> set[str] | None:
+        """Return the components that read the stream that begins; None if none has said so."""
+        return vars(self._expected).pop("names", None)
+
+    def keep_for(self, docs: list[Doc], readers: set[str] | None) -> list[Doc]:
+        """Let go of some Docs' output when these have read it, and not only when all have.
+
+        `nlp.pipe(disable=...)` leaves heads out without a word to the encoder.
+
+        docs (list[Doc]): The Docs.
+        readers (set[str] | None): From `take_expected`.
+        RETURNS (list[Doc]): The same.
+        """
+        for doc in docs if readers is not None else ():
+            if doc in self._live:
+                self._live[doc].readers = readers
+        return docs
 
     def batch_of(self, doc: Doc) -> EncoderBatch | None:
         """Return the batch that a Doc was encoded in, None if it was not."""
@@ -223,16 +251,18 @@ class OutputStore:
             entry = self._live.get(doc)
             if entry is not None:
                 entry.seen.add(reader)
-                if awake <= entry.seen:
+                wanted = awake if entry.readers is None else awake & entry.readers
+                if wanted <= entry.seen:
                     del self._live[doc]
 
 
 class _Entry:
-    __slots__ = ("batch", "index", "seen")
+    __slots__ = ("batch", "index", "readers", "seen")
 
     def __init__(self, batch: EncoderBatch, index: int):
         self.batch = batch
         self.index = index
+        self.readers: set[str] | None = None
         self.seen: set[str] = set()
 
 

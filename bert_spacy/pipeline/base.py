@@ -164,6 +164,7 @@ class BertHead(SavedHead):
             while batch := list(islice(docs, batch_size)):
                 yield batch
             return
+        listener.store.expect(listener.reader)
         batch, current = [], None
         for doc in docs:
             origin = listener.store.batch_of(doc)

@@ -140,11 +140,11 @@ class BertEncoder(Transformer):
         batch_size (int): Most Docs at once.
         YIELDS (Doc): The Docs, in order.
         """
-        docs = iter(stream)
+        docs, readers = iter(stream), self.store.take_expected()
         passed: list[list[Doc]] = []
         while batch := list(islice(docs, batch_size)):
             for part in cut_batch(batch, TOKENS_AT_ONCE):
-                yield from self._annotate(part)
+                yield from self.store.keep_for(self._annotate(part), readers)
             passed.append(batch)
             self._let_go(passed)
 

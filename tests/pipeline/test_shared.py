@@ -236,8 +236,20 @@ def test_removed_head_holds_nothing_back(joint):
 
 
 def test_output_is_let_go_with_the_docs(joint):
-    docs = list(joint.pipe(docs_of(joint), disable=["bert_ner"]))
+    docs = list(joint.get_pipe("bert_encoder").pipe(docs_of(joint)))
+    assert entries(joint) == len(docs)
     del docs
+    assert entries(joint) == 0
+
+
+@pytest.mark.parametrize("off", [["bert_ner"], ["bert_textcat", "bert_qa"]])
+def test_output_does_not_wait_for_heads_that_a_stream_leaves_out(joint, off):
+    whole = joint.pipe(docs_of(joint))
+    first = next(whole)  # another stream of the same thread, on its way
+    docs = list(joint.pipe(docs_of(joint), disable=off, batch_size=2))
+    assert [bool(doc.cats) for doc in docs] == ["bert_textcat" not in off] * len(docs)
+    rest = list(whole)
+    assert first.cats and all(doc.cats for doc in rest)
     assert entries(joint) == 0
 
 
