@@ -366,6 +366,10 @@ class Errors(metaclass=_Coded):
     )
     B423 = "Cannot make a Doc of {value!r}, which is no text. Give a string; '' is an empty text."
     B424 = "No Docs in {paths}. A corpus must hold one or more. Check what was converted."
+    B425 = (
+        "The first line of {path} is not valid UTF-8, so its columns have no names. Files must be "
+        "UTF-8; for one in GB18030 or GBK: iconv -f GB18030 -t UTF-8 OLD > NEW."
+    )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."

@@ -10,6 +10,7 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from ..data.convert.labels import check_header
 from ..data.convert.rows import RowError
 from ..data.convert.tables import read_csv_cells
 from ..data.convert.text import is_broken, load_json, read_lines
@@ -65,7 +66,8 @@ def read_rows(path: Path, *, text_column: str = TEXT, max_length: int) -> Iterat
     text_column (str): The column of a csv file that holds the text.
     max_length (int): Longest text of a Doc, in characters.
     YIELDS (InputRow | BadRow): The rows in order.
-    RAISES (ValueError): B620 for another suffix; B621 if a csv file has no such column.
+    RAISES (ValueError): B620 for another suffix; B621 if a csv file has no such column;
+        B425 if the names of its columns are not UTF-8.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -140,6 +142,7 @@ def _read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Any, str]]:
         if names is None:
             names = cells
             if text_column not in names and not {QUESTION, CONTEXT} <= set(names):
+                check_header(names, path)
                 raise ValueError(Errors.B621.format(path=path, column=text_column, found=names))
         elif len(cells) > len(names):
             yield line, cells, "more cells than the header has"

@@ -269,6 +269,9 @@ def test_refusals(nlp, tmp_path):
     table.write_text("id,body\n1,a\n", "utf-8")
     with pytest.raises(ValueError, match=r"\[B621\]"):
         predict(nlp, table, tmp_path / "out.jsonl")
+    table.write_bytes("编号,评论\n1,a\n".encode("gb18030"))
+    with pytest.raises(ValueError, match=r"\[B425\].*UTF-8"):
+        predict(nlp, table, tmp_path / "out.jsonl", text_column="评论")
     (tmp_path / "in.tsv").write_text("a", "utf-8")
     with pytest.raises(ValueError, match=r"\[B620\]"):
         predict(nlp, tmp_path / "in.tsv", tmp_path / "out.jsonl")

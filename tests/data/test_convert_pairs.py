@@ -87,6 +87,13 @@ def test_a_column_whose_name_is_not_known_is_not_guessed(tmp_path, name, text):
         read(tmp_path, name, text)
 
 
+@pytest.mark.parametrize("options", [{}, {"header": True}, {"text_column": "句子1"}])
+def test_names_of_columns_in_another_encoding_are_refused(tmp_path, options):
+    text = "sentence1,句子2,label\na,b,1\n" if not options else "句子1,句子2,标签\na,b,1\n"
+    with pytest.raises(ValueError, match=r"\[B425\].*UTF-8"):
+        read(tmp_path, "x.csv", text.encode("gb18030"), **options)
+
+
 def test_bad_rows_are_named_and_lose_no_others(tmp_path):
     text = b"a\tb\t1\na\t \t1\n\tb\t0\na\tb\na\tb\t\n\xff\tb\t1\n\nc\td\t-\ne\tf\t0\n"
     items = read(tmp_path, "x.tsv", text)

@@ -141,6 +141,20 @@ def test_bad_label_maps(tmp_path, content):
         read_label_map(path)
 
 
+def test_files_of_another_encoding_are_named_so(tmp_path):
+    path = tmp_path / "map.txt"
+    path.write_bytes("体育\n时政\n".encode("gb18030"))
+    with pytest.raises(ValueError, match=r"\[B404\].*line 1 is not valid UTF-8"):
+        read_label_map(path)
+    table = "编号,评论,标签\n1,味道很好,好\n".encode("gb18030")
+    for options in ({}, {"text_column": "评论"}):
+        with pytest.raises(ValueError, match=r"\[B425\].*in.txt is not valid UTF-8.*GB18030"):
+            run(read_csv, tmp_path, table, **options)
+    # Where columns need no names each row is reported.
+    rows = run(read_csv, tmp_path, table, text_column="1", label_column="2")
+    assert rows == ([], [(1, "not valid UTF-8"), (2, "not valid UTF-8")], [])
+
+
 def test_columns_that_do_not_fit(tmp_path):
     for options in ({"text_column": "5"}, {"label_column": "-3"}):
         with pytest.raises(ValueError, match=r"\[B405\]"):

@@ -46,10 +46,14 @@ def read_label_map(path: Path) -> dict[str, str]:
 
     path (Path): The file, see `LabelMapOptions`.
     RETURNS (dict[str, str]): Label name by the value that stands in the data.
-    RAISES (ValueError): B404 if the file is empty, mixes the two ways to write
-        it, or has a value or name twice.
+    RAISES (ValueError): B404 if the file is empty or not UTF-8, mixes the two ways to
+        write it, or has a value or name twice.
     """
     lines = [(n, line.strip()) for n, line in read_lines(path) if line.strip()]
+    for number, line in lines:
+        if is_broken(line):
+            problem = f"line {number} is not valid UTF-8"
+            raise ValueError(Errors.B404.format(path=path, problem=problem))
     cells = [line.split("\t") for _, line in lines]
     widths = {len(row) for row in cells}
     if widths == {1}:
@@ -85,6 +89,17 @@ def read_label(label: Any, label_map: Mapping[str, str] | None) -> str:
     if label_map is not None and name not in label_map:
         raise BadLabel(f"label {name!r} is not in the label map")
     return label_map[name] if label_map is not None else name
+
+
+def check_header(cells: Sequence[Any], path: Path) -> None:
+    """Refuse a first row whose names cannot be read.
+
+    cells (Sequence[Any]): The first row.
+    path (Path): The file, for the message.
+    RAISES (ValueError): B425 if it is not valid UTF-8.
+    """
+    if any(is_broken(str(cell)) for cell in cells):
+        raise ValueError(Errors.B425.format(path=path))
 
 
 def find_column(spec: str | int, names: Sequence[str] | None, width: int, path: Path) -> int:

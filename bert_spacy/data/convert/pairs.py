@@ -10,6 +10,7 @@ from .labels import (
     CHINESE_LABEL_NAMES,
     BadLabel,
     LabelMapOptions,
+    check_header,
     find_column,
     read_label,
     read_label_map,
@@ -122,7 +123,7 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
     options (PairOptions): Columns, header and label map.
     YIELDS (PairRow | RowError): Rows and what is wrong with the others.
     RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit; B418 for
-        a score beside a label or a label map.
+        a score beside a label or a label map; B425 for names of columns that are not UTF-8.
     """
     score = options.score_column
     if score is not None and (options.label_column, options.label_map) != (None, None):
@@ -133,7 +134,19 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
     if not width:  # no row that could be read
         yield from _read_rows(path, records, ([], 0), width, options)
         return
-    wanted = (options.text_column, options.text_b_column, score or options.label_column)
+    try:
+        columns = _find_columns(path, names, width, options)
+    except ValueError:
+        check_header(names or _cells(records[0]), path)
+        raise
+    target = "" if score is None else names[columns[2]] if names else SCORE
+    yield from _read_rows(path, records, (columns[:2], columns[2]), width, options, target)
+
+
+def _find_columns(path: Path, names: Sequence[str], width: int, options: PairOptions) -> list[int]:
+    """Return the numbers of the columns of both texts and of the label or score."""
+    label = options.score_column or options.label_column
+    wanted = (options.text_column, options.text_b_column, label)
     columns = []
     for place, (spec, known) in enumerate(zip(wanted, (_A_NAMES, _B_NAMES, _LABEL_NAMES))):
         if spec is None:
@@ -143,8 +156,7 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
                 raise ValueError(Errors.B406.format(path=path, columns=", ".join(names)))
             spec = names[folded.index(found[0])] if found else str(place)
         columns.append(find_column(spec, names or None, width, path))
-    target = "" if score is None else names[columns[2]] if names else SCORE
-    yield from _read_rows(path, records, (columns[:2], columns[2]), width, options, target)
+    return columns
 
 
 def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | RowError]:

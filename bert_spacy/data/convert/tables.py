@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import Errors
-from .labels import CHINESE_LABEL_NAMES, LabelMapOptions, find_column, read_label_map
+from .labels import (
+    CHINESE_LABEL_NAMES,
+    LabelMapOptions,
+    check_header,
+    find_column,
+    read_label_map,
+)
 from .rows import RowError, TextRow
 from .text import BOM, clean_text, is_broken, read_lines
 
@@ -47,7 +53,8 @@ def read_tsv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
     path (Path): The file.
     options (TableOptions): Columns, header and label map.
     YIELDS (TextRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit.
+    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit, B425
+        for names of columns that are not UTF-8.
     """
     rows = [(number, line.split("\t") if line else []) for number, line in read_lines(path)]
     yield from _read_rows(path, rows, options)
@@ -60,7 +67,8 @@ def read_csv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
         by its first line.
     options (TableOptions): Columns, header and label map.
     YIELDS (TextRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit.
+    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit, B425
+        for names of columns that are not UTF-8.
     """
     rows: list[Cells] = []
     for item in read_csv_cells(path):
@@ -136,7 +144,11 @@ def _read_rows(
     body = rows[1:] if has_header else rows
     widths = Counter(len(cells) for _, cells in body if cells)
     width = len(names) if names is not None else widths.most_common(1)[0][0]
-    columns = _choose_columns(path, body, names, width, options)
+    try:
+        columns = _choose_columns(path, body, names, width, options)
+    except ValueError:
+        check_header(rows[0][1], path)
+        raise
     for number, cells in body:
         yield from _read_cells(str(path), number, cells, width, columns, label_map)
 
