@@ -793,6 +793,12 @@ class Warnings(metaclass=_Coded):
         "categories count them as missed. Correct them, or add them before training."
     )
 
+    BW303 = (
+        "{n} of {total} gold entities begin or end inside a token of the pipeline's tokenizer, "
+        "such as {entity!r} in {tokens!r}. {name!r} learns nothing from their tokens, and scores "
+        "count them as missed. Take a tokenizer that parts them; in Chinese segmenter = 'char'."
+    )
+
     # 5xx scoring and training
     BW560 = (
         "The encoder of {name!r} is frozen, so its settings for adversarial training and R-Drop do "

@@ -46,6 +46,34 @@ def read_gold(
     return spans_to_tags(len(tokens), spans, scheme), known
 
 
+def pass_on(examples: Iterable[Example], name: str) -> Iterator[Example]:
+    """Hand Examples on, and warn at the end of gold entities that begin or end inside a token.
+
+    examples (Iterable[Example]): Gold.
+    name (str): Name of the component, for the warning BW303.
+    YIELDS (Example): Each of them.
+    """
+    total, cut = 0, list[dict[str, str]]()
+    for example in examples:
+        ents = example.reference.ents
+        total += len(ents)
+        # Whether all align is asked first, as it is quicker than which.
+        if ents and len(example.get_aligned_spans_y2x(ents)) < len(ents):
+            cut += _find_cut(example)
+        yield example
+    if cut:
+        counts = {"n": len(cut), "total": total, "name": name}
+        warnings.warn(Warnings.BW303.format(**counts, **cut[0]), stacklevel=2)
+
+
+def _find_cut(example: Example) -> Iterator[dict[str, str]]:
+    for ent in example.reference.ents:
+        places = example.alignment.y2x[ent.start : ent.end]
+        if len(places) and not example.get_aligned_spans_y2x([ent]):
+            around = example.predicted[int(places[0]) : int(places[-1]) + 1]
+            yield {"entity": ent.text, "tokens": "|".join(token.text for token in around)}
+
+
 def count_gold_steps(
     examples: Iterable[Example], labels: Sequence[str], scheme: str, name: str
 ) -> Steps:

@@ -20,7 +20,7 @@ from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
 from .entities import cut_candidates, place_spans, split_rows, write_candidates, write_entities
 from .given import Preset, bind_tags, find_presets, read_presets
-from .gold import Gold, count_gold_steps, count_tokens, read_gold
+from .gold import Gold, count_gold_steps, count_tokens, pass_on, read_gold
 from .judging import judge_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 from .settings import check_thresholds, check_value
@@ -123,11 +123,12 @@ class BertEntityRecognizer(WeightedHead):
         crf.set_scores(*map(torch.from_numpy, logs))
 
     def learn_labels(self, examples: Iterable[Example]) -> None:
-        """Collect the entity labels of all examples.
+        """Collect the entity labels of all examples, and warn of entities that cut a token (BW303).
 
         RAISES (ValueError): B300 if there are none.
         """
-        self.collect_labels(examples, lambda doc: (ent.label_ for ent in doc.ents))
+        watched = pass_on(examples, self.name)
+        self.collect_labels(watched, lambda doc: (ent.label_ for ent in doc.ents))
 
     def set_annotations(self, docs: Iterable[Doc], scores: TagScores) -> None:
         """Write `doc.ents`; entities of earlier components stay, see `keep_entities`.

@@ -111,6 +111,17 @@ def test_misaligned_entities_are_missing_not_negative(bert):
     assert float(found) == pytest.approx(float(wanted), rel=1e-6)
 
 
+def test_gold_that_cuts_tokens_of_the_pipeline_is_warned_of(bert):
+    nlp = make_nlp(bert, ["bert_ner"])
+    reference = Doc(nlp.vocab, words=["an", "na", "was", "here"], spaces=[False, True, True, False])
+    reference.set_ents([Span(reference, 0, 1, "PER"), Span(reference, 3, 4, "LOC")])
+    examples = [Example(nlp.make_doc(reference.text), reference), *ner_examples(nlp)]
+    n = sum(len(eg.reference.ents) for eg in examples)
+    with pytest.warns(UserWarning, match=rf"\[BW303\] 1 of {n} .*'an' in 'anna'.*bert_ner"):
+        nlp.initialize(lambda: examples)
+    assert set(nlp.get_pipe("bert_ner").labels) >= {"PER", "LOC"}
+
+
 def test_gold_on_other_tokens_is_aligned(bert):
     nlp = make_ner(bert)
     words = ["an", "na", "was", "in", "par", "is"]
