@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 # Scripts without spaces between words, by code point: Thai and Lao, Burmese,
-# Khmer, and everything from the CJK radicals on but Hangul.
+# Khmer, and everything from the CJK radicals on but Hangul and full-width Latin.
 _UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0xABFF))
 _LATE_UNSPACED = 0xD7B0
+_FULL_WIDTH = (0xFF10, 0xFF5A)
 
 
 def whole_words(text: str) -> tuple[Ints, Ints]:
@@ -58,6 +59,8 @@ def _next_true(mask: NDArray[np.bool_], at: Ints) -> Ints:
 @lru_cache(maxsize=4096)
 def _joins(character: str) -> bool:
     code = ord(character)
-    if code >= _LATE_UNSPACED or any(low <= code <= high for low, high in _UNSPACED):
+    is_wide_latin = _FULL_WIDTH[0] <= code <= _FULL_WIDTH[1]
+    is_late = code >= _LATE_UNSPACED and not is_wide_latin
+    if is_late or any(low <= code <= high for low, high in _UNSPACED):
         return False
     return character.isalnum()
