@@ -31,7 +31,7 @@ def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
     figures: dict[str, Figure] = {}
     classes, curves = analysis.classes, analysis.curves
     if classes and classes.is_exclusive:
-        figures["confusion"] = _confusion(*cut_matrix(classes))
+        figures["confusion"] = _confusion(*cut_matrix(classes), classes.labels)
         figures["calibration"] = _calibration(classes.bins)
     for number, target in enumerate(analysis.targets, start=1):
         figures[f"target-{number}"] = _scatter(target.gold, target.predicted)
@@ -48,26 +48,35 @@ def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
     return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
-def plain_names(names: Sequence[str]) -> list[str]:
-    """Return the names, or numbers from 1 where a font may lack their letters."""
-    if all(ord(char) <= LAST_LATIN for name in names for char in name):
+def plain_names(names: Sequence[str], rows: Sequence[str] | None = None) -> list[str]:
+    """Return the names, or numbers where a font may lack their letters.
+
+    names (Sequence[str]): The names.
+    rows (Sequence[str] | None): What the numbers count, from 1; the names themselves if None.
+        A name that is not among them stays.
+    """
+    if _is_latin(names):
         # A dollar sign would start a formula.
         return [name.replace("$", r"\$") for name in names]
-    return [str(number) for number in range(1, len(names) + 1)]
+    number = {name: str(i) for i, name in enumerate(names if rows is None else rows, start=1)}
+    return [number.get(name, name) for name in names]
 
 
-def _confusion(labels: Sequence[str], matrix: NDArray[np.int64]) -> Figure:
+def _is_latin(names: Sequence[str]) -> bool:
+    return all(ord(char) <= LAST_LATIN for name in names for char in name)
+
+
+def _confusion(labels: Sequence[str], matrix: NDArray[np.int64], rows: Sequence[str]) -> Figure:
     side = max(4.0, 0.4 * len(labels) + 2)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(
         matrix / matrix.sum(axis=1, keepdims=True).clip(min=1), cmap="Blues", vmin=0, vmax=1
     )
-    names = plain_names(labels)
+    names = plain_names(labels, rows)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    is_numbered = names == plain_names(["\uffff"] * len(names))
-    where = " (numbers: rows of the label table)" if is_numbered else ""
+    where = "" if _is_latin(labels) else " (numbers: rows of the label table)"
     axes.set(xlabel="predicted", ylabel=f"gold{where}")
     for i, row in enumerate(matrix):
         for j, count in enumerate(row):
@@ -101,14 +110,16 @@ def _calibration(bins: Sequence[Bin], before: Sequence[Bin] = ()) -> Figure:
 def _recall(curves: Sequence[LabelCurve]) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for i, (name, curve) in enumerate(zip(plain_names([c.label for c in curves]), curves)):
+    labels = [curve.label for curve in curves]
+    for i, (name, curve) in enumerate(zip(plain_names(labels), curves)):
         color, style = COLORS[i % len(COLORS)], ("-", "--", ":")[i // len(COLORS) % 3]
         x, y = zip(*thin(curve)) if len(curve.recall) else ((), ())
         axes.plot(x, y, color=color, linestyle=style, label=name)
         if curve.point:
             axes.plot(*curve.point, marker="o", color=color, markeredgecolor="white", zorder=3)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    title = None if _is_latin(labels) else "rows of the table\nof thresholds"
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title=title)
     return figure
 
 
