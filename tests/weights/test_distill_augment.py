@@ -59,6 +59,14 @@ def test_words_of_one_piece_are_replaced_in_place():
     assert make(["good"], rate=0.0) == []
 
 
+def test_letters_of_a_word_that_the_tokenizer_cuts_stay():
+    doc = spacy.blank("zh")("新iPad好，A股")  # a token for each character
+    variants = augment(
+        [doc], lambda texts: [["换"]] * len(texts), lambda word: True, copies=1, rate=1.0
+    )
+    assert [doc.text for doc in variants] == ["换iPad换，换换"]
+
+
 def test_segments_stay():
     nlp = spacy.blank("en")
     doc = make_question(nlp, "is it good?", "It was good in Paris.")

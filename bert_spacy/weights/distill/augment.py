@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from spacy.tokens import Doc
 
 from ...segments import read_segments, write_segments
+from ...text.words import whole_words
 
 # Takes texts with one mask each, gives the words that fit there, best first.
 Fill = Callable[[Sequence[str]], Sequence[Sequence[str]]]
@@ -24,8 +25,8 @@ def augment(
 ) -> Iterator[Doc]:
     """Yield variants of Docs in which some words are others.
 
-    Words that are one piece of the model are replaced, each by chance, by one of the words that a
-    masked-word model would write there. Variants have no gold: a teacher says what they are.
+    Whole words that are one piece of the model are replaced, each by chance, by one of the words
+    that a masked-word model would write there. Variants have no gold: a teacher says what they are.
     Segments, as of a question and its context, stay where they are. A Doc whose text holds the mask
     is left alone.
 
@@ -60,12 +61,16 @@ def _find_candidates(
     """Return other words for each token that is one piece, by its number."""
     if mask in doc.text:
         return {}
-    places = [token.i for token in doc if token.is_alpha and is_piece(token.text)]
-    texts = []
-    for at in places:
-        token = doc[at]
+    text = doc.text
+    word_start, word_end = whole_words(text)
+    places, texts = [], []
+    for token in doc:
         start, end = token.idx, token.idx + len(token)
-        texts.append(f"{doc.text[:start]}{mask}{doc.text[end:]}")
+        # A tokenizer that gives single characters cuts "iPhone", whose letters are no words.
+        is_whole = word_start[start] == start and word_end[end - 1] == end
+        if token.is_alpha and is_whole and is_piece(token.text):
+            places.append(token.i)
+            texts.append(f"{text[:start]}{mask}{text[end:]}")
     found = {}
     for at, words in zip(places, fill(texts) if texts else ()):
         old = doc[at]
