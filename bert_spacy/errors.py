@@ -483,6 +483,10 @@ class Errors(metaclass=_Coded):
     )
     B624 = "The output {path} is a folder. Give the name of a .jsonl file to write."
     B625 = "Nothing can be predicted by {value} processes. Give 1 or more, or -1 for all cores."
+    B626 = (
+        "{path} ends in no row of predict: {text!r}. Delete the file, or leave --resume out to "
+        "start again."
+    )
     B630 = (
         "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
         "if [training.logger] has an output_file."

@@ -110,7 +110,7 @@ def predict(
     RETURNS (PredictCounts): What became of the rows.
     RAISES (ValueError): B620, B621 for an input that can't be read; B622 if it
         is not the one of the earlier run; B623 if it would be overwritten or removed; B624 if
-        the output is a folder; B625 for no process.
+        the output is a folder; B625 for no process; B626 to resume from something else.
     """
     from tqdm import tqdm
 
@@ -238,7 +238,13 @@ def _trim(path: Path) -> tuple[int, dict[str, Any]]:
                 file_.truncate(size)
                 break
             n_rows, size, last = n_rows + 1, size + len(line), line
-    return n_rows, json.loads(last)
+    try:
+        row = json.loads(last)
+    except ValueError:  # other text, or text in another encoding
+        row = None
+    if not isinstance(row, dict) or not isinstance(row.get("line", 0), int):
+        raise ValueError(Errors.B626.format(path=path, text=last[:80].decode(errors="replace")))
+    return n_rows, row
 
 
 def _skip_done(

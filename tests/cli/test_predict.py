@@ -264,6 +264,15 @@ def test_resume_refuses_another_input(nlp, tmp_path, monkeypatch):
     assert [row["text"] for row in read_jsonl(tmp_path / "out.jsonl")][0] == "line 0"
 
 
+@pytest.mark.parametrize("content", [b"[1]\n", b"plain text\n", b"\x00\xff\n", b'{"line": "1"}\n'])
+def test_resume_from_something_else_is_refused(nlp, tmp_path, content):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
+    (tmp_path / "out.partial").write_bytes(content)
+    with pytest.raises(ValueError, match=r"\[B626\].*out\.partial"):
+        predict(nlp, source, tmp_path / "out.jsonl", resume=True)
+    assert (tmp_path / "out.partial").read_bytes() == content
+
+
 def test_refusals(nlp, tmp_path):
     table = tmp_path / "in.csv"
     table.write_text("id,body\n1,a\n", "utf-8")
