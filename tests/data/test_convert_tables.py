@@ -72,6 +72,7 @@ def test_chinese_headers_are_found_where_they_are_sure(tmp_path):
     assert run(read_tsv, tmp_path, "标签\t内容\n好\t味道很好\n")[0] == wanted
     assert run(read_csv, tmp_path, "评论,类别\n味道很好,好\n")[0] == wanted
     assert run(read_tsv, tmp_path, "编号\t文本内容\t分类\n7\t味道很好\t好\n")[0] == wanted
+    assert run(read_tsv, tmp_path, "评论内容\t情感\n味道很好\t好\n")[0] == wanted
     # "评论" is a label here: it comes again below, or a sentence stands beside it.
     again = "评论\t这家店不错\n评论\t那家店不好\n体育\t他们赢了\n"
     assert len(run(read_tsv, tmp_path, again)[0]) == 3

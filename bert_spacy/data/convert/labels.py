@@ -11,7 +11,7 @@ from ...errors import Errors
 from .text import is_broken, read_lines
 
 # Names of a label's column in Chinese headers.
-CHINESE_LABEL_NAMES = ("标签", "类别", "分类", "类目", "类型")
+CHINESE_LABEL_NAMES = ("标签", "类别", "分类", "类目", "类型", "情感", "情感倾向")
 
 
 class BadLabel(ValueError):

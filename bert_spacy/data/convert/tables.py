@@ -21,6 +21,7 @@ from .text import BOM, clean_text, is_broken, read_lines
 _TEXT_NAMES = (
     *("text", "text_a", "sentence", "review", "content", "title", "comment"),
     *("内容", "文本", "标题", "正文", "评论", "句子", "文本内容"),
+    *("评论内容", "新闻标题", "新闻内容"),
 )
 _LABEL_NAMES = ("label", "labels", "cat", "category", "class", "target", *CHINESE_LABEL_NAMES)
 _HEADER_NAMES = frozenset(_TEXT_NAMES + _LABEL_NAMES)
