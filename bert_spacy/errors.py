@@ -163,10 +163,10 @@ class Errors(metaclass=_Coded):
         "initialized: give it weights by source = a trained pipeline."
     )
     B205 = (
-        "A window of {window} pieces does not fit the model: it takes {limit}. Set a window "
+        "A window of {window!r} pieces does not fit the model: it takes {limit}. Set a window "
         "between 8 and {limit}, or none for the model's limit."
     )
-    B206 = "A stride of {stride} pieces is not allowed. Set one from 1 to {limit}."
+    B206 = "A stride of {stride!r} pieces is not allowed. Set one from 1 to {limit}."
     B207 = (
         "The saved weights do not fit the model: {reason}. The folder was made with other "
         "labels or settings; train again, or load it with its own config."
@@ -370,6 +370,15 @@ class Errors(metaclass=_Coded):
         "The first line of {path} is not valid UTF-8, so its columns have no names. Files must be "
         "UTF-8; for one in GB18030 or GBK: iconv -f GB18030 -t UTF-8 OLD > NEW."
     )
+    B426 = (
+        "{value!r} is no gold answer. Give a list of dicts, each with 'text', and 'start' and "
+        "'end' in characters of the context, end exclusive; a negative start for one that is not "
+        "in the context, and an empty list where there is no answer."
+    )
+    B427 = (
+        "Answer {text!r} is said to be at [{start}, {end}) of the context, where {found!r} stands. "
+        "Correct the offsets, or give a negative start if it is not in the context."
+    )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."
@@ -502,8 +511,8 @@ class Errors(metaclass=_Coded):
         "labels, answers or choices."
     )
     B633 = (
-        "{path} is a folder with other files than a pipeline's, which would be replaced. "
-        "Give a new folder, or one that holds a pipeline."
+        "The new pipeline cannot be written to {path}: {reason}. Give a new folder, or one that "
+        "holds an older pipeline."
     )
     B640 = (
         "These settings do not go together: precision {precision!r}, backend {backend!r}, slim "

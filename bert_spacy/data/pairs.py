@@ -7,8 +7,9 @@ holds answer Spans, with the exact character offsets in its attrs;
 `DocBin`, `Doc.copy`, `nlp.pipe` and other processes without user data.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from spacy.language import Language
@@ -160,8 +161,9 @@ def set_answers(doc: Doc, answers: Sequence[dict[str, Any]], **attrs: Any) -> No
     base = context.start_char if len(context) else len(doc.text)
     limit = len(context.text)
     spans = []
-    for answer in answers:
-        start, end = int(answer["start"]), int(answer["end"])
+    kept = [{**x, "start": int(x["start"]), "end": int(x["end"])} for x in answers]
+    for answer in kept:
+        start, end = answer["start"], answer["end"]
         if start < 0:
             continue
         if not start <= end <= limit:
@@ -169,9 +171,8 @@ def set_answers(doc: Doc, answers: Sequence[dict[str, Any]], **attrs: Any) -> No
         span = doc.char_span(base + start, base + end, alignment_mode="expand")
         if span:  # spaCy cannot copy a Doc with an empty Span
             spans.append(span)
-    doc.spans[ANSWERS] = SpanGroup(
-        doc, name=ANSWERS, spans=spans, attrs={**attrs, "answers": [dict(a) for a in answers]}
-    )
+    attrs["answers"] = kept
+    doc.spans[ANSWERS] = SpanGroup(doc, name=ANSWERS, spans=spans, attrs=attrs)
 
 
 def set_gold_answers(doc: Doc, answers: Sequence[dict[str, Any]], qid: str | None = None) -> None:
@@ -180,8 +181,29 @@ def set_gold_answers(doc: Doc, answers: Sequence[dict[str, Any]], qid: str | Non
     doc (Doc): A Doc from `make_question`.
     answers (Sequence[dict]): See `set_answers`.
     qid (str): The question's id in its data set.
+    RAISES (ValueError): B402 and B403 as `set_answers`; B426 for what is no answer; B427 if the
+        context has something else where an answer is said to be.
     """
+    pair = get_question(doc)
+    context = pair[1].text if pair else ""
+    if isinstance(answers, str) or not isinstance(answers, Sequence):
+        raise ValueError(Errors.B426.format(value=answers))
+    for answer in answers:
+        if not _is_answer(answer):
+            raise ValueError(Errors.B426.format(value=answer))
+        start, end, text = answer["start"], answer["end"], answer["text"]
+        if pair and 0 <= start <= end <= len(context) and context[start:end] != text:
+            found = context[start:end]
+            values = {"text": text, "start": start, "end": end, "found": found}
+            raise ValueError(Errors.B427.format(**values))
     set_answers(doc, answers, id=qid)
+
+
+def _is_answer(answer: Any) -> bool:
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("text"), str):
+        return False
+    places = (answer.get("start"), answer.get("end"))
+    return all(isinstance(x, Integral) and not isinstance(x, bool) for x in places)
 
 
 def set_gold_choice(doc: Doc, index: int) -> None:

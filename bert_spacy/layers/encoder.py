@@ -131,7 +131,10 @@ def check_stride(stride: int | None, window: int | None) -> None:
     window (int): The window, None if it is not known yet.
     RAISES (ValueError): B206 for a stride under 1 or above the window.
     """
-    if stride is not None and (stride < 1 or (window is not None and stride > window)):
+    if stride is None:
+        return
+    is_number = isinstance(stride, int) and stride >= 1
+    if not is_number or (isinstance(window, int) and stride > window):
         limit = "the window" if window is None else f"the window, {window}"
         raise ValueError(Errors.B206.format(stride=stride, limit=limit))
 
@@ -142,7 +145,7 @@ def check_budget(value: int | None) -> None:
     value (int): The setting, or None.
     RAISES (ValueError): B210 if they are under 1.
     """
-    if value is not None and value < 1:
+    if value is not None and (not isinstance(value, int) or value < 1):
         raise ValueError(Errors.B210.format(value=value))
 
 
@@ -157,7 +160,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
         shim.set_encoder(load_encoder(name, local=Path(name).is_dir()))
     encoder = shim.encoder
     limit, window = encoder.max_positions, model.attrs["window"]
-    if window is not None and not 8 <= window <= limit:
+    if window is not None and not (isinstance(window, int) and 8 <= window <= limit):
         raise ValueError(Errors.B205.format(window=window, limit=limit))
     check_stride(model.attrs["stride"], _window(model))
     model.set_dim("nO", encoder.width, force=True)

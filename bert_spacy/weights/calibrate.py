@@ -31,6 +31,7 @@ from ..scoring.calibration import (
 from ..scoring.squad import best_no_answer_threshold
 from ..scoring.textcat import has_gold, score_textcat
 from ..util import atomic_dir, atomic_file
+from .folders import check_pipeline_output
 
 REPORT_FILE = "calibrate.json"
 # With fewer predictions a fit would be a guess.
@@ -55,13 +56,12 @@ def calibrate(
     RETURNS (dict[str, Any]): What was fitted for each component, and how far probabilities
         were off before and after, and thresholds; for one with too few predictions their number
         alone. It is in the new folder as `calibrate.json`.
-    RAISES (ValueError): B632 if no component has gold enough; B633 if the output is a folder
-        with other files; B526 for a precision out of range; B413 or B414 if the Docs can't be
-        read.
+    RAISES (ValueError): B632 if no component has gold enough; B633 for an output where
+        something would be lost; B526 for a precision out of range; B413 or B414 if the Docs
+        can't be read.
     """
     output = Path(output)
-    if output.is_dir() and any(output.iterdir()) and not (output / "config.cfg").exists():
-        raise ValueError(Errors.B633.format(path=output))
+    check_pipeline_output(output, Path(pipeline), *map(Path, data))
     if min_precision is not None and not 0 <= min_precision <= 1:
         raise ValueError(Errors.B526.format(value=min_precision))
     nlp = spacy.load(pipeline)

@@ -72,6 +72,24 @@ def check_output(output: Path, *sources: Path) -> None:
         raise ValueError(Errors.B676.format(path=output, reason=reason))
 
 
+def check_pipeline_output(output: Path, *sources: Path) -> None:
+    """Check that a new pipeline may be written somewhere.
+
+    output (Path): Its folder. That of an older pipeline may be replaced.
+    sources (Path): What is read: the pipeline, if it is a folder, and data.
+    RAISES (ValueError): B633 if something else would be lost.
+    """
+    reason = ""
+    if output.exists() and not output.is_dir():
+        reason = "it is a file"
+    elif read := [str(source) for source in sources if holds(output, source)]:
+        reason = f"{read[0]}, which is read, would be lost"
+    elif output.is_dir() and any(output.iterdir()) and not (output / "config.cfg").is_file():
+        reason = "it holds other files, which would be lost"
+    if reason:
+        raise ValueError(Errors.B633.format(path=output, reason=reason))
+
+
 def holds(folder: Path, path: Path) -> bool:
     """Whether a path is a folder itself or lies anywhere in it."""
     return path.resolve().is_relative_to(folder.resolve())

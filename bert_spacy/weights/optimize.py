@@ -32,6 +32,7 @@ from ..nn.onnx_int8 import quantize_onnx
 from ..nn.quantize import measure_ranges
 from ..pipeline.encoder import BertEncoder
 from ..util import atomic_dir, atomic_file
+from .folders import check_pipeline_output
 from .parity import Parity, Setting, Trial
 
 REPORT_FILE = "optimize.json"
@@ -59,8 +60,8 @@ def optimize(
     """Write a copy of a pipeline whose encoder predicts on another backend.
 
     pipeline (str | Path): Folder or name of a trained pipeline.
-    output (Path): Folder of the new one; what stands there is replaced when the new
-        one is complete.
+    output (Path): Folder of the new one; an older pipeline there is replaced when the new one is
+        complete.
     precision (str): "fp32" or "int8".
     backend (str): "torch", "onnx", or "auto" for the one that is faster here.
     calibrate (Path): `.spacy` file or folder: its texts set the ranges of int8, and its
@@ -73,9 +74,12 @@ def optimize(
     RETURNS (dict[str, Any]): The report; it is in the new folder as `optimize.json`.
     RAISES (ValueError): B640 for settings that do not go together; B641 without an
         encoder of ours; B642 if a score drops too far; B647 if int8 cannot run in torch
-        here, so that nothing could be measured; B120 without onnxruntime.
+        here, so that nothing could be measured; B120 without onnxruntime; B633 for an output
+        where something would be lost.
     """
     _check(precision, backend, slim)
+    output = Path(output)
+    check_pipeline_output(output, Path(pipeline), *([] if calibrate is None else [calibrate]))
     nlp = spacy.load(pipeline)
     name, encoder = _find_encoder(nlp)
     read = _sample_reader(nlp, calibrate)
@@ -99,7 +103,7 @@ def optimize(
             "tried": [_report(other) for other, _ in found],
             "machine": _describe_machine(),
         }
-        _write(nlp, name, setting, report, slim, Path(output))
+        _write(nlp, name, setting, report, slim, output)
     return report
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import spacy
 from hypothesis import given
@@ -99,6 +100,33 @@ def test_answers_need_a_question_and_offsets_in_its_context():
             set_gold_answers(doc, [{"text": "x", "start": start, "end": end}])
     with pytest.raises(ValueError, match=r"\[B403\]"):
         set_gold_answers(make_question(NLP, "who", ""), [{"text": "x", "start": 0, "end": 1}])
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        None,
+        "Leeds",
+        ["Leeds"],
+        {"text": "Leeds", "start": 12, "end": 17},
+        [{"text": "Leeds", "start": 12}],
+        [{"text": "Leeds", "answer_start": 12}],
+        [{"text": "Leeds", "start": "12", "end": "17"}],
+        [{"text": "Leeds", "start": 12.7, "end": 17}],
+    ],
+)
+def test_what_is_no_gold_answer_is_refused(answers):
+    doc = make_question(spacy.blank("en"), "Where?", "A bridge in Leeds")
+    with pytest.raises(ValueError, match=r"\[B426\]"):
+        set_gold_answers(doc, answers)
+
+
+def test_gold_answers_say_what_stands_there():
+    doc = make_question(spacy.blank("en"), "Where?", "A bridge in Leeds")
+    with pytest.raises(ValueError, match=r"\[B427\] .*'Leeds' .*\[2, 7\).*'bridg'"):
+        set_gold_answers(doc, [{"text": "Leeds", "start": 2, "end": 7}])
+    set_gold_answers(doc, [{"text": "Leeds", "start": np.int64(12), "end": np.int64(17)}])
+    set_gold_answers(doc, [{"text": "York", "start": -1, "end": -1}])
 
 
 @pytest.mark.parametrize("start", [0, 2, 4, 8])

@@ -389,6 +389,17 @@ def test_stride_outside_of_the_window_is_refused(bert, stride, window, allowed):
         make_nlp(bert, window=window, stride=stride)
 
 
+def test_text_in_place_of_a_number_of_pieces_is_refused(bert):
+    for settings, code in (
+        ({"window": "64"}, "B205"),
+        ({"window": "64", "stride": 8}, "B205"),
+        ({"stride": "8"}, "B206"),
+        ({"max_batch_pieces": "8"}, "B210"),
+    ):
+        with pytest.raises(ValueError, match=rf"\[{code}\].*'"):
+            make_nlp(bert, **settings).initialize()
+
+
 def test_stride_outside_of_the_window_of_the_model_is_refused(bert, tmp_path):
     with pytest.raises(ValueError, match=r"\[B206\].*600.*64"):
         make_nlp(bert, stride=600).initialize()

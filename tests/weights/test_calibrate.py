@@ -8,6 +8,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 from spacy.training import Example
+from spacy.util import fix_random_seed
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
@@ -38,6 +39,7 @@ LABELS = "bert_textcat_multilabel"
 def folder(bert, tmp_path_factory):
     """A pipeline that is surer than it should be: a third of the gold says otherwise."""
     folder = tmp_path_factory.mktemp("calibrate")
+    fix_random_seed(0)  # whatever ran before
     nlp = trained(bert, HEADS, steps=60)
     nlp.to_disk(folder / "pipeline")
     docs = []
@@ -144,6 +146,7 @@ def test_what_cannot_be_fitted_leaves_no_file(folder, tmp_path):
 def questions(bert, tmp_path_factory):
     """A pipeline that answers, and gold that says otherwise for a third of the questions."""
     folder = tmp_path_factory.mktemp("questions")
+    fix_random_seed(0)
     nlp = trained(bert, ["bert_qa"], steps=80)
     nlp.to_disk(folder / "pipeline")
     docs = []

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from importlib.metadata import requires, version
 from multiprocessing.reduction import ForkingPickler
 
@@ -331,6 +332,24 @@ def test_a_wheel_requires_what_it_predicts_with(trained, tmp_path, precision, ne
 def test_settings_that_do_not_go_together_are_refused(trained, tmp_path, options):
     with pytest.raises(ValueError, match=r"\[B640\]"):
         optimize(trained / "pipeline", tmp_path / "new", **options)
+
+
+@pytest.mark.parametrize("where", ["file", "other", "itself", "above"])
+def test_an_output_where_something_would_be_lost_is_refused(trained, tmp_path, where):
+    source = shutil.copytree(trained / "pipeline", tmp_path / "runs" / "best")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    outputs = {
+        "file": other / "mine.txt",
+        "other": other,
+        "itself": source,
+        "above": source.parent,
+    }
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"\[B633\]"):
+        optimize(source, outputs[where], backend="torch")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_pipeline_without_encoder_is_refused(tmp_path):
