@@ -10,6 +10,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+# Ends the name of what stood there until the new folder has its place.
+_OLD = ".old"
+
 
 def is_finite(value: Any) -> bool:
     """Say whether a value is a finite number, of Python or NumPy."""
@@ -50,7 +53,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    old = temporary.with_name(temporary.name + ".old")
+    old = temporary.with_name(temporary.name + _OLD)
     try:
         yield temporary
         os.chmod(temporary, 0o755)
@@ -63,3 +66,13 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         if old.exists() and not path.exists():
             os.replace(old, path)
         raise
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what `atomic_dir` left beside a folder each time that it was killed.
+
+    path (Path): The final path. Whole folders that were about to be replaced stay.
+    """
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        if temporary.suffix != _OLD:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -154,10 +154,7 @@ def set_answers(doc: Doc, answers: Sequence[dict[str, Any]], **attrs: Any) -> No
     RAISES (ValueError): B402 if the Doc has no question and context; B403 if
         an answer lies outside of the context.
     """
-    pair = get_question(doc)
-    if pair is None:
-        raise ValueError(Errors.B402.format(text=doc.text[:80]))
-    context = pair[1]
+    context = _context_of(doc)
     base = context.start_char if len(context) else len(doc.text)
     limit = len(context.text)
     spans = []
@@ -184,19 +181,25 @@ def set_gold_answers(doc: Doc, answers: Sequence[dict[str, Any]], qid: str | Non
     RAISES (ValueError): B402 and B403 as `set_answers`; B426 for what is no answer; B427 if the
         context has something else where an answer is said to be.
     """
-    pair = get_question(doc)
-    context = pair[1].text if pair else ""
+    context = _context_of(doc).text
     if isinstance(answers, str) or not isinstance(answers, Sequence):
         raise ValueError(Errors.B426.format(value=answers))
     for answer in answers:
         if not _is_answer(answer):
             raise ValueError(Errors.B426.format(value=answer))
         start, end, text = answer["start"], answer["end"], answer["text"]
-        if pair and 0 <= start <= end <= len(context) and context[start:end] != text:
-            found = context[start:end]
+        found = context[start:end]
+        if 0 <= start <= end <= len(context) and found != text:
             values = {"text": text, "start": start, "end": end, "found": found}
             raise ValueError(Errors.B427.format(**values))
     set_answers(doc, answers, id=qid)
+
+
+def _context_of(doc: Doc) -> Span:
+    pair = get_question(doc)
+    if pair is None:
+        raise ValueError(Errors.B402.format(text=doc.text[:80]))
+    return pair[1]
 
 
 def _is_answer(answer: Any) -> bool:

@@ -214,8 +214,9 @@ class OutputStore:
         RETURNS (list[Doc]): The same.
         """
         for doc in docs if readers is not None else ():
-            if doc in self._live:
-                self._live[doc].readers = readers
+            entry = self._live.get(doc)
+            if entry is not None:
+                entry.readers = readers
         return docs
 
     def batch_of(self, doc: Doc) -> EncoderBatch | None:

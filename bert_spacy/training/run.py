@@ -26,7 +26,7 @@ from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, Optimizer, fix_random_seed
 
 from ..errors import Errors
-from ..util import atomic_dir
+from ..util import atomic_dir, remove_unfinished
 from .checkpoint import (
     Progress,
     check_config,
@@ -213,11 +213,8 @@ class _Run:
         if self.checkpoint is None:
             for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
                 shutil.rmtree(self.output / name, ignore_errors=True)
-        # Pipelines that a kill cut off while they were written, each under a new name.
         for name in (DIR_MODEL_BEST, DIR_MODEL_LAST):
-            for path in self.output.glob(f".{name}.*"):
-                if path.suffix != ".old":  # a whole one, which was about to be replaced
-                    shutil.rmtree(path, ignore_errors=True)
+            remove_unfinished(self.output / name)
 
     def _save_models(self, info: dict[str, Any], is_best: bool | None) -> None:
         with self.nlp.select_pipes(disable=self.settings["frozen_components"]):

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import Errors
@@ -13,6 +13,7 @@ CARD_FILE, WEIGHTS_FILE = "README.md", "model.safetensors"
 IMPORTED = "that of the original weights, whose files do not state it; ask who published them"
 # One of these tells a folder that a tool wrote, and may write again.
 _MARKS = ("config.json", "tokenizer_report.json")
+_PIPELINE_MARKS = ("config.cfg",)
 _LICENCE = re.compile(r"^(?:- )?licen[cs]e\b[^:\n]*:[^\S\n]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -59,16 +60,7 @@ def check_output(output: Path, *sources: Path) -> None:
     sources (Path): The folders and files that are read.
     RAISES (ValueError): B676 if something else would be lost.
     """
-    reason = ""
-    if output.exists() and not output.is_dir():
-        reason = "it is a file"
-    elif output.resolve() in [source.resolve() for source in sources]:
-        reason = "it is the folder that is read"
-    elif any(holds(output, source) for source in sources):
-        reason = "it holds what is read"
-    elif output.is_dir() and _is_foreign(output):
-        reason = "it holds other files, which would be lost"
-    if reason:
+    if reason := _find_loss(output, sources, _MARKS):
         raise ValueError(Errors.B676.format(path=output, reason=reason))
 
 
@@ -79,14 +71,7 @@ def check_pipeline_output(output: Path, *sources: Path) -> None:
     sources (Path): What is read: the pipeline, if it is a folder, and data.
     RAISES (ValueError): B633 if something else would be lost.
     """
-    reason = ""
-    if output.exists() and not output.is_dir():
-        reason = "it is a file"
-    elif read := [str(source) for source in sources if holds(output, source)]:
-        reason = f"{read[0]}, which is read, would be lost"
-    elif output.is_dir() and any(output.iterdir()) and not (output / "config.cfg").is_file():
-        reason = "it holds other files, which would be lost"
-    if reason:
+    if reason := _find_loss(output, sources, _PIPELINE_MARKS):
         raise ValueError(Errors.B633.format(path=output, reason=reason))
 
 
@@ -95,9 +80,24 @@ def holds(folder: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _is_foreign(folder: Path) -> bool:
-    """Whether a folder holds files, and none that tells a model or a tokenizer."""
-    return any(folder.iterdir()) and not any((folder / mark).is_file() for mark in _MARKS)
+def _find_loss(output: Path, sources: Sequence[Path], marks: Sequence[str]) -> str:
+    """Say why writing a folder would lose something; nothing if it would not.
+
+    output (Path): The folder. One with a file that is called like a mark may be replaced.
+    sources (Sequence[Path]): What is read.
+    marks (Sequence[str]): Names of files.
+    RETURNS (str): The reason.
+    """
+    if output.exists() and not output.is_dir():
+        return "it is a file"
+    if output.resolve() in [source.resolve() for source in sources]:
+        return "it is the folder that is read"
+    if any(holds(output, source) for source in sources):
+        return "it holds what is read"
+    is_marked = any((output / mark).is_file() for mark in marks)
+    if output.is_dir() and any(output.iterdir()) and not is_marked:
+        return "it holds other files, which would be lost"
+    return ""
 
 
 def checksum(path: Path) -> str:
