@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,27 +12,25 @@ from spacy import util
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
-from spacy.vocab import Vocab
-from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Model, Optimizer
 
 from ..errors import Errors
-from ..layers.foreign import data_from_batch, gradient_from_data, note_reads
+from ..layers.foreign import data_from_batch, gradient_from_data
 from ..layers.inputs import cut_batch
-from ..layers.listener import BertListener, OutputStore, SecondPass, TrainingBatch
+from ..layers.listener import BertListener, SecondPass, TrainingBatch
 from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
 from .files import read_cfg, read_part, write_cfg
-from .known import list_later, register_pipeline
+from .linked import LinkedEncoder
 from .settings import take_old_settings
 
 # Tokens of a stream encoded together: bounds the hidden states in memory.
 TOKENS_AT_ONCE = 32768
 
 
-class BertEncoder(Transformer):
+class BertEncoder(LinkedEncoder):
     """A shared BERT-like encoder.
 
     Our own heads read its packed output; stock components with a
@@ -61,75 +59,12 @@ class BertEncoder(Transformer):
         adversary: Adversary | None = None,
         r_drop_alpha: float = 0.0,
     ):
-        super().__init__(nlp.vocab, model, name=name)
+        super().__init__(nlp, model, name)
         if not 0 <= r_drop_alpha < math.inf:
             raise ValueError(Errors.B565.format(name=name, value=r_drop_alpha))
-        self.cfg: dict[str, Any] = {}
         self.keep_outputs = keep_outputs
         self.adversary, self.r_drop_alpha = adversary, r_drop_alpha
-        self._nlp: Callable[[], Language | None] = weakref.ref(nlp)
-        self.store = OutputStore(self._find_readers)
         self.store.learns_again = adversary is not None or r_drop_alpha > 0
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # For copies, and `nlp.pipe(n_process=...)` with spawned processes, where the pipeline goes
-        # along anyway; a weak reference cannot.
-        state = {**self.__dict__, "_nlp": self._nlp()}
-        return _revive, (self.vocab, self.model, self.name, self.cfg), state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _nlp=lambda: None)
-        if (nlp := state["_nlp"]) is not None:
-            self._nlp = weakref.ref(nlp)
-            register_pipeline(nlp)
-        self.store.bind(self._find_readers)
-
-    def _list_awake(self, ours: bool) -> list[tuple[str, Any]]:
-        """List our or stock listeners of components that are enabled, with their names."""
-        nlp = self._nlp()
-        off = nlp.disabled if nlp is not None else ()
-        found = [(name, x) for name, row in self.listener_map.items() for x in row]
-        return [(n, x) for n, x in found if n not in off and isinstance(x, BertListener) == ours]
-
-    def _find_readers(self) -> set[str]:
-        return {name for name, x in self._list_awake(ours=True) if self._serves(x)}
-
-    def _serves(self, listener: Any) -> bool:
-        """Say whether a listener of `listener_map` has not been linked to another encoder since."""
-        return getattr(listener, "store", self.store) is self.store
-
-    def _link_enabled(self, docs: Sequence[Doc] = ()) -> None:
-        """Link components that were disabled when the pipeline was put together, and those that
-        another pipeline has taken by `source=` and linked since."""
-        nlp = self._nlp()
-        later = list_later(self, nlp)
-        # Docs of another vocabulary are in another pipeline, which has linked what it has.
-        if nlp is not None and (not docs or docs[0].vocab is nlp.vocab):
-            for name, component in later:
-                if name not in self.listener_map and name not in nlp.disabled:
-                    self.find_listeners(component)
-        stores = [getattr(pipe, "store", None) for _, pipe in later]
-        for name, listeners in self.listener_map.items():
-            for listener in listeners:
-                # In one pipeline the last encoder before a head serves it.
-                if not self._serves(listener) and all(x is not listener.store for x in stores):
-                    listener.link(self.store, name)
-
-    @property
-    def stock_listeners(self) -> list[Any]:
-        """Listeners of components that are not ours."""
-        return [x for x in self.listeners if not isinstance(x, BertListener)]
-
-    def add_listener(self, listener: Any, component_name: str) -> None:
-        """Link a listener of a later component."""
-        super().add_listener(listener, component_name)
-        if isinstance(listener, BertListener):
-            listener.link(self.store, component_name)
-        else:
-            note_reads(listener)
-        nlp = self._nlp()
-        if nlp is not None:
-            register_pipeline(nlp)
 
     # Prediction.
 
@@ -165,7 +100,7 @@ class BertEncoder(Transformer):
         nlp = self._nlp()
         # Each later component holds back one batch at most.
         while len(passed) > (len(nlp.pipe_names) if nlp is not None else 8):
-            awake = self._list_awake(ours=False)
+            awake = self.list_awake(ours=False)
             for doc in passed.pop(0):
                 if not self.keep_outputs and all(doc in x.read_docs for _, x in awake):
                     doc._.trf_data = None
@@ -182,7 +117,11 @@ class BertEncoder(Transformer):
         return self.model.shims[0].predictor(attrs["backend"], attrs["precision"])
 
     def predict(self, docs: Iterable[Doc]) -> EncoderBatch:
-        """Run the encoder over Docs without changing them; return their packed output."""
+        """Run the encoder over Docs without changing them.
+
+        docs (Iterable[Doc]): The Docs.
+        RETURNS (EncoderBatch): Their packed output; see `types.py` for shapes.
+        """
         return self.model.predict(list(docs))
 
     def set_annotations(self, docs: Iterable[Doc], predictions: EncoderBatch) -> None:
@@ -192,7 +131,7 @@ class BertEncoder(Transformer):
         predictions (EncoderBatch): From `predict`.
         """
         docs = list(docs)
-        self._link_enabled(docs)
+        self.link_enabled(docs)
         self.store.put(docs, predictions)
         if self.keep_outputs or self.stock_listeners:
             tokenizer = self.model.shims[0].encoder.tokenizer
@@ -226,7 +165,7 @@ class BertEncoder(Transformer):
         validate_examples(examples, "BertEncoder.update")
         self._finish_backward()
         docs = [eg.predicted for eg in examples]
-        self._link_enabled(docs)
+        self.link_enabled(docs)
         if not docs:
             return losses
         self._check_passes()
@@ -246,7 +185,7 @@ class BertEncoder(Transformer):
             count(teacher.value)
         has_loss = teacher is not None
         make = partial(TrainingBatch, r_drop=self.r_drop_alpha, second=second, has_loss=has_loss)
-        training = make(docs, batch, backprop, sum(map(self._serves, self.listeners)), count)
+        training = make(docs, batch, backprop, sum(map(self.serves, self.listeners)), count)
         self.store.training = training
         if self.stock_listeners:
             data = data_from_batch(docs, batch, self.model.shims[0].encoder.tokenizer)
@@ -319,7 +258,7 @@ class BertEncoder(Transformer):
         self.model.initialize()
         if nlp is not None:
             self._nlp = weakref.ref(nlp)
-            self._link_enabled()
+            self.link_enabled()
         self._check_passes()
         self._tell_width()
 
@@ -391,10 +330,3 @@ class BertEncoder(Transformer):
 
     def _take_cfg(self, found: dict[str, Any]) -> None:
         take_old_settings(found, self, self._nlp(), {"keep_outputs": False})
-
-
-def _revive(vocab: Vocab, model: Model, name: str, cfg: dict[str, Any]) -> BertEncoder:
-    encoder = BertEncoder.__new__(BertEncoder)
-    Transformer.__init__(encoder, vocab, model, name=name)
-    encoder.cfg = cfg
-    return encoder
