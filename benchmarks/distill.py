@@ -9,6 +9,9 @@ with the same weights and see the training data equally often; --init says which
     teacher   every second layer of the fine-tuned teacher, and its heads
     weights   every second layer of the pretrained weights, and fresh heads
 
+--augment NAME adds a student that is taught on variants of the texts too, whose words the
+masked-word model NAME has changed; its batches are as many as those of the others.
+
 Each result is a JSON line on the screen and in --out. Lines that are there are not measured
 again, and a training that was killed goes on, so the command can be repeated until it is done.
 """
@@ -38,10 +41,13 @@ from bert_spacy.weights.distill.run import distill  # noqa: E402
 from bert_spacy.weights.distill.settings import make_settings  # noqa: E402
 
 SYSTEMS = ("teacher", "distilled", "undistilled")
+AUGMENTED = "augmented"
 # Passes over the data in the two phases; the undistilled student has as many together.
 LAYER_EPOCHS = {"classify": 8, "tag": 8, "answer": 4}
 HEAD_EPOCHS = {"classify": 6, "tag": 6, "answer": 3}
 LAYER_RATE, GOLD = 1e-4, 0.3
+# Variants of each text, which stand beside it.
+COPIES = 1
 # Docs of the test data whose reading is timed.
 N_TIMED = 500
 
@@ -53,7 +59,7 @@ def main() -> None:
     done = read_rows(args.out)
     for name in args.tasks:
         for seed in args.seeds:
-            for system in SYSTEMS:
+            for system in (*SYSTEMS, AUGMENTED) if args.augment else SYSTEMS:
                 key = {"task": name, "seed": seed, "system": system, "init": args.init}
                 if any(all(row.get(k) == v for k, v in key.items()) for row in done):
                     continue
@@ -75,6 +81,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--teacher", help="A trained pipeline for all tasks, not trained here.")
     parser.add_argument("--init", choices=["teacher", "weights"], default="teacher")
+    parser.add_argument("--augment", help="Alias or folder of a masked-word model.")
     parser.add_argument("--layers", type=int, help="Layers of the student; half if not given.")
     parser.add_argument("--threads", type=int, default=1, help="Threads that torch may use.")
     parser.add_argument("--limit", type=int, help="Use only so many items of each file: a trial.")
@@ -145,7 +152,10 @@ def make_setting(
     if args.init == "weights":
         student.update(name=task.weights, copy_heads=False)
     alone = system == "undistilled"
-    first, second = LAYER_EPOCHS[task.kind], HEAD_EPOCHS[task.kind]
+    more = system == AUGMENTED
+    first, second = (
+        epochs[task.kind] // (1 + COPIES * more) for epochs in (LAYER_EPOCHS, HEAD_EPOCHS)
+    )
     max_pieces = ours.BATCH_SIZE * task.max_pieces
     return make_settings(
         {
@@ -154,6 +164,7 @@ def make_setting(
             "dev": str(root / "dev.spacy"),
             "seed": seed,
             "student": student,
+            "augment": {"name": args.augment if more else None, "copies": COPIES},
             "layers": {"epochs": 0 if alone else first, "learn_rate": LAYER_RATE},
             "heads": {
                 "epochs": second + (first if alone else 0),
@@ -180,18 +191,22 @@ def measure_speed(nlp: Language, task: Task, items: list) -> float:
 def summarize(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield for each task means over seeds: what the student keeps, and what it gains."""
     for task in dict.fromkeys(row["task"] for row in rows):
-        parts = {s: [r for r in rows if r["task"] == task and r["system"] == s] for s in SYSTEMS}
+        parts: dict[str, list[dict[str, Any]]] = {system: [] for system in SYSTEMS}
+        for row in rows:
+            if row["task"] == task:
+                parts.setdefault(row["system"], []).append(row)
         if not all(parts.values()):
             continue
         test = {s: _mean([main_score(r["test"]) for r in part]) for s, part in parts.items()}
         speed = {s: _mean([r["docs_per_second"] for r in part]) for s, part in parts.items()}
+        students = [s for s in parts if s not in ("teacher", "undistilled")]
         yield {
             "summary": task,
             "init": rows[0]["init"],
             "seeds": len(parts["distilled"]),
             **{f"test_{s}": round(value, 2) for s, value in test.items()},
-            "kept_percent": round(100 * test["distilled"] / test["teacher"], 2),
-            "gain": round(test["distilled"] - test["undistilled"], 2),
+            **{f"kept_{s}": round(100 * test[s] / test["teacher"], 2) for s in students},
+            **{f"gain_{s}": round(test[s] - test["undistilled"], 2) for s in students},
             "mb": [parts[s][0]["mb"] for s in ("teacher", "distilled")],
             "speedup": round(speed["distilled"] / speed["teacher"], 2),
         }
