@@ -290,9 +290,10 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
     nlp, names = next(((nlp, names) for nlp, names in usable if names), (None, []))
     if nlp is None:
         raise ValueError(Errors.B306)
-    with nlp.select_pipes(enable=names):
-        asked = nlp.pipe(make_questions(nlp, questions, doc.text))
-        found = [[_on_doc(doc, answer) for answer in get_answers(other)] for other in asked]
+    # Not by `select_pipes`, which would switch the others off in all threads of a server.
+    others = [name for name in nlp.pipe_names if name not in names]
+    asked = nlp.pipe(make_questions(nlp, questions, doc.text), disable=others)
+    found = [[_on_doc(doc, answer) for answer in get_answers(other)] for other in asked]
     return found[0] if isinstance(question, str) else found
 
 

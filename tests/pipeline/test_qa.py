@@ -12,7 +12,7 @@ from spacy.training import Example
 from bert_spacy.data.pairs import make_pair, make_question, set_gold_answers
 from bert_spacy.layers import encoder as encoder_module
 
-from ..util import make_nlp, qa_examples, question_example, train_steps
+from ..util import make_nlp, qa_examples, question_example, textcat_examples, train_steps
 
 LONG = "the team won the game and anna was in paris with bob " * 5
 
@@ -365,6 +365,25 @@ def test_many_questions_are_one_stream_of_packed_windows(bert, monkeypatch):
     for a, b in zip(together, one_by_one, strict=True):
         assert [x.text for x in a] == [x.text for x in b] and len(a) > 0
         np.testing.assert_allclose([x.score for x in a], [x.score for x in b], atol=1e-4)
+
+
+def test_ask_switches_nothing_off_meanwhile(bert, monkeypatch):
+    nlp = make_nlp(bert, ["bert_textcat", "bert_qa"])
+    examples = [*textcat_examples(nlp), *qa_examples(nlp)]
+    nlp.initialize(lambda: examples)
+    doc, seen = nlp("anna was in paris"), []
+    encoder = nlp.get_pipe("bert_encoder")
+    predict = encoder.predict
+
+    def watch(docs):
+        seen.append(list(nlp.pipe_names))
+        return predict(docs)
+
+    monkeypatch.setattr(encoder, "predict", watch)
+    doc._.ask("where was anna")
+    # Another thread may be running the whole pipeline.
+    assert seen == [["bert_encoder", "bert_textcat", "bert_qa"]]
+    assert len(encoder.store) == 0
 
 
 def test_ask_needs_a_pipeline_that_answers(bert):
