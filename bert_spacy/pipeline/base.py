@@ -129,8 +129,7 @@ class BertHead(SavedHead):
 
     def __call__(self, doc: Doc) -> Doc:
         """Annotate one Doc, in place."""
-        for _ in self.pipe([doc], batch_size=1):
-            pass
+        self._annotate([doc])
         return doc
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:

@@ -246,6 +246,8 @@ def test_output_is_let_go_with_the_docs(joint):
 def test_output_does_not_wait_for_heads_that_a_stream_leaves_out(joint, off):
     whole = joint.pipe(docs_of(joint))
     first = next(whole)  # another stream of the same thread, on its way
+    alone = joint("anna was in paris")
+    assert alone.cats
     docs = list(joint.pipe(docs_of(joint), disable=off, batch_size=2))
     assert [bool(doc.cats) for doc in docs] == ["bert_textcat" not in off] * len(docs)
     rest = list(whole)
