@@ -1,6 +1,8 @@
-"""Spans with scores on a Doc: a span group, and one score for each span in its attrs.
+"""Spans with scores on a Doc, in the attrs of a span group, by their characters.
 
-A DocBin keeps both without user data, and so do copies and processes.
+A DocBin keeps them without user data, and so do copies and processes. Where tokens are merged or
+split, characters stay what they are. spaCy does not move the Spans of a group, and can neither
+copy nor save such a Doc; so only spans that are to be seen stand in the group itself.
 """
 
 import weakref
@@ -12,17 +14,49 @@ from spacy.tokens.span_group import SpanGroup
 
 from .types import CANDIDATES, SCORED
 
+PLACES = "places"
 SCORES = "scores"
 
-# Where a span stands in a group by its characters, which retokenizing leaves alone.
-Places = dict[tuple[int, int, int], int]
-# Of Docs that were asked for scores: for each group its list of scores, and the places of then.
-_PLACES: weakref.WeakKeyDictionary[Doc, dict[str, tuple[list[float], Places]]]
-_PLACES = weakref.WeakKeyDictionary()
+# The number of each span by its characters and label.
+Numbers = dict[tuple[int, int, str], int]
+# Of Docs that were asked for scores: for each group its list of scores, and the numbers of then.
+_NUMBERS: weakref.WeakKeyDictionary[Doc, dict[str, tuple[list[float], Numbers]]]
+_NUMBERS = weakref.WeakKeyDictionary()
+
+
+def write_spans(
+    doc: Doc, key: str, spans: Sequence[Span], *, is_shown: bool = False, **attrs: Any
+) -> None:
+    """Put spans on a Doc, in place of what stood there.
+
+    doc (Doc): The Doc.
+    key (str): Name of the group.
+    spans (Sequence[Span]): Spans of this Doc.
+    is_shown (bool): Whether they stand in the group too.
+    attrs: Further attrs of the group.
+    """
+    attrs[PLACES] = [[span.start_char, span.end_char, span.label_] for span in spans]
+    doc.spans[key] = SpanGroup(doc, name=key, attrs=attrs, spans=spans if is_shown else [])
+
+
+def read_spans(doc: Doc, key: str) -> list[Span]:
+    """Return the spans that `write_spans` has put on a Doc, but those that cut a token now."""
+    return [span for span in _find_spans(doc, key) if span is not None]
+
+
+def _find_spans(doc: Doc, key: str) -> list[Span | None]:
+    places = doc.spans[key].attrs.get(PLACES, []) if key in doc.spans else []
+    return [doc.char_span(start, end, label=label) for start, end, label in places]
 
 
 def write_scored(
-    doc: Doc, key: str, spans: Sequence[Span], scores: Sequence[float], **attrs: Any
+    doc: Doc,
+    key: str,
+    spans: Sequence[Span],
+    scores: Sequence[float],
+    *,
+    is_shown: bool = False,
+    **attrs: Any,
 ) -> None:
     """Put spans and their scores on a Doc, in place of what stood there.
 
@@ -30,10 +64,11 @@ def write_scored(
     key (str): Name of the group.
     spans (Sequence[Span]): Spans of this Doc.
     scores (Sequence[float]): One for each.
+    is_shown (bool): Whether they stand in the group too.
     attrs: Further attrs of the group.
     """
     attrs[SCORES] = [float(score) for score in scores]
-    doc.spans[key] = SpanGroup(doc, name=key, attrs=attrs, spans=spans)
+    write_spans(doc, key, spans, is_shown=is_shown, **attrs)
 
 
 def read_scored(doc: Doc, key: str) -> list[tuple[Span, float]]:
@@ -41,14 +76,11 @@ def read_scored(doc: Doc, key: str) -> list[tuple[Span, float]]:
 
     doc (Doc): The Doc.
     key (str): Name of the group.
-    RETURNS (list[tuple[Span, float]]): Empty without the group, and where the group was joined
-        with others, so that scores and spans do not belong together any more.
+    RETURNS (list[tuple[Span, float]]): Empty without the group or its attrs; without spans that
+        cut a token now.
     """
-    if key not in doc.spans:
-        return []
-    group = doc.spans[key]
-    scores = group.attrs.get(SCORES, [])
-    return list(zip(group, scores)) if len(scores) == len(group) else []
+    scores = doc.spans[key].attrs.get(SCORES, []) if key in doc.spans else []
+    return [(span, score) for span, score in zip(_find_spans(doc, key), scores) if span is not None]
 
 
 def get_score(span: Span) -> float | None:
@@ -57,28 +89,25 @@ def get_score(span: Span) -> float | None:
     span (Span): A Span of a Doc.
     RETURNS (float | None): None if nothing with these bounds and this label was scored.
     """
-    doc, where = span.doc, (span.start_char, span.end_char, span.label)
+    doc, where = span.doc, (span.start_char, span.end_char, span.label_)
     for key in (SCORED, CANDIDATES):
-        at = _find_places(doc, key).get(where)
-        if at is not None:
-            return doc.spans[key].attrs[SCORES][at]
+        number = _number_spans(doc, key).get(where)
+        if number is not None:
+            return doc.spans[key].attrs[SCORES][number]
     return None
 
 
-def _find_places(doc: Doc, key: str) -> Places:
-    """Return where each span stands in a group, found once for all spans that ask."""
-    if key not in doc.spans:
+def _number_spans(doc: Doc, key: str) -> Numbers:
+    """Return the number of each span with a score, found once for all spans that ask."""
+    attrs = doc.spans[key].attrs if key in doc.spans else {}
+    if SCORES not in attrs:
         return {}
-    group = doc.spans[key]
-    scores = group.attrs.get(SCORES, [])
-    if len(scores) != len(group):
-        return {}
-    known = _PLACES.setdefault(doc, {})
+    known = _NUMBERS.setdefault(doc, {})
     # Each writing of a group has a list of its own.
-    if key not in known or known[key][0] is not scores:
-        spans = reversed(list(enumerate(group)))  # of equal ones the first counts
-        places = {(span.start_char, span.end_char, span.label): i for i, span in spans}
-        known[key] = scores, places
+    if key not in known or known[key][0] is not attrs[SCORES]:
+        places = reversed(list(enumerate(attrs.get(PLACES, []))))  # of equal ones the first counts
+        numbers = {(start, end, label): i for i, (start, end, label) in places}
+        known[key] = attrs[SCORES], numbers
     return known[key][1]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from spacy.tokens import Doc, Span
 
-from ..scored import read_scored, write_scored
+from ..scored import read_scored, write_scored, write_spans
 from ..types import CANDIDATES, FIXED, SCORED
 from .given import Preset
 from .lattice import Floats, Lattice, Spans
@@ -33,7 +33,7 @@ def write_entities(
     if presets is not None:
         blocked = [doc[start:end] for start, end, label in presets if not label]
         if old:
-            doc.spans[FIXED] = old
+            write_spans(doc, FIXED, old)
     elif old and ents:
         taken = {t for ent in ents for t in range(ent.start, ent.end)}
         old = [e for e in old if taken.isdisjoint(range(e.start, e.end))]
@@ -89,7 +89,7 @@ def write_candidates(doc: Doc, spans: Sequence[Span], scores: Sequence[float], s
     if rows:
         rows.sort(key=lambda row: -row[1])
         found, values, sources = zip(*rows)
-        write_scored(doc, CANDIDATES, found, values, **{SOURCES: list(sources)})
+        write_scored(doc, CANDIDATES, found, values, is_shown=True, **{SOURCES: list(sources)})
 
 
 def cut_candidates(

@@ -7,6 +7,7 @@ from spacy.attrs import ENT_IOB, ENT_TYPE
 from spacy.tokens import Doc
 
 from ..layers.ner import TagScores
+from ..scored import read_spans
 from ..text.tags import allow_around
 from ..types import FIXED
 from .lattice import Given
@@ -30,7 +31,7 @@ def find_presets(doc: Doc) -> list[Preset]:
 
 def read_presets(doc: Doc) -> list[Preset]:
     """Return what `find_presets` gave before the tagger ran; nothing for a Doc it has not seen."""
-    ents = [(span.start, span.end, span.label_) for span in doc.spans.get(FIXED, ())]
+    ents = [(span.start, span.end, span.label_) for span in read_spans(doc, FIXED)]
     return ents + [(i, i + 1, "") for i in find_blocked(doc)]
 
 

@@ -3,10 +3,12 @@
 import pytest
 import spacy
 import torch
+from spacy.pipeline.functions import merge_entities
 from spacy.tokens import Doc, DocBin, Span
 
-from bert_spacy.pipeline.entities import write_candidates
-from bert_spacy.scored import SCORES, get_score, read_scored, write_scored
+from bert_spacy.pipeline.entities import write_candidates, write_entities
+from bert_spacy.pipeline.given import find_presets, read_presets
+from bert_spacy.scored import PLACES, SCORES, get_score, read_scored, write_scored
 from bert_spacy.text.tags import tag_names
 
 from ..util import make_nlp, ner_examples, trained
@@ -63,44 +65,60 @@ def test_scores_survive_bytes_copies_and_processes(nlp, head):
             assert [row[:3] for row in a] == [row[:3] for row in b]
             assert [row[3] for row in a] == pytest.approx([row[3] for row in b], abs=1e-6)
     assert others[2].ents[0]._.score == doc.ents[0]._.score
-    assert Doc.from_docs([doc, doc]).ents[0]._.score is None  # scores and spans do not fit
+    assert Doc.from_docs([doc, doc]).ents[0]._.score is None  # spaCy drops the attrs
 
 
-class CountingGroup:
-    """A span group that knows how often all its spans were read."""
+class CountingList(list):
+    """A list that knows how often all of it was read."""
 
-    def __init__(self, spans):
-        self.spans, self.n_read = spans, 0
-        self.attrs = {SCORES: [i / len(spans) for i in range(len(spans))]}
-
-    def __len__(self):
-        return len(self.spans)
+    n_read = 0
 
     def __iter__(self):
         self.n_read += 1
-        return iter(self.spans)
+        return super().__iter__()
+
+
+class Group:
+    """A span group of many places with scores."""
+
+    def __init__(self, n):
+        self.places = CountingList([2 * i, 2 * i + 1, "PER"] for i in range(n))
+        self.attrs = {PLACES: self.places, SCORES: [i / n for i in range(n)]}
 
 
 class DocOfMany:
     """What a score is read from."""
 
     def __init__(self, n):
-        spans = [Place(self, 2 * i, i) for i in range(n)]
-        self.spans = {"bert_ner_scores": CountingGroup(spans)}
+        self.spans = {"bert_ner_scores": Group(n)}
 
 
 class Place:
-    def __init__(self, doc, at, token):
-        self.doc, self.label = doc, 7
-        self.start, self.end, self.start_char, self.end_char = token, token + 1, at, at + 1
+    def __init__(self, doc, at):
+        self.doc, self.start_char, self.end_char, self.label_ = doc, at, at + 1, "PER"
 
 
 def test_scores_of_many_entities_are_found_by_reading_them_once():
     doc = DocOfMany(50)
-    group = doc.spans["bert_ner_scores"]
-    assert [get_score(span) for span in group.spans] == [i / 50 for i in range(50)]
-    assert get_score(Place(doc, 1, 0)) is None
-    assert group.n_read == 1
+    spans = [Place(doc, 2 * i) for i in range(50)]
+    assert [get_score(span) for span in spans] == [i / 50 for i in range(50)]
+    assert get_score(Place(doc, 1)) is None
+    assert doc.spans["bert_ner_scores"].places.n_read == 1
+
+
+def test_tokens_that_are_merged_later_cost_neither_the_scores_nor_the_doc(nlp):
+    doc = nlp.make_doc("new paris and bob")
+    doc.set_ents([Span(doc, 0, 2, label="LOC")])
+    person = Span(doc, 3, 4, label="PER")
+    write_entities(doc, [person], [0.75], presets=find_presets(doc))
+    merge_entities(doc)
+    [back] = DocBin(docs=[doc]).get_docs(spacy.blank("en").vocab)
+    for other in (doc, doc.copy(), Doc(nlp.vocab).from_bytes(doc.to_bytes()), back):
+        assert [token.text for token in other] == ["new paris", "and", "bob"]
+        assert [ent._.score for ent in other.ents] == [None, 0.75]
+        assert read_presets(other) == [(0, 1, "LOC")]
+        assert scored(other, "bert_ner_scores") == [(2, 3, "PER", 0.75)]
+    assert [ent["label"] for ent in doc.to_json()["ents"]] == ["LOC", "PER"]
 
 
 def test_scores_are_those_of_the_last_writing_and_outlive_merged_tokens(nlp, head):

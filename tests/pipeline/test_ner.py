@@ -5,6 +5,8 @@ import torch
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
+from bert_spacy.scored import read_spans
+
 from ..util import make_nlp, ner_examples, train_steps, trained
 
 
@@ -237,9 +239,8 @@ def test_what_is_asked_later_is_on_the_same_condition(ruled):
         [values] = head.span_probability([one], [own])
         assert values == pytest.approx([ent._.score for ent in own])
         # Candidates lie where nothing is fixed.
-        fixed = {
-            t for span in one.spans.get("bert_ner_fixed", ()) for t in range(span.start, span.end)
-        }
+        fixed = {token.i for span in read_spans(one, "bert_ner_fixed") for token in span}
+        assert bool(fixed) == (one is doc)
         spans = list(one.spans.get("bert_ner_candidates", ()))
         assert spans
         assert all(fixed.isdisjoint(range(span.start, span.end)) for span in spans)
