@@ -194,6 +194,11 @@ class Errors(metaclass=_Coded):
         "bert-spacy alone. Leave its listeners out, and put a second encoder before it, by "
         "source= and under another name: {encoder!r} of a pipeline that was loaded for that."
     )
+    B217 = (
+        "The model of {name!r} is {model!r}, which it cannot use. Remove [components.{name}.model] "
+        "and the blocks under it from the config, for the default, or set @architectures in it to "
+        "one of bert-spacy for this factory."
+    )
 
     # 3xx pipeline
     B300 = (

@@ -10,7 +10,7 @@ import srsly
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from thinc.api import get_torch_default_device, torch2xp, xp2torch
+from thinc.api import Model, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims.shim import Shim
 from torch import nn
 
@@ -198,3 +198,15 @@ def set_dropout(module: nn.Module, rate: float) -> None:
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = float(rate)
+
+
+def check_model(name: str, model: Model, kind: type[Shim]) -> None:
+    """Look whether a component has a model of this package, and no stock one from another config.
+
+    name (str): The component.
+    model (Model): Its model.
+    kind (type[Shim]): What holds the torch module of such a model.
+    RAISES (ValueError): B217 if it has none of this kind.
+    """
+    if not any(isinstance(shim, kind) for shim in model.shims):
+        raise ValueError(Errors.B217.format(name=name, model=model.name))

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import Errors, Warnings
 from ..layers.head import make_module, run_head
 from ..layers.listener import BertListener, TrainingBatch, listener_of
-from ..layers.shims import set_dropout
+from ..layers.shims import HeadShim, check_model, set_dropout
 from ..types import EncoderBatch, EncoderGradient
 from ..util import is_finite
 from .extensions import install_extensions
@@ -36,9 +36,11 @@ class BertHead(SavedHead):
     model (Model): A model from `bert_spacy.layers.head.build_head`.
     name (str): Name in the pipeline; key of its loss.
     scorer (Callable): Scores Examples, or None.
+    RAISES (ValueError): B217 for a model of something else.
     """
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None = None):
+        check_model(name, model, HeadShim)
         install_extensions()
         self.vocab = vocab
         self.model = model
@@ -47,6 +49,8 @@ class BertHead(SavedHead):
         self.cfg: dict[str, Any] = {"labels": []}
         # Takes the place of `compute_loss` while the component learns from a teacher.
         self.taught_loss: Callable[[Sequence[Example], Any], Tensor | None] | None = None
+        if self.listener is not None:
+            self.listener.reader = name  # for messages, where no encoder comes to link it
 
     # What a subclass says.
 

@@ -18,6 +18,7 @@ from ..errors import Errors
 from ..layers.foreign import data_from_batch, gradient_from_data
 from ..layers.inputs import cut_batch
 from ..layers.listener import BertListener, SecondPass, TrainingBatch
+from ..layers.shims import FolderShim, check_model
 from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
@@ -43,7 +44,7 @@ class BertEncoder(LinkedEncoder):
     keep_outputs (bool): Leave `doc._.trf_data` on every Doc.
     adversary (Adversary | None): Trains each batch a second time, with moved weights.
     r_drop_alpha (float): Weight of the divergence of two predictions with different dropout.
-    RAISES (ValueError): B565 for a weight out of range.
+    RAISES (ValueError): B217 for a model of something else; B565 for a weight out of range.
     """
 
     adversary: Adversary | None = None
@@ -59,6 +60,7 @@ class BertEncoder(LinkedEncoder):
         adversary: Adversary | None = None,
         r_drop_alpha: float = 0.0,
     ):
+        check_model(name, model, FolderShim)
         super().__init__(nlp, model, name)
         if not 0 <= r_drop_alpha < math.inf:
             raise ValueError(Errors.B565.format(name=name, value=r_drop_alpha))
@@ -95,8 +97,7 @@ class BertEncoder(LinkedEncoder):
         return docs
 
     def _let_go(self, passed: list[list[Doc]]) -> None:
-        """Drop `trf_data` of Docs that every later component must have seen by now, and stock ones
-        have read: their batches may be larger than ours."""
+        """Drop `trf_data` that all later components, whatever their batches, must have read."""
         nlp = self._nlp()
         # Each later component holds back one batch at most.
         while len(passed) > (len(nlp.pipe_names) if nlp is not None else 8):

@@ -230,6 +230,25 @@ def test_a_head_that_misses_the_encoders_output_says_so(joint, head):
     assert [docs[0].text for _, _, docs, _ in lost] == ["anna", "bob"]
 
 
+def test_a_head_that_is_loaded_without_the_encoder_is_named(joint, tmp_path):
+    joint.to_disk(tmp_path / "model")
+    nlp = spacy.load(tmp_path / "model", exclude=["bert_encoder"], enable=["bert_ner"])
+    with pytest.raises(ValueError, match=r"\[B201\].*'bert_ner'"):
+        nlp("anna")
+
+
+@each_head
+def test_a_stock_model_is_refused(head):
+    listener = {"@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0}
+    listener["pooling"] = {"@layers": "reduce_mean.v1"}
+    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}
+    message = rf"\[B217\].*'{head}'.*\[components.{head}.model\]"
+    with pytest.raises(ValueError, match=message):
+        spacy.blank("en").add_pipe(head, config={"model": model})
+    with pytest.raises(ValueError, match=r"\[B217\].*'bert_encoder'"):
+        spacy.blank("en").add_pipe("bert_encoder", config={"model": listener})
+
+
 @pytest.mark.parametrize("name", ["bert_encoder", *HEADS])
 def test_rehearsal_is_refused(joint, name):
     with pytest.raises(NotImplementedError, match=rf"\[B302\].*{name}"):
