@@ -97,7 +97,8 @@ class BertEncoder(LinkedEncoder):
         return docs
 
     def _let_go(self, passed: list[list[Doc]]) -> None:
-        """Drop `trf_data` that all later components, whatever their batches, must have read."""
+        """Drop `trf_data` of Docs that every later component must have seen by now, and stock ones
+        have read: their batches may be larger than ours."""
         nlp = self._nlp()
         # Each later component holds back one batch at most.
         while len(passed) > (len(nlp.pipe_names) if nlp is not None else 8):
