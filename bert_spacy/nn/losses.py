@@ -66,19 +66,17 @@ class Loss:
             against the others.
         """
         if self.kind == "cross_entropy":
-            if weights is None:
-                return functional.cross_entropy(scores, gold, label_smoothing=self.label_smoothing)
-            total = functional.cross_entropy(
-                scores, gold, weights, reduction="sum", label_smoothing=self.label_smoothing
+            # The weights stay out of it: torch's own would count what smoothing gives to a class
+            # by the weight of that class, and a rare one would be the best answer to any text.
+            losses = functional.cross_entropy(
+                scores, gold, reduction="none", label_smoothing=self.label_smoothing
             )
-            return total / len(gold)
-        logs = torch.log_softmax(scores, 1)
-        if self.kind == "focal":
-            of_gold = logs.gather(1, gold[:, None])[:, 0]
+        elif self.kind == "focal":
+            of_gold = torch.log_softmax(scores, 1).gather(1, gold[:, None])[:, 0]
             losses = -self._focus(of_gold) * of_gold
         else:
             hits = functional.one_hot(gold, scores.shape[1]).to(scores)
-            losses = _dice(logs.exp(), hits).sum(1)
+            losses = _dice(torch.softmax(scores, 1), hits).sum(1)
         return losses.mean() if weights is None else (losses * weights[gold]).mean()
 
     def independent(self, scores: Tensor, gold: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -87,22 +85,18 @@ class Loss:
         scores (Tensor): Before the sigmoid. Shape (N,).
         gold (Tensor): Probability of each being true, 0..1. Shape (N,).
         weights (Tensor | None): How much it counts that each is true; that it is not
-            counts 1. Shape (N,).
+            counts 1. Smoothing changes neither. Shape (N,).
         RETURNS (Tensor): A scalar.
         """
-        if self.label_smoothing:
-            gold = gold * (1 - self.label_smoothing) + self.label_smoothing / 2
-        if self.kind == "cross_entropy":
-            return functional.binary_cross_entropy_with_logits(scores, gold, pos_weight=weights)
         yes, no = functional.logsigmoid(scores), functional.logsigmoid(-scores)
+        true, false = gold if weights is None else gold * weights, 1 - gold
+        if self.kind == "cross_entropy":
+            spread = self.label_smoothing / 2
+            right, wrong = true * yes + false * no, true * no + false * yes
+            return -((1 - spread) * right + spread * wrong).mean()
         if self.kind == "focal":
-            true = 1.0 if weights is None else weights
-            losses = true * gold * self._focus(yes) * yes + (1 - gold) * self._focus(no) * no
-            return -losses.mean()
-        losses = _dice(yes.exp(), gold)
-        if weights is not None:
-            losses = losses * (1 + gold * (weights - 1))
-        return losses.mean()
+            return -(true * self._focus(yes) * yes + false * self._focus(no) * no).mean()
+        return (_dice(yes.exp(), gold) * (true + false)).mean()
 
     def _focus(self, logs: Tensor) -> Tensor:
         # (1 - p) ** gamma. Below an exponent of 1 its slope is infinite at p = 1.

@@ -25,13 +25,29 @@ def dice(p, y):
 
 @each_weighting
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
-def test_cross_entropy_is_that_of_torch_with_a_mean_over_rows(weights, smoothing):
+def test_cross_entropy_is_a_mean_over_rows_by_the_weight_of_their_class(weights, smoothing):
     found = Loss(label_smoothing=smoothing).exclusive(SCORES, GOLD, weights)
-    loss = torch.nn.CrossEntropyLoss(weights, reduction="none", label_smoothing=smoothing)
-    torch.testing.assert_close(found, loss(SCORES, GOLD).mean())
+    goal = np.eye(4)[GOLD.numpy()] * (1 - smoothing) + smoothing / 4
+    losses = -(goal * np.log(softmax(SCORES.numpy()))).sum(1)
+    alpha = 1.0 if weights is None else WEIGHTS.numpy()[GOLD.numpy()]
+    assert float(found) == pytest.approx(float(np.mean(alpha * losses)))
     if weights is None:
         plain = torch.nn.functional.cross_entropy(SCORES, GOLD, label_smoothing=smoothing)
-        assert torch.equal(found, plain)
+        torch.testing.assert_close(found, plain)
+
+
+@pytest.mark.parametrize("gold", [0, 1])
+def test_with_smoothing_a_large_weight_of_another_class_leaves_the_best_answer(gold):
+    weights = torch.tensor([0.5, 50.0], dtype=torch.double)
+    goal = torch.full((1, 2), 0.05, dtype=torch.double)
+    goal[0, gold] = 0.95
+    scores = goal.log().requires_grad_()
+    Loss(label_smoothing=0.1).exclusive(scores, torch.tensor([gold]), weights).backward()
+    assert scores.grad.abs().max() < 1e-12
+    score = (goal[0, 1:] / goal[0, :1]).log().requires_grad_()
+    truth = torch.tensor([float(gold)], dtype=torch.double)
+    Loss(label_smoothing=0.1).independent(score, truth, weights[1:]).backward()
+    assert score.grad.abs().max() < 1e-12
 
 
 @each_weighting
