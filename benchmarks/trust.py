@@ -28,7 +28,7 @@ from spacy.training import Example
 
 from bert_spacy.data.corpus import Corpus
 from bert_spacy.pipeline.ner import BertEntityRecognizer
-from bert_spacy.scoring.calibration import brier_score, expected_error
+from bert_spacy.scoring.calibration import average_precision, brier_score, expected_error
 from bert_spacy.scoring.ner import has_gold, judge_spans
 from bert_spacy.weights.calibrate import fit_head
 
@@ -70,8 +70,8 @@ def main() -> None:
         "ranking": {
             "ours": average_precision(before["p"], right),
             "mean_softmax": average_precision(before["softmax"], right),
-            "ours_wrong": average_precision(-before["p"], ~right),
-            "mean_softmax_wrong": average_precision(-before["softmax"], ~right),
+            "ours_wrong": average_precision(1 - before["p"], ~right),
+            "mean_softmax_wrong": average_precision(1 - before["softmax"], ~right),
         },
         "threshold": {
             "asked": args.min_precision,
@@ -139,12 +139,6 @@ def find_noise(p: np.ndarray, n_times: int = 200) -> float:
     """Return the mean error of outcomes that are drawn with just these probabilities."""
     rng = np.random.default_rng(0)
     return float(np.mean([expected_error(p, rng.random(len(p)) < p) for _ in range(n_times)]))
-
-
-def average_precision(p: np.ndarray, right: np.ndarray) -> float:
-    """Return the area under the precision-recall curve."""
-    ordered = right[np.argsort(-p, kind="stable")]
-    return float((ordered.cumsum() / np.arange(1, len(ordered) + 1))[ordered].mean())
 
 
 def time_all(nlp: Any, head: BertEntityRecognizer, examples: list[Example]) -> dict[str, Any]:

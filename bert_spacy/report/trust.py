@@ -15,6 +15,7 @@ from ..scoring.calibration import (
     Floats,
     Judged,
     Outcomes,
+    average_precision,
     brier_score,
     expected_error,
     reliability,
@@ -127,7 +128,8 @@ def _curves(outcomes: Outcomes, p: Floats, thresholds: Sequence[float]) -> list[
         order = mine[np.argsort(-p[mine], kind="stable")]
         hits = outcomes.hit[order].cumsum()
         precision, recall = hits / np.arange(1, len(order) + 1), hits / n_gold
-        area = float(precision[outcomes.hit[order]].sum() / n_gold)
+        mean = average_precision(p[mine], outcomes.hit[mine])
+        area = 0.0 if mean is None else mean * float(recall[-1])
         n_given = int((p[order] >= thresholds[k]).sum())
         point = None
         if n_given:

@@ -128,6 +128,23 @@ def brier_score(p: ArrayLike, hit: ArrayLike) -> float | None:
     return float(np.mean((p - hit) ** 2)) if len(p) else None
 
 
+def average_precision(p: ArrayLike, hit: ArrayLike) -> float | None:
+    """Compute the mean precision over what came true, each at its own probability as threshold.
+
+    It is the area under the curve of precision against recall, where all that came true is to be
+    found. Predictions of equal probability share one threshold, so their order does not count.
+
+    p, hit (ArrayLike): Probabilities and outcomes. Shape (N,).
+    RETURNS (float | None): 0..1; None if nothing came true.
+    RAISES (ValueError): B525.
+    """
+    p, hit = _check(p, hit)
+    values, place = np.unique(-p, return_inverse=True)  # the most probable first
+    n_hits = np.bincount(place, weights=hit, minlength=len(values))
+    precision = n_hits.cumsum() / np.bincount(place, minlength=len(values)).cumsum()
+    return float(np.average(precision, weights=n_hits)) if hit.any() else None
+
+
 def log_loss(p: ArrayLike, hit: ArrayLike) -> Floats:
     """Compute the negative log-probability of each outcome. Shape (N,).
 

@@ -64,6 +64,8 @@ def test_entities_before_and_after_calibration(pipeline, tmp_path):
     assert (curves["PER"].n_gold, curves["LOC"].n_gold) == (4, 6)
     assert (curves["PER"].precision[-1], curves["PER"].recall[-1]) == (pytest.approx(4 / 6), 1.0)
     assert curves["PER"].point == (0.5, pytest.approx(2 / 3))
+    # Equal texts have equal probabilities: of each three PER the same two are right.
+    assert curves["PER"].area == pytest.approx(2 / 3)
     assert curves["LOC"].point == (1.0, 1.0) and curves["LOC"].area == 1.0
     html = render(analysis)
     row = ["PER", f"{100 * cut:.2f}", "66.67", "50.00", f"{100 * curves['PER'].area:.2f}", "4"]

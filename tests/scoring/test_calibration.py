@@ -10,6 +10,7 @@ from spacy.training import Example
 
 from bert_spacy.scored import write_scored
 from bert_spacy.scoring.calibration import (
+    average_precision,
     bound_precision,
     brier_score,
     expected_error,
@@ -141,6 +142,24 @@ def floor_of(p, least):
 @pytest.fixture(scope="module")
 def nlp():
     return spacy.blank("en")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_is_the_area_over_all_thresholds_in_any_order(seed):
+    rng = np.random.default_rng(seed)
+    p = rng.integers(0, 5, 30) / 4  # many are equal
+    hit = rng.random(30) < 0.6
+    area, before = 0.0, 0.0
+    for threshold in sorted(set(p), reverse=True):
+        given = hit[p >= threshold]
+        recall = given.sum() / hit.sum()
+        area += (recall - before) * given.mean()
+        before = recall
+    assert average_precision(p, hit) == pytest.approx(area)
+    order = np.argsort(hit)  # the wrong ones first
+    assert average_precision(p[order], hit[order]) == pytest.approx(area)
+    assert average_precision(p, np.zeros(30)) is None
+    assert average_precision([], []) is None
 
 
 def test_entities_are_scored_by_their_probability(nlp):
