@@ -89,15 +89,14 @@ def score_textcat(
     if not scored:
         return dict.fromkeys(CATS_SCORES)
     if multi_label:
-        # spaCy has one threshold for all: values are moved so that each label's own is at it.
         middle = 0.5 if threshold is None else threshold
-        getter: Callable[[Doc, str], Any] = partial(_moved_cats, thresholds or {}, middle)
+        views = _moved_views(scored, thresholds or {}, middle)
     else:
-        getter = partial(_get_view, _exclusive_views(scored, labels))
+        views = _exclusive_views(scored, labels)
     scores = Scorer.score_cats(
         scored,
         "cats",
-        getter=getter,
+        getter=partial(_get_view, views),
         labels=wanted,
         multi_label=multi_label,
         positive_label=positive_label,
@@ -192,19 +191,27 @@ def _get_view(views: dict[int, dict], doc: Doc, attr: str) -> dict[str, float]:
     return views[id(doc)]
 
 
-def _moved_cats(
-    thresholds: Mapping[str, float], middle: float, doc: Doc, attr: str
-) -> dict[str, float]:
-    def move(value: float, own: float) -> float:
-        if value < own:
-            return value * middle / own if middle else value - 1
-        return middle if own == 1 else middle + (value - own) * (1 - middle) / (1 - own)
+def _moved_views(
+    scored: Sequence[Example], thresholds: Mapping[str, float], middle: float
+) -> dict[int, dict]:
+    """Return the cats that spaCy is to see, by the id of the Doc.
 
-    cats = getattr(doc, attr)
-    return {
-        label: move(value, thresholds[label]) if label in thresholds else value
-        for label, value in cats.items()
-    }
+    spaCy has one threshold for all labels, `middle`: predicted values are moved, in their order, so
+    that each label's own threshold is at it.
+    """
+
+    def move(value: float, own: float) -> float:
+        if value >= own:
+            return middle + (value - own)
+        return value * middle / own if middle else value - 1
+
+    views: dict[int, dict] = {id(eg.reference): eg.reference.cats for eg in scored}
+    for eg in scored:
+        views[id(eg.predicted)] = {
+            label: move(value, thresholds[label]) if label in thresholds else value
+            for label, value in eg.predicted.cats.items()
+        }
+    return views
 
 
 def _all_labels(eg: Example) -> list[str]:

@@ -246,6 +246,20 @@ def test_textcat_multi_label_leaves_unknown_labels_out(nlp):
     assert scores["cats_micro_p"] == 1
 
 
+@pytest.mark.parametrize("own", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+def test_textcat_thresholds_of_labels_move_what_is_given_and_not_the_ranking(nlp, own, threshold):
+    p, y = [0.9, 0.2, 0.6, 0.4, 1.0], [1.0, 0.0, 0.0, 1.0, 1.0]
+    examples = [cats_example(nlp, {"A": a}, {"A": b}) for a, b in zip(p, y)]
+    scorer = create_textcat_scorer_v1(multi_label=True, threshold=threshold)
+    scores = scorer(examples, labels=["A"], thresholds={"A": own})
+    pairs = [(a > b) for a, hit in zip(p, y) for b, other in zip(p, y) if hit and not other]
+    assert scores["cats_macro_auc"] == pytest.approx(sum(pairs) / len(pairs))
+    given = [a >= own for a in p]
+    hits = sum(a and b for a, b in zip(given, y))
+    assert scores["cats_macro_f"] == pytest.approx(2 * hits / (sum(given) + sum(y)))
+
+
 def test_ner_skips_docs_without_annotation(nlp):
     def example(predicted, gold):
         docs = [Doc(nlp.vocab, words=["Ada", "met", "Bob"]) for _ in range(2)]
