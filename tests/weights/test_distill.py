@@ -268,6 +268,9 @@ def test_gold_and_teacher_are_mixed(teacher, gold):
     hard = -np.log(q[range(4), right]).mean()
     expected = gold * hard + (1 - gold) * soft
     np.testing.assert_allclose(float(loss(examples, scores)), expected, rtol=1e-5)
+    other = torch.randn(4, 3)  # of another drawing of dropout
+    parts = [float(loss(examples, x)) for x in (scores, other, torch.cat((scores, other)))]
+    np.testing.assert_allclose(parts[2], (parts[0] + parts[1]) / 2, rtol=1e-5)
     # Without gold the teacher teaches alone.
     for eg in examples:
         eg.reference.cats = {}

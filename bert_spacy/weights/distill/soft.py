@@ -81,7 +81,10 @@ def make_loss(
             parts.append((gold, head.compute_loss(examples, output)))
         if gold < 1:
             scores = split_scores(head, output, docs)
-            goal = [x.to(y.device) for x, y in zip(lookup(docs), scores)]
+            given = lookup(docs)
+            # A classifier may have drawn dropout several times for each Doc.
+            given = given * (len(scores) // max(len(given), 1))
+            goal = [x.to(y.device) for x, y in zip(given, scores, strict=True)]
             parts.append((1 - gold, compare(head, teacher, scores, goal, temperature)))
         found = [weight * part for weight, part in parts if part is not None]
         return torch.stack(found).sum() if found else None
