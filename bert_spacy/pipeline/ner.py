@@ -253,7 +253,8 @@ class BertEntityRecognizer(WeightedHead):
         docs (Iterable[Doc]): The Docs; they are read anew and stay as they are.
         k (int): Taggings of a Doc; there may be fewer.
         RETURNS (list[list[tuple[list[Span], float]]]): Entities, those that were given left out,
-            and the probability of all of them together. No threshold applies.
+            and the probability of all tags together. No threshold applies. Without a CRF, or
+            without its constraints, several taggings may read as the same entities.
         RAISES (ValueError): B332 without the pipeline; B307 if k is not 1 or more.
         """
         is_good = isinstance(k, int) and k >= 1
