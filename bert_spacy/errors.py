@@ -816,6 +816,11 @@ class Warnings(metaclass=_Coded):
         "such as {entity!r} in {tokens!r}. {name!r} learns nothing from their tokens, and scores "
         "count them as missed. Take a tokenizer that parts them; in Chinese segmenter = 'char'."
     )
+    BW304 = (
+        "{n} questions of this batch have no answer by their gold, and {name!r} does not know that "
+        "there may be none: all that it was initialized with had one. They teach nothing. The "
+        "first: {text!r}. Initialize a new component with questions of both kinds."
+    )
 
     # 5xx scoring and training
     BW560 = (

@@ -178,12 +178,17 @@ class BertQuestionAnswerer(BertHead):
 
         examples (Sequence[Example]): The batch.
         output (SpanScores): Scores of the batch.
-        RETURNS (Tensor | None): A scalar, or None without gold.
+        RETURNS (Tensor | None): A scalar, or None without gold. What teaches nothing is warned
+            of: answers without a piece (BW300), and questions without an answer where the
+            component knows of none such (BW304).
         """
-        docs, targets, lost = [], [], []
+        docs, targets, lost, unknown = [], [], [], []
         for i, example in enumerate(examples):
             gold = _gold_answers(example.reference)
             if gold is None or not has_question(example.predicted):
+                continue
+            if not gold and not self.cfg["knows_null"]:
+                unknown.append(example.reference.text)
                 continue
             target = _target_pieces(example, output, i, gold)
             if target is not None:
@@ -192,9 +197,11 @@ class BertQuestionAnswerer(BertHead):
             elif any(answer["start"] >= 0 for answer in gold):
                 lost.append(example.reference.text)
         if lost:
-            warnings.warn(
-                Warnings.BW300.format(n=len(lost), name=self.name, text=lost[0][:80]), stacklevel=2
-            )
+            values = {"n": len(lost), "name": self.name, "text": lost[0][:80]}
+            warnings.warn(Warnings.BW300.format(**values), stacklevel=2)
+        if unknown:
+            values = {"n": len(unknown), "name": self.name, "text": unknown[0][:80]}
+            warnings.warn(Warnings.BW304.format(**values), stacklevel=2)
         if not docs:
             return None
         table = self._tabulate(output, docs)

@@ -299,6 +299,17 @@ def test_answer_without_a_piece_is_reported(bert):
     assert losses[0]["bert_qa"] == 0.0
 
 
+def test_no_answer_teaches_nothing_where_none_was_known(bert):
+    nlp = make_qa(bert)
+    (head := nlp.get_pipe("bert_qa")).cfg["knows_null"] = False
+    known = gold(nlp, "anna was in paris", [{"text": "anna", "start": 0, "end": 4}])
+    alone = head.compute_loss([known], scores_of(nlp, [known.predicted]))
+    examples = [known, gold(nlp, "anna was in paris", [])]
+    scores = scores_of(nlp, [eg.predicted for eg in examples])
+    with pytest.warns(UserWarning, match=r"\[BW304\] 1 questions"):
+        assert float(head.compute_loss(examples, scores)) == pytest.approx(float(alone))
+
+
 def test_long_question_is_shortened_with_a_warning(bert):
     nlp = make_qa(bert, window=24, stride=16, null_threshold=1e9)
     doc = make_question(nlp, LONG, "anna was in paris and bob in london with the team")
