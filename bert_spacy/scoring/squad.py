@@ -95,13 +95,8 @@ def segment_cmrc(text: str) -> list[str]:
         split as the Penn Treebank does; its rare rules ("cannot" and the like)
         are left out.
     """
-    units: list[str] = []
-    for part in _CMRC_PARTS.findall(normalize_cmrc(text)):
-        if len(part) == 1 and "\u4e00" <= part <= "\u9fa5":
-            units.append(part)
-        else:
-            units.extend(_split_words(part))
-    return units
+    parts = _CMRC_PARTS.findall(normalize_cmrc(text))
+    return [unit for part in parts for unit in _split_words(part)]
 
 
 def cmrc_exact(gold: str, predicted: str) -> float:
@@ -205,7 +200,7 @@ def _f1(common: int, n_gold: int, n_predicted: int) -> float:
 
 
 def _split_words(text: str) -> list[str]:
-    """Split text without Chinese characters into words and marks."""
+    """Split text without Chinese characters, or a single one, into words and marks."""
     words: list[str] = []
     for word in _WORD.findall(text):
         found = _CONTRACTION.fullmatch(word)

@@ -107,7 +107,6 @@ def tags_to_spans(
         bad = ids.shape if ids.ndim != 1 else ids[(ids < 0) | (ids >= n_tags)][0]
         raise ValueError(Errors.B023.format(value=bad, max_id=n_tags - 1, scheme=scheme))
     first = np.zeros(ids.size + 1, dtype=bool)
-    first[0] = True
     if offsets is not None:
         bounds = np.asarray(offsets, dtype=np.int64)
         _check_offsets(bounds, ids.size)

@@ -86,14 +86,14 @@ def estimate_pieces(doc: Doc) -> int:
 
 
 def _cut(chunk: list[Example], size: int, max_pieces: int | None) -> Iterator[list[Example]]:
+    """Yield the batches of some examples, one or more of them, sorted by length."""
     batch: list[Example] = []
     for example in chunk:
-        longest = estimate_pieces(example.predicted)  # ascending order
+        longest = estimate_pieces(example.predicted)
         if batch and (
             len(batch) == size or (max_pieces and longest * (len(batch) + 1) > max_pieces)
         ):
             yield batch
             batch = []
         batch.append(example)
-    if batch:
-        yield batch
+    yield batch
