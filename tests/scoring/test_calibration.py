@@ -42,6 +42,7 @@ def test_measures_by_hand():
     assert expected_error(p, hit, n_bins=10) == pytest.approx(wanted)
     squares = [0.0025, 0.0025, 0.9025, 0, 0]
     assert brier_score(p, hit) == pytest.approx(sum(squares) / 5)
+    assert reliability([0.85, 1.0], [True, True], n_bins=10).count == [1, 1]
     assert expected_error([], []) is None
     assert brier_score([], []) is None
     assert log_loss([0.25, 0.25], [True, False]) == pytest.approx(-np.log([0.25, 0.75]))
@@ -108,6 +109,8 @@ def test_threshold_is_the_lowest_that_is_surely_enough():
     assert find_threshold([0.9] * 7, [True] * 7, 0.9) == 0.9
     equal = np.full(100, 0.9)
     assert find_threshold(equal, np.arange(100) < 50, 0.9) is None  # all or none of equals
+    first = np.append(np.full(20, 0.95), equal)
+    assert find_threshold(first, np.arange(120) < 50, 0.9) == 0.95
     with pytest.raises(ValueError, match="B526"):
         find_threshold(p, hit, 95)
 

@@ -132,7 +132,13 @@ def test_qa_best_scores_need_questions_of_both_kinds_and_what_was_withheld(nlp):
     gold, free = withheld_example(nlp, ["He"], "He", 0.0), withheld_example(nlp, [], "He", 0.0)
     foreign = question_example(nlp, "Who?", "He ran.", ["He"], ["He"])
     silent = question_example(nlp, "Who?", "He ran.", [], None)
-    for examples in ([gold], [free, free], [gold, free, foreign], [foreign, silent]):
+    for examples in (
+        [gold],
+        [free, free],
+        [gold, free, foreign],
+        [gold, free, foreign, silent],
+        [foreign, silent],
+    ):
         scores = create_qa_scorer_v1()(examples)
         assert {name: scores[name] for name in none} == none
 
@@ -146,6 +152,16 @@ def test_qa_rule_is_chosen_by_script(nlp):
     # A Latin answer in a Chinese context still follows the Chinese rule.
     eg = question_example(nlp, "谁？", "由光荣公司和A-force开发。", ["A-force"], ["Aforce"])
     assert create_qa_scorer_v1("auto")([eg])["qa_em"] == 1
+    # And a Latin answer in a Latin context that of SQuAD, whatever the question is written in.
+    eg = question_example(nlp, "谁赢了这场比赛？", "Denver won.", ["Denver"], ["the Denver"])
+    assert create_qa_scorer_v1("auto")([eg])["qa_em"] == 1
+
+
+def test_qa_best_scores_follow_the_rule_as_well(nlp):
+    examples = [withheld_example(nlp, ["the He"], "He", -1.0), withheld_example(nlp, [], "He", 1.0)]
+    # Articles count by the rule of CMRC.
+    for rule, best in [("squad", 1.0), ("cmrc", 1 / 2), ("auto", 1.0)]:
+        assert create_qa_scorer_v1(rule)(examples)["qa_best_em"] == best
 
 
 def test_qa_spans_without_attrs_give_the_texts(nlp):

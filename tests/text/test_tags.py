@@ -179,6 +179,18 @@ def test_bad_spans_have_codes(code, spans):
         spans_to_tags(5, spans, "bio")
 
 
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ([(3, 9, 0)], r"\[B021\].*\(3, 9, 0\)"),
+        ([(4, 5, 0), (3, 5, 1)], r"\[B022\].*\(3, 5\).*\(4, 5\)"),
+    ],
+)
+def test_bad_spans_are_found_and_named_among_good_ones(bad, named):
+    with pytest.raises(ValueError, match=named):
+        spans_to_tags(5, [(0, 1, 0), (1, 3, 1), *bad], "bio")
+
+
 def test_bad_arguments_have_codes():
     for call in (lambda: tag_names([], "bilou"), lambda: allowed_transitions(1, "bilou")):
         with pytest.raises(ValueError, match=r"\[B020\]"):

@@ -31,6 +31,18 @@ def test_every_example_comes_once_within_the_limits(lengths, size, most, buffer)
         assert most is None or len(batch) == 1 or longest * len(batch) <= most
 
 
+def test_batches_are_as_large_as_the_limits_allow():
+    examples = examples_of([10] * 12)
+    each = estimate_pieces(examples[0].predicted)
+
+    def sizes(**settings):
+        return [len(batch) for batch in create_batch_by_pieces_v1(**settings)(examples)]
+
+    assert sizes(size=6) == [6, 6]
+    assert sizes(size=6, max_pieces=4 * each) == [4, 4, 4]
+    assert sorted(sizes(size=6, max_pieces=6 * each - 1)) == [2, 5, 5]
+
+
 def test_docs_with_different_kinds_of_gold_do_not_share_a_batch():
     examples = examples_of([3] * 24)
     kinds = ["cats", "ents", "answers", "choice", "target", "none"] * 4
