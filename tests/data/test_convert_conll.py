@@ -45,6 +45,21 @@ def test_schemes_are_found_and_mark_the_same_spans(tmp_path, scheme, tags):
     assert rows[0].entities == SPANS and bad == notes == []
 
 
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        ("O U-P O", "biluo"),
+        ("B-P L-P", "biluo"),
+        ("O S-P O", "bioes"),
+        ("B-P E-P", "bioes"),
+        ("O B-P", "bio"),
+        ("O I-P", "iob1"),
+    ],
+)
+def test_a_scheme_is_found_by_one_of_its_letters(tags, scheme):
+    assert detect_scheme([tags.split()]) == scheme
+
+
 def encode(spans, length, scheme):
     """Write spans as tags, straight from what the letters mean."""
     single, end, inside = {"bioes": "SEI", "bmes": "SEM", "biluo": "ULI", "bio": "BII"}[scheme]
@@ -120,6 +135,9 @@ def test_separators(tmp_path):
     # Tabs on every line: spaces belong to the words, even a word that is one.
     rows, bad, _ = run(tmp_path, "New York\tB-L\n \tO\nx\tO\n")
     assert rows[0].words == ["New York", " ", "x"] and bad == []
+    # A line between documents needs none.
+    rows, bad, _ = run(tmp_path, "-DOCSTART-\n\nNew York\tB-L\nx\tO\n")
+    assert rows[0].words == ["New York", "x"] and bad == []
     # Spaces and tabs mixed.
     rows, bad, _ = run(tmp_path, "a  x\tO\nb y B-P\r\n")
     assert rows[0].words == ["a", "b"] and rows[0].entities == [(1, 2, "P")] and bad == []
@@ -166,10 +184,10 @@ def test_comments(tmp_path):
     content = "# text = a b\n# B-P\n#tag O\n\nb O\n"
     rows, _, _ = run(tmp_path, content.replace("# text = a b\n", ""))
     assert rows[0].words == ["#", "#tag"]  # Words, as no comments are known here.
-    rows, _, _ = run(tmp_path, content, comment_prefix="#")
-    assert [row.words for row in rows] == [["b"]]
-    rows, _, _ = run(tmp_path, content, name="in.col")
-    assert [row.words for row in rows] == [["#tag"], ["b"]]
+    rows, bad, _ = run(tmp_path, content, comment_prefix="#")
+    assert [row.words for row in rows] == [["b"]] and bad == []
+    rows, bad, _ = run(tmp_path, content, name="in.col")
+    assert [row.words for row in rows] == [["#tag"], ["b"]] and bad == []
 
 
 def test_conllu_names_ranges_and_spaces(tmp_path):
@@ -181,6 +199,8 @@ def test_conllu_names_ranges_and_spaces(tmp_path):
     rows, bad, _ = run(tmp_path, content, name="in.conllup", space_column="misc")
     doc, _ = rows[0].make_doc(spacy.blank("en"), [])
     assert doc.text == "Ann's cat. " and [e.text for e in doc.ents] == ["Ann"] and bad == []
+    # What a column says goes before what the language says.
+    assert rows[0].make_doc(spacy.blank("zh"), [])[0].text == doc.text
 
 
 def test_one_sentence_per_line(tmp_path):
@@ -225,4 +245,5 @@ def test_control_characters_and_marks(tmp_path):
 
 def test_empty_file(tmp_path):
     for content in ("", "\n\n", "-DOCSTART- -X- O\n\n"):
-        assert run(tmp_path, content) == ([], [], [])
+        for header in (None, True):
+            assert run(tmp_path, content, header=header) == ([], [], [])

@@ -81,8 +81,8 @@ def read_conll(path: Path, options: ConllOptions) -> Iterator[WordsRow | RowErro
         )
     lines, names = _read_content(path, options)
     rows = _split_columns(lines)
-    if options.header and rows:
-        first = next(place for place, (_, cells) in enumerate(rows) if cells)
+    first = next((place for place, (_, cells) in enumerate(rows) if cells), None)
+    if options.header and first is not None:
         names = rows.pop(first)[1]
     counts = Counter(len(cells) for _, cells in rows if cells and cells[0] != DOCSTART)
     if not counts:
