@@ -58,6 +58,12 @@ def jsonl(*rows):
         ),
         (
             "jsonl/jsonl",
+            jsonl({"text": "a", "cats": {"x": 0.5}}, {"text": "a", "cats": {"x": 0.25}}),
+            2,
+            "label is {{'x': 0.5}} for the same text at {}:1, and {{'x': 0.25}} here",
+        ),
+        (
+            "jsonl/jsonl",
             jsonl({"text": "a", "regression": {"r": 1}}, {"text": "a", "regression": {"r": 2}}),
             2,
             "target 'r' is 1.0 for the same text at {}:1, and 2.0 here",

@@ -112,13 +112,14 @@ def test_bad_lines_name_line_and_column(tmp_path):
         {"text": "a", "entities": [{"start": 0, "end": 5, "label": "P"}]},
         {"text": "a", "entities": [{"start": 0, "label": "P"}]},
         {"text": "a", "entities": {"start": 0}},
+        {"text": "a", "entities": [5]},
         {"text": "a", "spans": [[0, 1]]},
         "[" * 100_000,
         {"text": "good", "label": 1},
     ]
     good, bad = run(tmp_path, rows)
-    assert [row.line for row in good] == [16]
-    assert [line for line, _ in bad] == list(range(1, 16))
+    assert [row.line for row in good] == [17]
+    assert [line for line, _ in bad] == list(range(1, 17))
     assert bad[0][1] == "not JSON: Expecting ',' delimiter at column 14"
     assert "list" in bad[1][1] and bad[6][1] == "the text holds a lone surrogate"
 
@@ -218,10 +219,10 @@ def test_cluener_offsets_are_inclusive_and_a_surface_may_stand_twice(tmp_path):
 
 
 def test_cluener_wrong_offsets_cost_the_entity_and_not_the_row(tmp_path):
-    label = {"name": {"张三": [[1, 2], [0, 1], [-2, -1], [0], "x"], "": [[3, 2]]}}
+    label = {"name": {"张三": [[1, 2], [0, 1], [-2, -1], [0], "x", 5], "": [[3, 2]]}}
     good, bad = run(tmp_path, [{"text": "张三好人", "label": label}], read_cluener)
     assert good[0].entities == [(0, 2, "name")]
-    assert len(bad) == 4 and "三好" in bad[0][1]
+    assert len(bad) == 5 and "三好" in bad[0][1]
     assert all("left out" in reason for _, reason in bad)
     doc, _ = good[0].make_doc(spacy.blank("zh"), [])
     assert tags_of(doc) == "BI-O"
@@ -240,6 +241,7 @@ def test_cluener_wrong_offsets_cost_the_entity_and_not_the_row(tmp_path):
         # It stands twice or nowhere: all places that may be meant are unknown.
         ("北京人在北京吗", {"gpe": {"北京": [[3, 4]]}}, "--O---O", None),
         ("北京人在北京吗", {"gpe": {"北京": ["x"]}}, "--OO--O", None),
+        ("北京人在北京吗", {"gpe": {"北京": None}}, "--OO--O", None),
         ("他去北京大学了", {"gpe": {"南京": [[2, 3]]}}, "OO--OOO", None),
         ("他去了", {"gpe": {"南京": [[-4, -3]]}}, "OOO", None),
         ("他去了", {"gpe": {"南京": [[2, 9]]}}, "OO-", None),

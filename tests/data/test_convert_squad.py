@@ -64,6 +64,7 @@ def test_answers_of_a_question_marked_impossible_are_not_gold(tmp_path):
         ("Ann", 24, 24),
         ("Ann", 20, 24),  # Nearest of two.
         ("Ann", 3, 0),
+        ("nn", 0, 1),
         ("Ulm", 2, 41),  # Once in the context, and so however far.
         ("Ulm", -1, 41),
         ("Ann", -1, None),  # Twice, and no offset to choose by.
@@ -138,7 +139,8 @@ def test_bad_questions_name_their_place(tmp_path):
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', "data[0].paragraphs[0]"),
         ('{"data": [{"paragraphs": [{"context": "c"}]}]}', "data[0].paragraphs[0]"),
         (
-            '{"data": [{"paragraphs": [{"context": "\\ud800", "qas": []}]}]}',
+            '{"data": [{"paragraphs": [{"context": "\\ud800 Ann", "qas": [{"question": "Who?", '
+            '"answers": [{"text": "Ann", "answer_start": 2}]}]}]}]}',
             "data[0].paragraphs[0]",
         ),
         ('{"data":\n [1,,2]}', 2),

@@ -162,7 +162,8 @@ def test_columns_that_do_not_fit(tmp_path):
             run(read_tsv, tmp_path, "a\tb\n", **options)
     with pytest.raises(ValueError, match=r"\[B405\].*'tekst'.*label, text"):
         run(read_tsv, tmp_path, "label\ttext\na\tb\n", text_column="tekst")
-    for content in ("a\tb\tc\n", "a\n", "label\tcat\ttext\na\tb\tc\n"):
+    headers = ("label\tcat\ttext", "id\ttext\tx", "id\tlabel\tx")
+    for content in ("a\tb\tc\n", "a\n", *(f"{header}\na\tb\tc\n" for header in headers)):
         with pytest.raises(ValueError, match=r"\[B406\]"):
             run(read_tsv, tmp_path, content)
     with pytest.raises(ValueError, match=r"\[B406\]"):

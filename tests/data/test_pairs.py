@@ -75,7 +75,8 @@ def test_gold_answers_come_back_with_spans_of_whole_tokens():
             ("anna", 0, 4, 0.5),
             ("rome", -1, -1, 1.0),
         ]
-        assert [a.span.text if a.span else None for a in found] == ["Paris", "anna", None]
+        spans = [a.span for a in found]
+        assert [span and span.text for span in spans] == ["Paris", "anna", None]
         assert [s.text for s in other.spans["answers"]] == ["Paris", "anna"]
         assert other.spans["answers"].attrs["id"] == "q1"
 
@@ -125,6 +126,8 @@ def test_gold_answers_say_what_stands_there():
     doc = make_question(spacy.blank("en"), "Where?", "A bridge in Leeds")
     with pytest.raises(ValueError, match=r"\[B427\] .*'Leeds' .*\[2, 7\).*'bridg'"):
         set_gold_answers(doc, [{"text": "Leeds", "start": 2, "end": 7}])
+    with pytest.raises(ValueError, match=r"\[B427\] .*'Bath' .*\[12, 17\).*'Leeds'"):
+        set_gold_answers(doc, [{"text": "Bath", "start": 12, "end": 17}])
     set_gold_answers(doc, [{"text": "Leeds", "start": np.int64(12), "end": np.int64(17)}])
     set_gold_answers(doc, [{"text": "York", "start": -1, "end": -1}])
 

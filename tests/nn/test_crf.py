@@ -362,6 +362,8 @@ def test_bad_inputs_have_codes():
     gap[0, 1] = False
     unknown = tags.clone()
     unknown[3, 2] = N_TAGS
+    negative = tags.clone()
+    negative[3, 2] = -1
     illegal = tags.clone()
     illegal[0] = torch.tensor([0, 1, 1, 1])
     bad_start = tags.clone()
@@ -378,6 +380,7 @@ def test_bad_inputs_have_codes():
         ("B112", (emissions, tags[:, :3], mask)),
         ("B113", (emissions, tags, gap)),
         ("B114", (emissions, unknown, mask)),
+        ("B114", (emissions, negative, mask)),
         ("B115", (emissions, illegal, mask)),
         ("B115", (emissions, bad_start, mask)),
     ]
