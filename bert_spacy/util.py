@@ -4,11 +4,13 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import Any
+
+from .errors import Errors
 
 # Ends the name of what stood there until the new folder has its place.
 _OLD = ".old"
@@ -20,6 +22,22 @@ def is_finite(value: Any) -> bool:
     return is_number and math.isfinite(value)
 
 
+def check_file(path: Path, used: Iterable[Path] = ()) -> None:
+    """Look whether a file may be written somewhere, new or in the place of another one.
+
+    path (Path): The file. A link to a file may be replaced.
+    used (Iterable[Path]): Files that must stay.
+    RAISES (ValueError): B810 if a folder stands there, or a device such as /dev/null, in whose
+        place renaming would put an ordinary file for all programs; B623 if it is one in use.
+    """
+    for other in used:
+        if path.resolve() == other.resolve():
+            raise ValueError(Errors.B623.format(path=other))
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no ordinary file"
+        raise ValueError(Errors.B810.format(path=path, what=what))
+
+
 @contextmanager
 def atomic_file(path: Path, mode: str = "w", encoding: str | None = "utf-8") -> Iterator:
     """Write a file under a temporary name beside it and rename it when complete.
@@ -28,8 +46,10 @@ def atomic_file(path: Path, mode: str = "w", encoding: str | None = "utf-8") -> 
     mode (str): "w" for text, "wb" for bytes.
     YIELDS (IO): The open temporary file. On an exception it is deleted and
         whatever stood at `path` stays as it was.
+    RAISES (ValueError): B810 if a folder or a device stands there.
     """
     path = Path(path)
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -60,6 +80,8 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
+        if old.is_symlink():
+            old.unlink()
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -9,7 +9,7 @@ import typer
 from wasabi import msg
 
 from ..errors import Errors
-from ..util import atomic_file
+from ..util import atomic_file, check_file
 from .app import app
 
 MAX_SHOWN = 50
@@ -155,7 +155,7 @@ def convert_files(
     """
     import spacy
 
-    from ..data.convert import RowError, RowNote, convert
+    from ..data.convert import RowError, RowNote, convert, find_files
 
     problems: list[RowError] = []
 
@@ -170,11 +170,15 @@ def convert_files(
             shown.append(problem)
             typer.echo(_printable(str(problem)), err=True)
 
-    failure = ""
+    failure, may_write = "", False
     summary = None
     try:
         nlp = spacy.blank(lang)
         made = make_options(format_name, options)
+        if error_file is not None:
+            check_file(error_file, [output, *find_files(format_name, inputs)])
+            error_file.parent.mkdir(parents=True, exist_ok=True)
+        may_write = True
         summary = convert(
             nlp,
             format_name,
@@ -190,7 +194,7 @@ def convert_files(
     n_hidden = sum(map(is_serious, problems)) - len(shown)
     if n_hidden:
         typer.echo(f"... and {n_hidden} more; --errors FILE writes them all", err=True)
-    if error_file is not None:
+    if may_write and error_file is not None:
         write_problems(problems, error_file)
     if summary is None:
         msg.fail(f"Can't convert to '{output}'", failure, exits=1)

@@ -66,13 +66,16 @@ def evaluate(
     batch_size (int): Docs per batch; the pipeline's own if None.
     RETURNS (dict[str, Any]): Scores by spaCy's names, 0..1; None without gold.
     RAISES (ValueError): B413 if there is no such file, B414 if one is damaged, B424 if there
-        are no Docs.
+        are no Docs; B623 or B810 if the scores cannot be written there.
     """
     import srsly
 
     from ..data.corpus import Corpus
-    from ..util import atomic_file
+    from ..data.docbin import find_docbins
+    from ..util import atomic_file, check_file
 
+    if output is not None:
+        check_file(output, [file_ for path in data for file_ in find_docbins(path)])
     scores = nlp.evaluate(Corpus(data)(nlp), batch_size=batch_size)
     if output is not None:
         with atomic_file(output) as file_:

@@ -11,6 +11,7 @@ import typer
 from wasabi import msg
 
 from ..errors import Errors
+from ..util import check_file
 from .app import app
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def predict(
 
     nlp (Language): The pipeline.
     source (Path): A jsonl, txt or csv file.
-    output (Path): The jsonl file to write. Until the end, rows go to a file
-        with the suffix .partial beside it.
+    output (Path): The jsonl file to write. Until the end, rows go to a file beside it with
+        .partial in the place of .jsonl, or after another name.
     text_column (str): Column of a csv with the text.
     batch_size (int): Docs per batch; the pipeline's own if None.
     n_process (int): Number of processes.
@@ -109,8 +110,8 @@ def predict(
     show_progress (bool): Whether to show a progress bar on a terminal.
     RETURNS (PredictCounts): What became of the rows.
     RAISES (ValueError): B620, B621 for an input that can't be read; B622 if it
-        is not the one of the earlier run; B623 if it would be overwritten or removed; B624 if
-        the output is a folder; B625 for no process; B626 to resume from something else.
+        is not the one of the earlier run; B623 if it would be overwritten or removed; B810 if
+        the output is a folder or a device; B625 for no process; B626 to resume from something else.
     """
     from tqdm import tqdm
 
@@ -118,10 +119,8 @@ def predict(
     from ._stream import stream
 
     files = _Output(output)
-    if source.resolve() in [path.resolve() for path in files.paths]:
-        raise ValueError(Errors.B623.format(path=source))
-    if output.is_dir():
-        raise ValueError(Errors.B624.format(path=output))
+    for path in files.paths:
+        check_file(path, [source])
     if n_process == 0:
         raise ValueError(Errors.B625.format(value=n_process))
     multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
@@ -157,7 +156,12 @@ def predict(
 
 def errors_path(output: Path) -> Path:
     """Return where the bad rows of an output go."""
-    return output.with_suffix(".errors.jsonl")
+    return _beside(output, ".errors.jsonl")
+
+
+def _beside(output: Path, ending: str) -> Path:
+    # Any other suffix may be all that tells two outputs apart.
+    return output.with_name(output.name.removesuffix(".jsonl") + ending)
 
 
 class _Output:
@@ -165,9 +169,9 @@ class _Output:
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        self.partial = output.with_suffix(".partial")
+        self.partial = _beside(output, ".partial")
         self.errors = errors_path(output)
-        self.errors_partial = self.errors.with_suffix(".partial")
+        self.errors_partial = _beside(output, ".errors.partial")
         self.paths = (self.output, self.partial, self.errors, self.errors_partial)
         self.counts = PredictCounts()
         self.last: dict[str, Any] = {}

@@ -69,6 +69,19 @@ def check_output(path: Path, shard_size: int | None) -> None:
         raise ValueError(Errors.B411.format(path=path, problem=problem))
 
 
+def find_docbins(path: Path) -> list[Path]:
+    """Return a file, or all `.spacy` files in a folder, by name.
+
+    path (Path): The file or folder.
+    RETURNS (list[Path]): The files.
+    RAISES (ValueError): B413 if there is none.
+    """
+    files = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise ValueError(Errors.B413.format(path=path))
+    return files
+
+
 def read_docbin(path: Path, vocab: Vocab) -> Iterator[Doc]:
     """Read the Docs of a `.spacy` file, or of all such files in a folder, by name.
 
@@ -78,11 +91,7 @@ def read_docbin(path: Path, vocab: Vocab) -> Iterator[Doc]:
     RAISES (ValueError): B413 if there is no such file; B414 if one is truncated,
         corrupted or something else.
     """
-    path = Path(path)
-    files = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise ValueError(Errors.B413.format(path=path))
-    for file_ in files:
+    for file_ in find_docbins(Path(path)):
         data = file_.read_bytes()
         try:
             # Broken content shows itself in either call, as one of these. Docs are made one by

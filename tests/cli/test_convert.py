@@ -57,6 +57,17 @@ def test_some_bad_rows_exit_with_2_and_write_the_rest(tsv, tmp_path):
     assert len(errors.read_text().splitlines()) == MAX_SHOWN + 5
 
 
+def test_the_errors_file_takes_the_place_of_nothing(tsv, tmp_path):
+    before, output = tsv.read_bytes(), tmp_path / "o.spacy"
+    for errors, code in ((tsv, "B623"), (output, "B623"), (tmp_path, "B810")):
+        for source in (tsv, tmp_path):
+            result = run("tsv", source, output, "--errors", errors)
+            assert result.exit_code == 1 and code in result.output
+    result = run("tsv", tsv, output, "--errors", tsv / "errors.txt")
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert tsv.read_bytes() == before and not output.exists()
+
+
 def test_strict_stops_at_the_first_bad_row(tmp_path):
     path = tmp_path / "in.tsv"
     path.write_text("a\ttext\na\n\na\ttext\n")

@@ -86,3 +86,13 @@ def test_missing_pipeline_and_data_are_failures(tmp_path, gold):
     result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "pipeline"), missing])
     assert result.exit_code == 1
     assert "B413" in result.output
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_scores_never_take_the_place_of_gold(nlp, gold, tmp_path, as_folder):
+    before = gold[0].read_bytes()
+    with pytest.raises(ValueError, match=r"\[B623\].*a\.spacy"):
+        evaluate(nlp, [gold[0].parent] if as_folder else gold, gold[0])
+    with pytest.raises(ValueError, match=r"\[B810\].*folder"):
+        evaluate(nlp, gold, tmp_path)
+    assert gold[0].read_bytes() == before

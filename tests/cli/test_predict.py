@@ -1,6 +1,7 @@
 """Predict files with small rule-based pipelines."""
 
 import json
+import os
 
 import pytest
 import spacy
@@ -295,10 +296,33 @@ def test_refusals(nlp, tmp_path):
     with pytest.raises(ValueError, match=r"\[B625\]"):
         predict(nlp, source, tmp_path / "out.jsonl", n_process=0)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match=r"\[B624\]"):
+    with pytest.raises(ValueError, match=r"\[B810\].*folder"):
         predict(nlp, source, tmp_path / "folder")
     assert not list(tmp_path.glob("folder*.partial"))
     assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_device_is_never_replaced(nlp, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
+    with pytest.raises(ValueError, match=r"\[B810\]"):
+        predict(nlp, source, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "pipe"]
+
+
+def test_outputs_with_other_suffixes_share_no_file(nlp, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}, {"text": 1}])
+    other = write_jsonl(tmp_path / "other.jsonl", [{"text": "b"}, {"text": "c"}])
+    # A run of x.1 that was stopped, and its bad row.
+    (tmp_path / "x.1.partial").write_text('{"line": 1, "text": "b"}\n', "utf-8")
+    predict(nlp, source, tmp_path / "x.2")
+    counts = predict(nlp, other, tmp_path / "x.1", resume=True)
+    assert (counts.n_good, counts.n_resumed) == (2, 1)
+    assert [row["text"] for row in read_jsonl(tmp_path / "x.1")] == ["b", "c"]
+    assert errors_path(tmp_path / "x.2").name == "x.2.errors.jsonl"
+    assert len(read_jsonl(tmp_path / "x.2.errors.jsonl")) == 1
 
 
 def test_exit_codes(tmp_path):
