@@ -161,6 +161,9 @@ def _cut(tokenizer: Any, texts: Sequence[str], nlp: Language | None) -> Iterator
     else:
         word_of, sentence_of = _find_words(nlp, lines, line_of, pieces.start)
         word_starts = np.append(True, word_of[1:] != word_of[:-1])[:n_pieces]
+        # Tokens may be shorter than what the tokenizer takes for a word: each character of
+        # "iphone13" is one in Chinese, and its piece "##13" goes with "iphone" all the same.
+        word_starts &= ~_find_continuing(tokenizer)[pieces.ids]
     codes = pieces.ids.astype(np.uint32) | np.where(word_starts, _START, np.uint32(0))
     first = np.flatnonzero(np.append(True, sentence_of[1:] != sentence_of[:-1])[:n_pieces])
     sizes = np.diff(np.append(first, n_pieces))
@@ -170,6 +173,16 @@ def _cut(tokenizer: Any, texts: Sequence[str], nlp: Language | None) -> Iterator
     piece_ends = np.append(0, np.cumsum(sizes))
     for end, count in zip(ends.tolist(), counts.tolist()):
         yield _Document(codes[piece_ends[end - count] : piece_ends[end]], sizes[end - count : end])
+
+
+def _find_continuing(tokenizer: Any) -> NDArray[np.bool_]:
+    """Say of each piece of the vocabulary whether it goes on with a word, as "##ing" does."""
+    prefix = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
+    vocabulary = tokenizer.get_vocab()
+    found = np.zeros(max(vocabulary.values()) + 1, dtype=bool)
+    if prefix:
+        found[[id_ for piece, id_ in vocabulary.items() if piece.startswith(prefix)]] = True
+    return found
 
 
 def _find_words(

@@ -84,6 +84,14 @@ def test_chinese_words_are_those_of_jieba(tokenizer, tmp_path):
     assert pieces.documents.tolist() == [0, 2]
 
 
+def test_pieces_that_go_on_stay_with_their_word_where_tokens_are_characters(tokenizer, tmp_path):
+    nlp = make_nlp("zh", "char")
+    nlp.add_pipe("sentencizer")
+    _, pieces = run(tokenizer, tmp_path, ["playing 北京 film13"], nlp=nlp)
+    words = [["play", "##ing"], ["北"], ["京"], ["film", "##1", "##3"]]
+    assert words_of(tokenizer, pieces) == words
+
+
 def test_a_missing_segmenter_is_told(monkeypatch):
     def fail(*args, **kwargs):
         raise ImportError("no module")
