@@ -408,10 +408,14 @@ class Errors(metaclass=_Coded):
         "Check the gold, and that the pipeline's weights are finite."
     )
     B520 = (
-        "Optimiser setting {name} = {value} is out of range. Decay and clipping are 0 or more, "
-        "betas and average_decay from 0 to below 1, eps above 0."
+        "Optimiser setting {name} = {value!r} is out of range. Allowed are finite numbers: 0 or "
+        "more for learn_rate, at each step, weight_decay and grad_clip, 0 to below 1 for beta1, "
+        "beta2 and average_decay, above 0 for eps. Correct it in [training.optimizer]."
     )
-    B521 = "Batcher setting {name} must be 1 or more. Got {value}."
+    B521 = (
+        "Batcher setting {name} must be 1 or more. Got {value}. Correct it in [training.batcher]; "
+        "max_pieces = null sets no limit."
+    )
     B525 = (
         "Probabilities and outcomes must be two flat rows of one length, probabilities in 0..1. "
         "Got shapes {shape} and {other}, or values outside. Check what was put together."
@@ -437,6 +441,7 @@ class Errors(metaclass=_Coded):
         "The development data have changed since the checkpoint {path}, so that scores before and "
         "after it cannot be compared. Put the data back, or start anew with --no-resume."
     )
+    B545 = "training.{name} cannot be {value!r}. Allowed: {allowed}. Correct it in [training]."
     B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
     B551 = (
         "These settings of MixedCorpus do not go together: {given}. Give one corpus or more, and "

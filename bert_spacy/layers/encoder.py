@@ -72,7 +72,7 @@ def build_bert_encoder_v1(
     dropout (float): Dropout in the encoder while training; None for that of
         the checkpoint.
     layerwise_decay (float): Learning rate of each layer as a share of that of
-        the layer above it.
+        the layer above it, 0..1.
     gradient_checkpointing (bool): While training, keep the input of each layer
         alone and compute the rest anew in the backward pass: less
         memory for long windows, at the price of a second forward pass.
@@ -97,7 +97,7 @@ def build_bert_encoder_v1(
         allowed = ", ".join(PAIR_OVERFLOWS)
         raise ValueError(Errors.B209.format(value=pair_overflow, allowed=allowed))
     check_budget(max_batch_pieces)
-    check_number("layerwise_decay", layerwise_decay)
+    check_number("layerwise_decay", layerwise_decay, 1)
     if dropout is not None:
         check_number("dropout", dropout, 1)
     if unfreeze_every < 0:

@@ -42,13 +42,13 @@ def create_batch_by_pieces_v1(
     seed (int): Seed of the order of batches.
     same_gold (bool): The Docs of a batch have the same kinds of gold.
     RETURNS (Callable): Takes examples, yields batches.
-    RAISES (ValueError): B521 for a size or buffer under 1.
+    RAISES (ValueError): B521 for a size, buffer or max_pieces under 1.
 
     SOURCE: One task a batch: Liu et al. (2019), Multi-task deep neural networks for natural
         language understanding, algorithm 1.
     """
-    for name, value in (("size", size), ("buffer", buffer)):
-        if value < 1:
+    for name, value in (("size", size), ("buffer", buffer), ("max_pieces", max_pieces)):
+        if value is not None and value < 1:
             raise ValueError(Errors.B521.format(name=name, value=value))
     order = random.Random(seed)  # noqa: S311 - no secret
 

@@ -1,5 +1,6 @@
 """AdamW that steps torch modules inside torch."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from thinc.optimizers import FloatOrSeq
 from torch import nn
 
 from ..errors import Errors
+from ..util import is_finite
 
 # By name of the parameter, by name of the value: exp_avg, exp_avg_sq, step.
 Moments = dict[str, dict[str, torch.Tensor]]
@@ -46,15 +48,13 @@ def create_adamw_v1(
     RETURNS (AdamW): The optimiser.
     RAISES (ValueError): B520 for a value out of range.
     """
-    for name, value, fine in (
-        ("weight_decay", weight_decay, weight_decay >= 0),
-        ("grad_clip", grad_clip, grad_clip >= 0),
-        ("beta1", beta1, 0 <= beta1 < 1),
-        ("beta2", beta2, 0 <= beta2 < 1),
-        ("eps", eps, eps > 0),
-        ("average_decay", average_decay, 0 <= average_decay < 1),
-    ):
-        if not fine:
+    values = [("weight_decay", weight_decay, math.inf), ("grad_clip", grad_clip, math.inf)]
+    values += [("beta1", beta1, 1), ("beta2", beta2, 1), ("average_decay", average_decay, 1)]
+    values.append(("eps", eps, math.inf))
+    if isinstance(learn_rate, int | float):  # of a schedule, each rate is checked at its step
+        values.append(("learn_rate", learn_rate, math.inf))
+    for name, value, limit in values:
+        if not is_finite(value) or not 0 <= value < limit or (name == "eps" and not value):
             raise ValueError(Errors.B520.format(name=name, value=value))
     return AdamW(
         learn_rate,
@@ -110,6 +110,7 @@ class AdamW(Optimizer):
         key (Any): Identifies the module, whose moments are kept.
         module (nn.Module): Gradients in place; without any, nothing happens.
         scale (Callable[[str], float]): Learning-rate multiplier by parameter name.
+        RAISES (ValueError): B520 if the schedule of the learning rate gives what is no rate.
         """
         learning = [p for p in module.parameters() if p.requires_grad]
         if all(p.grad is None for p in learning):
@@ -130,6 +131,8 @@ class AdamW(Optimizer):
                     inner.state[parameter] = {k: v.to(parameter.device) for k, v in moments.items()}
             self._waiting.pop(key, None)
         rate = float(self.learn_rate)  # type: ignore[arg-type]
+        if not (is_finite(rate) and rate >= 0):
+            raise ValueError(Errors.B520.format(name="learn_rate", value=rate))
         for group in inner.param_groups:
             group["lr"] = rate * group["scale"]
         averages = self._begin_averages(key, module)

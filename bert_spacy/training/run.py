@@ -26,7 +26,7 @@ from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, Optimizer, fix_random_seed
 
 from ..errors import Errors
-from ..util import atomic_dir, remove_unfinished
+from ..util import atomic_dir, is_finite, remove_unfinished
 from .checkpoint import (
     Progress,
     check_config,
@@ -86,7 +86,8 @@ def train(
     prepare (Callable[[Language], None]): Called with the pipeline before the first step.
     RETURNS (Path): The last pipeline.
     RAISES (ValueError): B540 if the checkpoint is damaged, B541 if it is of another config,
-        B542 or B544 if the data have changed; B543 for a config that is not whole.
+        B542 or B544 if the data have changed; B543 for a config that is not whole, B545 for a
+        number in it that cannot be.
     """
     missing = [name for name in _SECTIONS if name not in config]
     if missing:
@@ -120,6 +121,7 @@ class _Run:
         if config["training"]["seed"] is not None:
             fix_random_seed(config["training"]["seed"])
         self.settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+        _check_numbers(self.settings)
         names = [self.settings["train_corpus"], self.settings["dev_corpus"]]
         self.corpora = resolve_dot_names(config, names)
         self.optimizer: Optimizer = self.settings["optimizer"]
@@ -233,6 +235,18 @@ class _Run:
     def _save_checkpoint(self, now: Progress) -> None:
         folder = self.output / CHECKPOINTS
         save_checkpoint(folder, self.nlp, self.optimizer, now, self.text)
+
+
+def _check_numbers(settings: dict[str, Any]) -> None:
+    """Refuse numbers on which spaCy's loop stops with an error of Python's own."""
+    for name in ("eval_frequency", "accumulate_gradient"):
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            allowed = "a whole number above 0"
+            raise ValueError(Errors.B545.format(name=name, value=settings[name], allowed=allowed))
+    rate = settings["dropout"]
+    if not is_finite(rate) or not 0 <= rate <= 1:
+        raise ValueError(Errors.B545.format(name="dropout", value=rate, allowed="from 0 to 1"))
+    settings["dropout"] = float(rate)  # the loop takes a whole number for a schedule
 
 
 def _text_of(nlp: Language) -> str:

@@ -57,6 +57,12 @@ def test_learning_rates_of_encoders(build, setting, value):
         build("none", **{setting: value})
 
 
+def test_layers_further_down_never_learn_faster():
+    with pytest.raises(ValueError, match=r"\[B211\] layerwise_decay cannot be 1.5.*from 0 to 1"):
+        build_bert_encoder_v1("none", layerwise_decay=1.5)
+    build_bert_encoder_v1("none", layerwise_decay=1.0)
+
+
 @pytest.mark.parametrize(
     "factory, setting", [("bert_encoder", "layerwise_decay"), ("bert_textcat", "lr_multiplier")]
 )

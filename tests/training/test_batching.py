@@ -79,10 +79,11 @@ def test_order_depends_on_the_seed_alone_and_changes_between_epochs():
     assert all(max(b) - min(b) <= 1 for b in first)
 
 
-@pytest.mark.parametrize("setting", ["size", "buffer"])
-def test_values_below_one_are_refused(setting):
-    with pytest.raises(ValueError, match=rf"\[B521\].*{setting}"):
-        create_batch_by_pieces_v1(**{setting: 0})
+@pytest.mark.parametrize("setting", ["size", "buffer", "max_pieces"])
+@pytest.mark.parametrize("value", [0, -5])
+def test_values_below_one_are_refused(setting, value):
+    with pytest.raises(ValueError, match=rf"\[B521\].*{setting}.*{value}"):
+        create_batch_by_pieces_v1(**{setting: value})
 
 
 def test_estimate_is_never_less_than_two():

@@ -131,11 +131,35 @@ def test_moments_stay_when_more_begins_to_learn():
 
 @pytest.mark.parametrize(
     "setting",
-    [{"weight_decay": -1}, {"grad_clip": -1}, {"beta1": 1.0}, {"beta2": -0.1}, {"eps": 0}],
+    [
+        {"weight_decay": -1},
+        {"grad_clip": -1},
+        {"grad_clip": "inf"},
+        {"beta1": 1.0},
+        {"beta2": -0.1},
+        {"eps": 0},
+        {"eps": float("nan")},
+        {"learn_rate": -5e-5},
+        {"learn_rate": float("inf")},
+    ],
 )
 def test_values_out_of_range_are_refused(setting):
     with pytest.raises(ValueError, match=rf"\[B520\].*{next(iter(setting))}"):
         create_adamw_v1(**setting)
+
+
+@pytest.mark.parametrize("rate", [-1e-4, float("nan")])
+def test_a_schedule_that_gives_no_rate_is_refused_at_its_step(rate):
+    net, _ = make_pair_of_nets()
+    optimizer = create_adamw_v1(learn_rate=iter([1e-3, rate]))
+    give_gradients(0, net)
+    optimizer.step_module("net", net, lambda n: 1.0)
+    optimizer.step_schedules()
+    before = [p.clone() for p in net.parameters()]
+    give_gradients(1, net)
+    with pytest.raises(ValueError, match=r"\[B520\] .*learn_rate"):
+        optimizer.step_module("net", net, lambda n: 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
 
 
 def test_any_thinc_optimizer_serves_with_the_same_multipliers():

@@ -324,3 +324,19 @@ def test_loggers_of_spacy_and_of_spacy_loggers_are_named_in_the_config(config, t
     assert rows == [["0", "0"], ["0", "4"]]
     assert ("score -> " in out.getvalue()) == chained
     assert "Epoch 1" in err.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name, value", [("dropout", 2), ("dropout", -0.1), ("eval_frequency", 0),
+                    ("accumulate_gradient", 0)]
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(config, tmp_path, name, value):
+    config["training"][name] = value
+    with pytest.raises(ValueError, match=rf"\[B545\] training.{name} cannot be {value}"):
+        train(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dropout_that_is_a_whole_number(config, tmp_path):
+    config["training"].update(dropout=0, max_steps=1)
+    assert train(config, tmp_path / "out").is_dir()
