@@ -6,9 +6,12 @@ that `--help` stays fast.
 """
 
 import io
+import os
 import sys
+from typing import Any
 
 import typer
+from wasabi import msg
 
 app = typer.Typer(name="bert", help="BERT fine-tuning for spaCy pipelines.", no_args_is_help=True)
 
@@ -18,7 +21,43 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A Windows pipe takes no Chinese label, and a table is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if os.environ.get("NO_COLOR"):
+        # Rich heeds it by itself; wasabi has a name of its own, which spaCy's printers read later.
+        os.environ["ANSI_COLORS_DISABLED"] = "1"
+        msg.show_color = False
     app(prog_name="bert-spacy")
+
+
+def choose_gpu(gpu_id: int, *, silent: bool = True) -> None:
+    """Compute on a GPU, or on the CPU.
+
+    gpu_id (int): The GPU; below 0 for the CPU.
+    silent (bool): Do not say which it is.
+    RAISES (typer.BadParameter): If the GPU cannot be used.
+    """
+    from spacy.cli._util import setup_gpu
+
+    try:
+        setup_gpu(gpu_id, silent=silent)
+    except ValueError as err:
+        raise typer.BadParameter(f"{err}. Give -1 for the CPU.", param_hint="--gpu-id") from None
+
+
+def parse_overrides(args: list[str]) -> dict[str, Any]:
+    """Read what of the command line are settings of a config.
+
+    args (list[str]): Such as "--training.max_steps", "500".
+    RETURNS (dict[str, Any]): Values by dotted name.
+    RAISES (typer.BadParameter): If there is something else.
+    """
+    from click import ClickException
+    from spacy.cli._util import parse_config_overrides
+
+    try:
+        return parse_config_overrides(args)
+    except ClickException as err:  # of spaCy's click, which Typer need not know
+        advice = "A setting of the config is written --section.name VALUE."
+        raise typer.BadParameter(f"{err.format_message()} {advice}") from None
 
 
 from . import (  # noqa: E402

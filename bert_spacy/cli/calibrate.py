@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from wasabi import msg
 
-from .app import app
+from .app import app, choose_gpu
 
 
 @app.command("calibrate")
@@ -33,11 +33,9 @@ def calibrate_cli(
     bert_qa gets the null_threshold with the best F1, if some questions have no
     answer.
     """
-    from spacy.cli._util import setup_gpu
-
     from ..weights.calibrate import MIN_PREDICTIONS, REPORT_FILE, calibrate
 
-    setup_gpu(gpu_id, silent=True)
+    choose_gpu(gpu_id)
     try:
         report = calibrate(pipeline, data, output, min_precision=min_precision)
     except (OSError, ValueError) as err:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from wasabi import msg
 
-from .app import app
+from .app import app, choose_gpu, parse_overrides
 
 
 @app.command("distill", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -29,13 +29,11 @@ def distill_cli(
     folder of weights, which teaches its layers on plain text. Settings of the config can be given
     as options, such as `--distill.student.layers 2`.
     """
-    from spacy.cli._util import parse_config_overrides, setup_gpu
-
     from ..weights.distill.run import MODEL, distill
     from ..weights.distill.settings import load_settings
 
-    setup_gpu(gpu_id)
-    overrides = parse_config_overrides(ctx.args)
+    choose_gpu(gpu_id, silent=False)
+    overrides = parse_overrides(ctx.args)
     try:
         report = distill(
             load_settings(config_path, overrides),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from wasabi import msg
 
-from .app import app
+from .app import app, choose_gpu
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -37,9 +37,8 @@ def evaluate_cli(
     the Docs that have gold for it.
     """
     import spacy
-    from spacy.cli._util import setup_gpu
 
-    setup_gpu(gpu_id, silent=True)
+    choose_gpu(gpu_id)
     try:
         nlp = spacy.load(pipeline)
         scores = evaluate(nlp, data, output, batch_size=batch_size)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import app
+from .app import app, choose_gpu
 
 
 @app.command("glue")
@@ -32,11 +32,9 @@ def glue_cli(
     OUTPUT/RTE.tsv. A task that is finished is skipped, one that was stopped goes on. Exit
     status: 0 all tasks are done, 2 some failed, 1 nothing was done.
     """
-    from spacy.cli._util import setup_gpu
-
     from ..glue.run import TABLE, Recipe, run_glue
 
-    setup_gpu(gpu_id, silent=True)
+    choose_gpu(gpu_id)
     recipe = Recipe(weights, epochs, learn_rate, max_pieces, limit, seed)
     try:
         results = run_glue(

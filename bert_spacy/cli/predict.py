@@ -12,7 +12,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from ..util import check_file
-from .app import app
+from .app import app, choose_gpu
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -59,9 +59,8 @@ def predict_cli(
     through. Exit status: 0 all rows predicted, 2 some rows were bad, 1 failed.
     """
     import spacy
-    from spacy.cli._util import setup_gpu
 
-    setup_gpu(gpu_id, silent=True)
+    choose_gpu(gpu_id)
     try:
         nlp = spacy.load(pipeline)
         counts = predict(

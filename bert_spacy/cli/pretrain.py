@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import app
+from .app import app, parse_overrides
 
 
 @app.command(
@@ -28,15 +28,14 @@ def pretrain_cli(
     Settings of the config can be given as options, such as `--trainer.max_steps 500`. Several
     processes: `torchrun --nproc_per_node 2 -m bert_spacy pretrain ...`.
     """
-    from spacy.cli._util import parse_config_overrides
     from spacy.util import load_config
 
     from ..report.svg import lines_svg
     from ..weights.pretrain.run import pretrain
 
     is_first = os.environ.get("RANK", "0") == "0"
+    overrides = parse_overrides(ctx.args)
     try:
-        overrides = parse_config_overrides(ctx.args)
         config = load_config(config_path, overrides=overrides, interpolate=True)
         result = pretrain(
             config,

@@ -7,7 +7,7 @@ import typer
 from wasabi import msg
 
 from ..errors import Errors
-from .app import app
+from .app import app, choose_gpu
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -40,9 +40,8 @@ def report_cli(
     files beside it if matplotlib is installed.
     """
     import spacy
-    from spacy.cli._util import setup_gpu
 
-    setup_gpu(gpu_id, silent=True)
+    choose_gpu(gpu_id)
     try:
         nlp = spacy.load(pipeline)
         page, analysis = report(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import app
+from .app import app, choose_gpu, parse_overrides
 
 
 @app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -36,20 +36,15 @@ def train_cli(
     that was killed goes on with `--resume` and ends with the same weights as one that
     was not, on a CPU bit for bit.
     """
-    from spacy.cli._util import (
-        import_code,
-        parse_config_overrides,
-        setup_gpu,
-        show_validation_error,
-    )
+    from spacy.cli._util import import_code, show_validation_error
     from spacy.util import load_config
 
     from ..training.checkpoint import find_checkpoint
     from ..training.run import CHECKPOINTS, train
 
     import_code(code)
-    setup_gpu(gpu_id)
-    overrides = parse_config_overrides(ctx.args)
+    choose_gpu(gpu_id, silent=False)
+    overrides = parse_overrides(ctx.args)
     try:
         with show_validation_error(config_path):
             config = load_config(config_path, overrides=overrides, interpolate=False)

@@ -1,0 +1,52 @@
+"""What stands on the command line and cannot be ends with a message and exit code 2."""
+
+import sys
+
+import pytest
+from spacy.cli import _util
+from typer.testing import CliRunner
+from wasabi import msg
+
+from bert_spacy.cli.app import app, main
+
+CONFIGS = ("distill", "pretrain", "train")
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "any.cfg"
+    path.write_text("[paths]\ntrain = null\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("command", CONFIGS)
+def test_an_option_that_is_no_setting(command, config, tmp_path):
+    args = [command, str(config), "-o", str(tmp_path / "out"), "--nope", "1"]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 2
+    assert "--nope" in result.stderr and "--section.name" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["distill", "train", "evaluate", "report", "predict"])
+def test_a_gpu_that_cannot_be_used(command, config, tmp_path, monkeypatch):
+    def fail(gpu_id):
+        raise ValueError("no such GPU")
+
+    monkeypatch.setattr(_util, "require_gpu", fail)
+    more = [] if command in CONFIGS else [str(config)]
+    args = [command, str(config), *more, "-o", str(tmp_path / "out"), "--gpu-id", "3"]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 2
+    assert "no such GPU" in result.stderr and "-1" in result.stderr
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_no_color(value, monkeypatch, capsys):
+    monkeypatch.setenv("NO_COLOR", value)
+    monkeypatch.setenv("ANSI_COLORS_DISABLED", "")
+    monkeypatch.setattr(msg, "show_color", True)
+    monkeypatch.setattr(sys, "argv", ["bert-spacy", "weights", "path", "nope"])
+    with pytest.raises(SystemExit):
+        main()
+    output = capsys.readouterr().out
+    assert "B801" in output and ("\x1b" in output) is not bool(value)
