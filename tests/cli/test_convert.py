@@ -57,6 +57,13 @@ def test_some_bad_rows_exit_with_2_and_write_the_rest(tsv, tmp_path):
     assert len(errors.read_text().splitlines()) == MAX_SHOWN + 5
 
 
+def test_a_text_that_is_too_long_costs_its_row_alone(tsv, tmp_path):
+    tsv.write_text(tsv.read_text() + f"art\t{'a' * 1_000_001}\n")
+    result = run("tsv", tsv, tmp_path / "o.spacy")
+    assert result.exit_code == 2 and len(read(tmp_path / "o.spacy")) == 3
+    assert f"{tsv}:4: text of 1000001 characters" in result.stderr
+
+
 def test_the_errors_file_takes_the_place_of_nothing(tsv, tmp_path):
     before, output = tsv.read_bytes(), tmp_path / "o.spacy"
     for errors, code in ((tsv, "B623"), (output, "B623"), (tmp_path, "B810")):

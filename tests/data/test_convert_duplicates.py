@@ -177,3 +177,13 @@ def test_the_command_line_names_them(tmp_path):
     assert done.exit_code == 0
     assert f"{path}:2: label is '1' for the same text at {path}:1, and '0' here" in done.stderr
     assert "contradiction" in done.stdout
+
+
+@pytest.mark.parametrize("lang, shown", [("zh", "'北京'"), ("en", "'北 京'")])
+def test_words_are_shown_as_the_language_writes_them(tmp_path, lang, shown):
+    path = tmp_path / "in.bio"
+    path.write_text("北\tB-P\n京\tI-P\n\n北\tB-Q\n京\tI-Q\n", encoding="utf-8")
+    notes = []
+    convert(spacy.blank(lang), "conll", [path], tmp_path / "o.spacy", on_problem=notes.append)
+    (note,) = map(str, notes)
+    assert f"P 0:2 {shown}" in note and f"Q 0:2 {shown}" in note

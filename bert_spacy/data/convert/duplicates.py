@@ -9,29 +9,34 @@ from .rows import ChoiceRow, PairRow, QuestionRow, Row, RowError, RowNote, TextR
 _ANSWER, _ENTITIES = "answer is", "entities are"
 
 
-def note_contradictions(rows: Iterable[Row | RowError]) -> Iterator[Row | RowError]:
+def note_contradictions(
+    rows: Iterable[Row | RowError], lang: str | None
+) -> Iterator[Row | RowError]:
     """Pass rows on, each that contradicts an earlier one after a note that says so.
 
     Categories, targets, entities, answers and the right choice are compared, over all files; gold
     that is missing contradicts nothing, nor do answers of which one is the same.
 
     rows (Iterable[Row | RowError]): Rows and problems, in the order of the files.
+    lang (str | None): Language code; it tells whether words are shown with spaces between them.
     YIELDS (Row | RowError): All of them, and the notes.
     """
     seen: dict[tuple[str, ...], dict[str, tuple[Any, str]]] = {}
     for row in rows:
         if not isinstance(row, RowError) and (gold := _read_gold(row)):
-            earlier = seen.setdefault(_read_texts(row), {})
+            earlier = seen.setdefault(read_texts(row), {})
             for name, value in gold.items():
                 before, place = earlier.setdefault(name, (value, f"{row.path}:{row.line}"))
                 if _differs(name, before, value):
-                    there, here = _show(name, row, before, value), _show(name, row, value, before)
+                    there = _show(name, row, before, value, lang)
+                    here = _show(name, row, value, before, lang)
                     reason = f"{name} {there} for the same text at {place}, and {here} here"
                     yield RowNote(row.path, row.line, reason, "contradiction", is_shown=True)
         yield row
 
 
-def _read_texts(row: Row) -> tuple[str, ...]:
+def read_texts(row: Row) -> tuple[str, ...]:
+    """Return the texts of a row, or its words."""
     if isinstance(row, TextRow):
         return (row.text.strip(),)
     if isinstance(row, PairRow):
@@ -70,17 +75,20 @@ def _differs(name: str, before: Any, value: Any) -> bool:
     return bool(before != value)
 
 
-def _show(name: str, row: Row, value: Any, other: Any) -> str:
+def _show(name: str, row: Row, value: Any, other: Any, lang: str | None) -> str:
     """Return gold for a note; of entities those that the other gold does not have."""
     if name == _ANSWER:
         return ", ".join(map(repr, value)) or "none"
     if name != _ENTITIES:
         return repr(value)
-    words = row.words if isinstance(row, WordsRow) else None
-    text = _read_texts(row)[0]
+    text = read_texts(row)[0]
     shown, known = [], set(other)
     for start, end, label in value:
         if (start, end, label) not in known:
-            surface = text[start:end] if words is None else " ".join(words[start:end])
+            surface = text[start:end]
+            if isinstance(row, WordsRow):
+                spaces = row.find_spaces(lang) or [True] * len(row.words)
+                words = zip(row.words[start:end], spaces[start:end])
+                surface = "".join(word + " " * space for word, space in words).rstrip()
             shown.append(f"{label} {start}:{end} {surface!r}")
     return ", ".join(shown) or "none"

@@ -218,14 +218,22 @@ class WordsRow:
         labels (Sequence[str]): Not used; there are no categories.
         RETURNS (tuple[Doc, list[RowError]]): The Doc and an empty list.
         """
-        spaces = self.spaces
-        joined = nlp.lang in JOINED_LANGS if self.is_joined is None else self.is_joined
-        if joined and spaces is None:
-            spaces = [False] * len(self.words)
+        spaces = self.find_spaces(nlp.lang)
         doc = Doc(nlp.vocab, words=self.words, spaces=spaces, sent_starts=self.sent_starts)
         ents = [Span(doc, start, end, label=label) for start, end, label in self.entities]
         doc.set_ents(ents, default="outside")
         return doc, []
+
+    def find_spaces(self, lang: str | None) -> list[bool] | None:
+        """Tell whether white space follows each word, as far as row and language say.
+
+        lang (str | None): A language code.
+        RETURNS (list[bool] | None): One for each word; None if it is not known.
+        """
+        if self.spaces is not None:
+            return self.spaces
+        joined = lang in JOINED_LANGS if self.is_joined is None else self.is_joined
+        return [False] * len(self.words) if joined else None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ...segments import count_choices
 from ...targets import get_targets
 from ...types import ANSWERS, CHOSEN
 from ..docbin import check_output, write_docbin
-from .duplicates import note_contradictions
+from .duplicates import note_contradictions, read_texts
 from .formats import find_files, get_format
 from .labels import Options
 from .rows import Row, RowError, RowNote
@@ -67,9 +67,15 @@ def make_docs(
     nlp (Language): Its tokenizer is used.
     rows (Iterable[Row]): The rows.
     labels (Sequence[str]): All labels for `doc.cats`.
-    YIELDS (Doc | RowError): For each row its problems, then its Doc.
+    YIELDS (Doc | RowError): For each row its problems, then its Doc; none for a text that is
+        longer than `nlp.max_length`.
     """
     for row in rows:
+        longest = max(map(len, read_texts(row)))
+        if longest > nlp.max_length:
+            reason = f"text of {longest} characters, but nlp.max_length is {nlp.max_length}"
+            yield RowError(row.path, row.line, reason)
+            continue
         doc, problems = row.make_doc(nlp, labels)
         yield from problems
         yield doc
@@ -117,7 +123,7 @@ def convert(
             if is_strict:
                 raise ValueError(Errors.B415.format(problem=item))
 
-    rows = list(sort_out(note_contradictions(read_rows(name, paths, options))))
+    rows = list(sort_out(note_contradictions(read_rows(name, paths, options), nlp.lang)))
     places = {(row.path, row.line) for row in rows}
     summary.n_rows = len(rows) + len(summary.bad - places)
     known = options.label_names() if options is not None else []
