@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from thinc.api import Config
 
-from ...util import atomic_dir
+from ...util import atomic_dir, remove_unfinished
 from ..folders import checksum, find_licence
 from .examples import Examples, collate
 from .settings import Settings
@@ -154,6 +154,7 @@ def write_result(
     ]
     for fill in fills:
         del fill["best"]
+    remove_unfinished(output)
     with atomic_dir(output) as folder:
         task.model.save_pretrained(folder, state_dict=state, safe_serialization=True)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
