@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ..errors import Errors, Warnings
 from .dropout import fast_dropout, recompute_contexts
 
+# How long the hub may take for its first answer.
+HUB_SECONDS = 10
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
 
@@ -193,6 +197,8 @@ def load_encoder(name: str, *, local: bool, all_layers: bool = False) -> Transfo
     RAISES (ValueError): B100 if the weights, B101 if the tokenizer cannot be
         loaded or is not a fast one.
     """
+    # Without an answer there is the cache; transformers would ask again and again for a minute.
+    local = local or not hub_answers()
     with quiet():
         tokenizer = load_tokenizer(name, local)
         try:
@@ -218,6 +224,15 @@ def load_encoder(name: str, *, local: bool, all_layers: bool = False) -> Transfo
         reason = f"config.json has no layer for the tensors {', '.join(sorted(surplus)[:3])}"
         raise ValueError(Errors.B100.format(name=name, reason=reason))
     return TransformerEncoder(model, clean_tokenizer(tokenizer)).eval()
+
+
+def hub_answers() -> bool:
+    """Say whether the Hugging Face hub can be reached, whatever it answers."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except Exception:  # noqa: BLE001 - each release of the library has errors of its own
+        return False
+    return True
 
 
 def load_outline(folder: str) -> TransformerEncoder:

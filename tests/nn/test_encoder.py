@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
 
+from bert_spacy.nn import encoder as encoder_module
 from bert_spacy.nn.encoder import TransformerEncoder, layer_of, load_encoder
 from bert_spacy.sources import resolve_name
 
@@ -116,3 +117,21 @@ def test_roberta_in_its_older_files(tiny_folder, tmp_path):
     found = load_encoder(resolve_name(str(folder)), local=True).tokenizer
     text = "Anna was in Paris"
     assert found(text)["input_ids"] == wanted(text)["input_ids"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_cache_alone_is_asked_where_the_hub_does_not_answer(monkeypatch, answers):
+    class Session:
+        def head(self, url, timeout):
+            assert timeout <= 10
+            if not answers:
+                raise ConnectionError
+
+    def load(name, *, local_files_only, **options):
+        assert local_files_only is not answers
+        raise OSError("not there")
+
+    monkeypatch.setattr(encoder_module, "get_session", Session)
+    monkeypatch.setattr(encoder_module.AutoTokenizer, "from_pretrained", load)
+    with pytest.raises(ValueError, match=r"\[B101\].*not there"):
+        load_encoder("nobody/nothing", local=False)

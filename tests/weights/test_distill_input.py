@@ -7,6 +7,7 @@ import spacy
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
+from bert_spacy.nn import encoder as encoder_module
 from bert_spacy.nn.encoder import load_encoder
 from bert_spacy.weights.distill.data import read_data
 from bert_spacy.weights.distill.run import distill
@@ -170,3 +171,9 @@ def test_lines_that_are_no_text_are_reported(tmp_path):
         docs = [eg.predicted.text for eg in read_texts(nlp)]
     assert docs == ["a good film", "anna was in paris"]
     assert len(list(create_texts_v1([path], limit=1)(nlp))) == 1
+
+
+def test_a_teacher_that_is_nowhere_is_named_as_one(monkeypatch):
+    monkeypatch.setattr(encoder_module, "hub_answers", lambda: False)
+    with pytest.raises(ValueError, match=r"\[B724\] 'no-such-model' .*no installed pipeline.*B101"):
+        open_teacher("no-such-model", "en")

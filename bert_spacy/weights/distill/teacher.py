@@ -19,6 +19,7 @@ from ...pipeline.ner import BertEntityRecognizer
 from ...pipeline.qa import BertQuestionAnswerer
 from ...pipeline.textcat import BertTextCategorizer
 from ...pipeline.textcat_multilabel import BertMultilabelTextCategorizer
+from ...sources import SOURCES
 from ..folders import CARD_FILE, find_licence
 
 # Where a pipeline keeps the folder of its encoder.
@@ -120,7 +121,13 @@ def _open_weights(name: str, lang: str) -> Teacher:
         _refuse(name, "it holds neither meta.json nor config.json")
     nlp = spacy.blank(lang)
     nlp.add_pipe("bert_encoder", config={"model": {"name": name}})
-    nlp.initialize()
+    try:
+        nlp.initialize()
+    except ValueError as err:
+        if folder.is_dir() or name in SOURCES:
+            raise
+        reason = f"no folder and no installed pipeline is called so, and as weights: {err}"
+        raise ValueError(Errors.B724.format(teacher=name, reason=reason)) from err
     return Teacher(name, nlp, "bert_encoder", [])
 
 
