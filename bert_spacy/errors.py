@@ -505,6 +505,10 @@ class Errors(metaclass=_Coded):
         "{path} ends in no row of predict: {text!r}. Delete the file, or leave --resume out to "
         "start again."
     )
+    B627 = (
+        "The disk is full, or cannot be written: {reason}. What stood there before is whole. Free "
+        "some space and run the command again; a run with checkpoints goes on with --resume."
+    )
     B630 = (
         "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
         "if [training.logger] has an output_file."

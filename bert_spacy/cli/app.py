@@ -13,6 +13,11 @@ from typing import Any
 import typer
 from wasabi import msg
 
+from ..errors import Errors
+
+# Of safetensors, and of the writer behind torch.save.
+_DISK_FULL = ("No space left on device", "inline_container")
+
 app = typer.Typer(name="bert", help="BERT fine-tuning for spaCy pipelines.", no_args_is_help=True)
 
 
@@ -25,7 +30,13 @@ def main() -> None:
         # Rich heeds it by itself; wasabi has a name of its own, which spaCy's printers read later.
         os.environ["ANSI_COLORS_DISABLED"] = "1"
         msg.show_color = False
-    app(prog_name="bert-spacy")
+    try:
+        app(prog_name="bert-spacy")
+    except Exception as err:
+        # safetensors and torch have errors of their own for a full disk, in any command.
+        if not any(sign in str(err) for sign in _DISK_FULL):
+            raise
+        msg.fail("A file could not be written", Errors.B627.format(reason=err), exits=1)
 
 
 def choose_gpu(gpu_id: int, *, silent: bool = True) -> None:

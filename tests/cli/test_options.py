@@ -7,6 +7,7 @@ from spacy.cli import _util
 from typer.testing import CliRunner
 from wasabi import msg
 
+from bert_spacy.cli import app as app_module
 from bert_spacy.cli.app import app, main
 
 CONFIGS = ("distill", "pretrain", "train")
@@ -38,6 +39,25 @@ def test_a_gpu_that_cannot_be_used(command, config, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 2
     assert "no such GPU" in result.stderr and "-1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "reason, is_told",
+    [
+        ("Error while serializing: I/O error: No space left on device (os error 28)", True),
+        ("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0", True),
+        ("something else", False),
+    ],
+)
+def test_a_full_disk_is_told_without_a_traceback(reason, is_told, monkeypatch, capsys):
+    def fail(**options):
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(app_module, "app", fail)
+    with pytest.raises(SystemExit if is_told else RuntimeError):
+        main()
+    output = " ".join(capsys.readouterr().out.split())
+    assert (f"[B627] The disk is full, or cannot be written: {reason}." in output) is is_told
 
 
 @pytest.mark.parametrize("value", ["", "1"])
