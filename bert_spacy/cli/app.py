@@ -61,12 +61,11 @@ def parse_overrides(args: list[str]) -> dict[str, Any]:
     RETURNS (dict[str, Any]): Values by dotted name.
     RAISES (typer.BadParameter): If there is something else.
     """
-    from click import ClickException
-    from spacy.cli._util import parse_config_overrides
+    from spacy.cli._util import NoSuchOption, parse_config_overrides
 
     try:
         return parse_config_overrides(args)
-    except ClickException as err:  # of spaCy's click, which Typer need not know
+    except NoSuchOption as err:  # of spaCy's click, which Typer need not know
         advice = "A setting of the config is written --section.name VALUE."
         raise typer.BadParameter(f"{err.format_message()} {advice}") from None
 
