@@ -44,33 +44,34 @@ def augment(
     """
     chance = random.Random(seed)  # noqa: S311 - no secret
     for doc in docs:
-        candidates = _find_candidates(doc, fill, is_piece, mask, n_candidates)
-        for _ in range(copies if candidates else 0):
-            chosen = {
-                at: chance.choice(words)
-                for at, words in candidates.items()
-                if chance.random() < rate
-            }
-            if chosen:
+        places = [] if mask in doc.text else _find_places(doc, is_piece)
+        # Chosen before the model is asked, which takes all of the time.
+        changes = [[at for at in places if chance.random() < rate] for _ in range(copies)]
+        words = _find_words(doc, sorted(set().union(*changes)), fill, mask, n_candidates)
+        for change in changes:
+            if chosen := {at: chance.choice(words[at]) for at in change if at in words}:
                 yield _replace(doc, chosen)
 
 
-def _find_candidates(
-    doc: Doc, fill: Fill, is_piece: Callable[[str], bool], mask: str, n_candidates: int
-) -> dict[int, list[str]]:
-    """Return other words for each token that is one piece, by its number."""
-    if mask in doc.text:
-        return {}
-    text = doc.text
-    word_start, word_end = whole_words(text)
-    places, texts = [], []
+def _find_places(doc: Doc, is_piece: Callable[[str], bool]) -> list[int]:
+    """Return the numbers of the tokens that are a word of one piece."""
+    word_start, word_end = whole_words(doc.text)
+    places = []
     for token in doc:
         start, end = token.idx, token.idx + len(token)
         # A tokenizer that gives single characters cuts "iPhone", whose letters are no words.
         is_whole = word_start[start] == start and word_end[end - 1] == end
         if token.is_alpha and is_whole and is_piece(token.text):
             places.append(token.i)
-            texts.append(f"{text[:start]}{mask}{text[end:]}")
+    return places
+
+
+def _find_words(
+    doc: Doc, places: Sequence[int], fill: Fill, mask: str, n_candidates: int
+) -> dict[int, list[str]]:
+    """Return other words for tokens, by the number of the token; for some there may be none."""
+    text = doc.text
+    texts = [f"{text[: doc[at].idx]}{mask}{text[doc[at].idx + len(doc[at]) :]}" for at in places]
     found = {}
     for at, words in zip(places, fill(texts) if texts else ()):
         old = doc[at]

@@ -1,11 +1,13 @@
 """Fill masked pieces of texts by the masked-word head of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from ...errors import Errors
@@ -105,9 +107,9 @@ def fill_masks(
         ):
             _check(filler, number, length, masks)
         batch, hits = batch.to(model.device), hits.to(model.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), _head_reads(model, hits):
             # Rows of an embedding may outnumber the pieces.
-            logits = model(**batch).logits[hits][:, : len(tokenizer)].float()
+            logits = model(**batch, return_dict=True).logits[0, :, : len(tokenizer)].float()
             best = logits.softmax(-1).topk(top_k)
         fills = [
             [
@@ -123,6 +125,25 @@ def fill_masks(
             found.append(fills[at : at + count])
             at += count
     return found
+
+
+@contextmanager
+def _head_reads(model: Any, hits: Tensor) -> Iterator[None]:
+    """Let the masked-word head read some pieces alone, in one row: it costs as much as the encoder.
+
+    model (PreTrainedModel): The encoder and its head.
+    hits (Tensor): Which pieces. Shape (B, P).
+    """
+
+    def pick(_: Any, inputs: Any, output: Any) -> Any:
+        output["last_hidden_state"] = output["last_hidden_state"][hits][None]
+        return output
+
+    hook = model.base_model.register_forward_hook(pick)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _check(filler: Filler, number: int, length: int, n_masks: int) -> None:

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from transformers import AutoTokenizer, BertForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, BertForMaskedLM
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
-from bert_spacy.weights.pretrain.filling import fill_masks, load_filler
+from bert_spacy.weights.pretrain.filling import Filler, fill_masks, load_filler
 
+from ...tiny import ARCHITECTURES
 from ..vocab_tools import make_masked
 
 TEXTS = [
@@ -38,6 +39,24 @@ def test_fills_are_those_of_the_plain_model(folder, batch_size):
             assert [fill.probability for fill in fills] == pytest.approx(scores, rel=1e-4)
             pieces = tokenizer.convert_ids_to_tokens([fill.id for fill in fills])
             assert [fill.piece for fill in fills] == pieces
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_every_architecture_has_its_head_asked_about_masks_alone(kind, tiny_folder):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder(kind))
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(tiny_folder(kind))
+    model = AutoModelForMaskedLM.from_config(config).eval()
+    texts = [text.replace("[MASK]", tokenizer.mask_token) for text in TEXTS[:2]]
+    found = [fill for masks in fill_masks(Filler(model, tokenizer), texts, 4) for fill in masks]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        logits = model(**batch).logits  # as if there had been no other call
+    logits = logits[batch["input_ids"] == tokenizer.mask_token_id][:, : len(tokenizer)]
+    best = logits.softmax(-1).topk(4)
+    assert [[fill.id for fill in fills] for fills in found] == best.indices.tolist()
+    for fills, scores in zip(found, best.values.tolist()):
+        assert [fill.probability for fill in fills] == pytest.approx(scores, rel=1e-4)
 
 
 def test_no_text_and_more_pieces_than_there_are(folder):
