@@ -161,9 +161,10 @@ def _cut(tokenizer: Any, texts: Sequence[str], nlp: Language | None) -> Iterator
     else:
         word_of, sentence_of = _find_words(nlp, lines, line_of, pieces.start)
         word_starts = np.append(True, word_of[1:] != word_of[:-1])[:n_pieces]
-        # Tokens may be shorter than what the tokenizer takes for a word: each character of
-        # "iphone13" is one in Chinese, and its piece "##13" goes with "iphone" all the same.
-        word_starts &= ~_find_continuing(tokenizer)[pieces.ids]
+        if getattr(nlp.tokenizer, "segmenter", None) == "char":
+            # Each character of "iphone13" is a token, and "##13" goes with "iphone" all the same.
+            # Other tokenizers know words better: BERT's is blind to them in Thai, say.
+            word_starts &= ~_find_continuing(tokenizer)[pieces.ids]
     codes = pieces.ids.astype(np.uint32) | np.where(word_starts, _START, np.uint32(0))
     first = np.flatnonzero(np.append(True, sentence_of[1:] != sentence_of[:-1])[:n_pieces])
     sizes = np.diff(np.append(first, n_pieces))

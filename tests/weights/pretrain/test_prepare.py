@@ -92,6 +92,15 @@ def test_pieces_that_go_on_stay_with_their_word_where_tokens_are_characters(toke
     assert words_of(tokenizer, pieces) == words
 
 
+def test_a_word_may_begin_where_the_tokenizer_goes_on(tokenizer, tmp_path):
+    nlp = make_nlp("en", "char")
+    nlp.add_pipe("sentencizer")
+    # As in a language that is written without spaces.
+    nlp.tokenizer.add_special_case("filming", [{"ORTH": "film"}, {"ORTH": "ing"}])
+    _, pieces = run(tokenizer, tmp_path, ["anna filming"], nlp=nlp)
+    assert words_of(tokenizer, pieces) == [["anna"], ["film"], ["##ing"]]
+
+
 def test_a_missing_segmenter_is_told(monkeypatch):
     def fail(*args, **kwargs):
         raise ImportError("no module")
