@@ -41,10 +41,16 @@ def write_spans(
 
 def read_spans(doc: Doc, key: str) -> list[Span]:
     """Return the spans that `write_spans` has put on a Doc, but those that cut a token now."""
-    return [span for span in _find_spans(doc, key) if span is not None]
+    return [span for span in find_spans(doc, key) if span is not None]
 
 
-def _find_spans(doc: Doc, key: str) -> list[Span | None]:
+def find_spans(doc: Doc, key: str) -> list[Span | None]:
+    """Return what `write_spans` has put on a Doc, as long as the attrs beside it.
+
+    doc (Doc): The Doc.
+    key (str): Name of the group.
+    RETURNS (list[Span | None]): None for a span that cuts a token now.
+    """
     places = doc.spans[key].attrs.get(PLACES, []) if key in doc.spans else []
     return [doc.char_span(start, end, label=label) for start, end, label in places]
 
@@ -80,7 +86,7 @@ def read_scored(doc: Doc, key: str) -> list[tuple[Span, float]]:
         cut a token now.
     """
     scores = doc.spans[key].attrs.get(SCORES, []) if key in doc.spans else []
-    return [(span, score) for span, score in zip(_find_spans(doc, key), scores) if span is not None]
+    return [(span, score) for span, score in zip(find_spans(doc, key), scores) if span is not None]
 
 
 def get_score(span: Span) -> float | None:

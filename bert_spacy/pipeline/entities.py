@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from spacy.tokens import Doc, Span
 
-from ..scored import read_scored, write_scored, write_spans
+from ..scored import SCORES, find_spans, read_scored, write_scored, write_spans
 from ..types import CANDIDATES, FIXED, SCORED
 from .given import Preset
 from .lattice import Floats, Lattice, Spans
@@ -81,9 +81,10 @@ def write_candidates(doc: Doc, spans: Sequence[Span], scores: Sequence[float], s
     rows = list(zip(spans, scores, [source] * len(spans)))
     if CANDIDATES in doc.spans:
         taken = {_key(span) for span in (*spans, *doc.ents)}
-        sources = doc.spans[CANDIDATES].attrs.get(SOURCES, [])
-        for (span, score), name in zip(read_scored(doc, CANDIDATES), sources):
-            if name != source and _key(span) not in taken:
+        attrs = doc.spans[CANDIDATES].attrs
+        old = (find_spans(doc, CANDIDATES), attrs.get(SCORES, []), attrs.get(SOURCES, []))
+        for span, score, name in zip(*old):
+            if span is not None and name != source and _key(span) not in taken:
                 rows.append((span, score, name))
         del doc.spans[CANDIDATES]
     if rows:

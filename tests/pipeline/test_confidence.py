@@ -195,6 +195,16 @@ def test_candidates_of_several_components_stand_together(nlp, head, monkeypatch)
     assert ("london", "LOC") not in found(doc)
 
 
+def test_a_candidate_that_cuts_a_merged_token_takes_no_other_with_it(nlp):
+    doc = nlp.make_doc("new paris and bob")
+    write_candidates(doc, [Span(doc, 1, 2, label="LOC")], [0.75], "first")
+    write_candidates(doc, [Span(doc, 3, 4, label="PER")], [0.5], "second")
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[0:2])
+    write_candidates(doc, [], [], "first")
+    assert scored(doc, "bert_ner_candidates") == [(2, 3, "PER", 0.5)]
+
+
 def test_candidates_are_the_best_of_what_is_no_entity(nlp, head):
     head.n_candidates = 4
     head.candidate_threshold = 1e-9
