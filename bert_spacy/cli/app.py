@@ -50,7 +50,7 @@ def choose_gpu(gpu_id: int, *, silent: bool = True) -> None:
 
     try:
         setup_gpu(gpu_id, silent=silent)
-    except ValueError as err:
+    except (ValueError, RuntimeError) as err:  # RuntimeError of CUDA, for a number too high
         raise typer.BadParameter(f"{err}. Give -1 for the CPU.", param_hint="--gpu-id") from None
 
 

@@ -29,9 +29,10 @@ def test_an_option_that_is_no_setting(command, config, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["distill", "train", "evaluate", "report", "predict"])
-def test_a_gpu_that_cannot_be_used(command, config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_a_gpu_that_cannot_be_used(command, kind, config, tmp_path, monkeypatch):
     def fail(gpu_id):
-        raise ValueError("no such GPU")
+        raise kind("no such GPU")
 
     monkeypatch.setattr(_util, "require_gpu", fail)
     more = [] if command in CONFIGS else [str(config)]
