@@ -10,7 +10,7 @@ with the same weights and see the training data equally often; --init says which
     weights   every second layer of the pretrained weights, and fresh heads
 
 --augment NAME adds a student that is taught on variants of the texts too, whose words the
-masked-word model NAME has changed; its batches are as many as those of the others.
+masked-word model NAME has changed: half of the passes, rounded down, over up to twice the texts.
 
 Each result is a JSON line on the screen and in --out. Lines that are there are not measured
 again, and a training that was killed goes on, so the command can be repeated until it is done.

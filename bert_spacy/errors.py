@@ -409,8 +409,8 @@ class Errors(metaclass=_Coded):
     )
     B520 = (
         "Optimiser setting {name} = {value!r} is out of range. Allowed are finite numbers: 0 or "
-        "more for learn_rate, at each step, weight_decay and grad_clip, 0 to below 1 for beta1, "
-        "beta2 and average_decay, above 0 for eps. Correct it in [training.optimizer]."
+        "more for learn_rate (at each step), weight_decay and grad_clip; 0 to below 1 for beta1, "
+        "beta2 and average_decay; above 0 for eps. Correct it in [training.optimizer]."
     )
     B521 = (
         "Batcher setting {name} must be 1 or more. Got {value}. Correct it in [training.batcher]; "
