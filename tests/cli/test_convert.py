@@ -64,6 +64,14 @@ def test_a_text_that_is_too_long_costs_its_row_alone(tsv, tmp_path):
     assert f"{tsv}:4: text of 1000001 characters" in result.stderr
 
 
+def test_white_space_makes_a_text_too_long(tmp_path):
+    rows = [{"text": text, "label": "a"} for text in ("x" + " " * 1_000_000, "good")]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = run("jsonl", tmp_path / "in.jsonl", tmp_path / "o.spacy")
+    assert result.exit_code == 2 and len(read(tmp_path / "o.spacy")) == 1
+    assert "in.jsonl:1: text of 1000001 characters" in result.stderr
+
+
 def test_the_errors_file_takes_the_place_of_nothing(tsv, tmp_path):
     before, output = tsv.read_bytes(), tmp_path / "o.spacy"
     for errors, code in ((tsv, "B623"), (output, "B623"), (tmp_path, "B810")):

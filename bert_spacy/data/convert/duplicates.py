@@ -36,7 +36,7 @@ def note_contradictions(
 
 
 def read_texts(row: Row) -> tuple[str, ...]:
-    """Return the texts of a row, or its words."""
+    """Return the texts of a row, a single one without white space around it, or its words."""
     if isinstance(row, TextRow):
         return (row.text.strip(),)
     if isinstance(row, PairRow):

@@ -17,7 +17,7 @@ from ..docbin import check_output, write_docbin
 from .duplicates import note_contradictions, read_texts
 from .formats import find_files, get_format
 from .labels import Options
-from .rows import Row, RowError, RowNote
+from .rows import Row, RowError, RowNote, TextRow
 
 _SHOW_PROGRESS_FROM = 5000
 
@@ -71,7 +71,9 @@ def make_docs(
         longer than `nlp.max_length`.
     """
     for row in rows:
-        longest = max(map(len, read_texts(row)))
+        # White space around a text counts for the tokenizer, though not for comparisons.
+        texts = (row.text,) if isinstance(row, TextRow) else read_texts(row)
+        longest = max(map(len, texts))
         if longest > nlp.max_length:
             reason = f"text of {longest} characters, but nlp.max_length is {nlp.max_length}"
             yield RowError(row.path, row.line, reason)
