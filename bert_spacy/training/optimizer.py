@@ -48,14 +48,14 @@ def create_adamw_v1(
     RETURNS (AdamW): The optimiser.
     RAISES (ValueError): B520 for a value out of range.
     """
-    values = [("weight_decay", weight_decay, math.inf), ("grad_clip", grad_clip, math.inf)]
-    values += [("beta1", beta1, 1), ("beta2", beta2, 1), ("average_decay", average_decay, 1)]
-    values.append(("eps", eps, math.inf))
+    _check("weight_decay", weight_decay)
+    _check("beta1", beta1, below=1)
+    _check("beta2", beta2, below=1)
+    _check("eps", eps, above=0)
+    _check("grad_clip", grad_clip)
+    _check("average_decay", average_decay, below=1)
     if isinstance(learn_rate, int | float):  # of a schedule, each rate is checked at its step
-        values.append(("learn_rate", learn_rate, math.inf))
-    for name, value, limit in values:
-        if not is_finite(value) or not 0 <= value < limit or (name == "eps" and not value):
-            raise ValueError(Errors.B520.format(name=name, value=value))
+        _check("learn_rate", learn_rate)
     return AdamW(
         learn_rate,
         L2=weight_decay,
@@ -66,6 +66,12 @@ def create_adamw_v1(
         L2_is_weight_decay=True,
         average_decay=average_decay,
     )
+
+
+def _check(name: str, value: Any, *, above: float = -math.inf, below: float = math.inf) -> None:
+    """Refuse a setting that is no finite number of 0 or more, or outside its open bounds (B520)."""
+    if not is_finite(value) or value < 0 or not above < value < below:
+        raise ValueError(Errors.B520.format(name=name, value=value))
 
 
 class AdamW(Optimizer):
@@ -131,8 +137,7 @@ class AdamW(Optimizer):
                     inner.state[parameter] = {k: v.to(parameter.device) for k, v in moments.items()}
             self._waiting.pop(key, None)
         rate = float(self.learn_rate)  # type: ignore[arg-type]
-        if not (is_finite(rate) and rate >= 0):
-            raise ValueError(Errors.B520.format(name="learn_rate", value=rate))
+        _check("learn_rate", rate)
         for group in inner.param_groups:
             group["lr"] = rate * group["scale"]
         averages = self._begin_averages(key, module)

@@ -80,6 +80,7 @@ def prepare(
     """
     every = 0 if "dev" in parts else held_out_every(share)
     facts: dict[str, Any] = {}
+    continuing = _find_continuing(tokenizer, nlp)
     with atomic_dir(folder) as new:
         writers = {name: _Writer(new / name) for name in ("train", "dev")}
         number = 0
@@ -87,7 +88,7 @@ def prepare(
             for texts in _in_batches(
                 tqdm(corpus, desc=f"Reading {name}", unit=" texts", disable=None)
             ):
-                for document in _cut(tokenizer, texts, nlp):
+                for document in _cut(tokenizer, texts, nlp, continuing):
                     held_out = every and number % every == every - 1
                     writers["dev" if held_out else name].write(document)
                     number += 1
@@ -144,7 +145,9 @@ def _in_batches(texts: Any) -> Iterator[list[str]]:
         yield batch
 
 
-def _cut(tokenizer: Any, texts: Sequence[str], nlp: Language | None) -> Iterator[_Document]:
+def _cut(
+    tokenizer: Any, texts: Sequence[str], nlp: Language | None, continuing: NDArray[np.bool_] | None
+) -> Iterator[_Document]:
     """Cut texts to pieces, words and sentences. Each line is cut by itself."""
     lines: list[str] = []
     n_lines = []
@@ -161,10 +164,8 @@ def _cut(tokenizer: Any, texts: Sequence[str], nlp: Language | None) -> Iterator
     else:
         word_of, sentence_of = _find_words(nlp, lines, line_of, pieces.start)
         word_starts = np.append(True, word_of[1:] != word_of[:-1])[:n_pieces]
-        if getattr(nlp.tokenizer, "segmenter", None) == "char":
-            # Each character of "iphone13" is a token, and "##13" goes with "iphone" all the same.
-            # Other tokenizers know words better: BERT's is blind to them in Thai, say.
-            word_starts &= ~_find_continuing(tokenizer)[pieces.ids]
+        if continuing is not None:
+            word_starts &= ~continuing[pieces.ids]
     codes = pieces.ids.astype(np.uint32) | np.where(word_starts, _START, np.uint32(0))
     first = np.flatnonzero(np.append(True, sentence_of[1:] != sentence_of[:-1])[:n_pieces])
     sizes = np.diff(np.append(first, n_pieces))
@@ -176,8 +177,14 @@ def _cut(tokenizer: Any, texts: Sequence[str], nlp: Language | None) -> Iterator
         yield _Document(codes[piece_ends[end - count] : piece_ends[end]], sizes[end - count : end])
 
 
-def _find_continuing(tokenizer: Any) -> NDArray[np.bool_]:
-    """Say of each piece of the vocabulary whether it goes on with a word, as "##ing" does."""
+def _find_continuing(tokenizer: Any, nlp: Language | None) -> NDArray[np.bool_] | None:
+    """Say of each piece of the vocabulary whether it goes on with a word, as "##ing" does.
+
+    None unless tokens are characters: each of "iphone13" is one, and "##13" goes with "iphone" all
+    the same. Other tokenizers know words better: BERT's is blind to them in Thai, say.
+    """
+    if nlp is None or getattr(nlp.tokenizer, "segmenter", None) != "char":
+        return None
     prefix = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
     vocabulary = tokenizer.get_vocab()
     found = np.zeros(max(vocabulary.values()) + 1, dtype=bool)
