@@ -303,8 +303,8 @@ class Errors(metaclass=_Coded):
         "'number TAB name' on every line, each number and name once."
     )
     B405 = (
-        "{path} has no column {column!r}. Allowed are numbers from 0 to {last} and the names in "
-        "the header ({names}). Check the column options and --header."
+        "{path} has no column {column!r}. Allowed are numbers from 0 to {last}, or from -1 for the "
+        "last, and the names in the header ({names}). Check the column options and --header."
     )
     B406 = (
         "Cannot tell which columns of {path} hold the text and the label ({columns}). "
@@ -383,6 +383,10 @@ class Errors(metaclass=_Coded):
     B427 = (
         "Answer {text!r} is said to be at [{start}, {end}) of the context, where {found!r} stands. "
         "Correct the offsets, or give a negative start if it is not in the context."
+    )
+    B428 = (
+        "{path} has {count} columns named {name!r}. Rename all but the one that is meant; the "
+        "column options of convert take numbers from 0 too."
     )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
@@ -725,7 +729,7 @@ class Errors(metaclass=_Coded):
         "bert_encoder, bert_textcat, bert_textcat_multilabel, bert_ner or bert_qa and no other "
         "component that reads the encoder (nlp.remove_pipe takes one away), or an encoder's folder."
     )
-    B725 = "{path} holds other work: {difference}. Give a new folder, or remove this one."
+    B725 = "{path} holds other work, or lies in it: {difference}. Give a new folder."
     B727 = (
         "The attention of student and teacher cannot be compared: {reason}. Set "
         "distill.layers.attention = 0."

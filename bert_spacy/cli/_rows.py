@@ -10,7 +10,7 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from ..data.convert.labels import check_header
+from ..data.convert.labels import check_header, locate
 from ..data.convert.rows import RowError
 from ..data.convert.tables import read_csv_cells
 from ..data.convert.text import is_broken, load_json, read_lines
@@ -67,7 +67,7 @@ def read_rows(path: Path, *, text_column: str = TEXT, max_length: int) -> Iterat
     max_length (int): Longest text of a Doc, in characters.
     YIELDS (InputRow | BadRow): The rows in order.
     RAISES (ValueError): B620 for another suffix; B621 if a csv file has no such column;
-        B425 if the names of its columns are not UTF-8.
+        B425 if the names of its columns are not UTF-8; B428 if one is there twice.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -144,6 +144,8 @@ def _read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Any, str]]:
             if text_column not in names and not {QUESTION, CONTEXT} <= set(names):
                 check_header(names, path)
                 raise ValueError(Errors.B621.format(path=path, column=text_column, found=names))
+            for name in filter(str.strip, names):
+                locate(name, names, path)
         elif len(cells) > len(names):
             yield line, cells, "more cells than the header has"
         elif cells:

@@ -58,7 +58,7 @@ def check_output(output: Path, *sources: Path) -> None:
 
     output (Path): The new folder. A folder of a model or a tokenizer may be replaced.
     sources (Path): The folders and files that are read.
-    RAISES (ValueError): B676 if something else would be lost.
+    RAISES (ValueError): B676 if something would be lost, or it lies in a folder that is read.
     """
     if reason := _find_loss(output, sources, _MARKS):
         raise ValueError(Errors.B676.format(path=output, reason=reason))
@@ -69,7 +69,7 @@ def check_pipeline_output(output: Path, *sources: Path) -> None:
 
     output (Path): Its folder. That of an older pipeline may be replaced.
     sources (Path): What is read: the pipeline, if it is a folder, and data.
-    RAISES (ValueError): B633 if something else would be lost.
+    RAISES (ValueError): B633 if something would be lost, or it lies in a folder that is read.
     """
     if reason := _find_loss(output, sources, _PIPELINE_MARKS):
         raise ValueError(Errors.B633.format(path=output, reason=reason))
@@ -78,6 +78,15 @@ def check_pipeline_output(output: Path, *sources: Path) -> None:
 def holds(folder: Path, path: Path) -> bool:
     """Whether a path is a folder itself or lies anywhere in it."""
     return path.resolve().is_relative_to(folder.resolve())
+
+
+def lies_in_model(path: Path, folder: Path) -> bool:
+    """Whether a path lies in the folder of a model or a pipeline, and would become part of it.
+
+    path (Path): The path.
+    folder (Path): A folder, or anything else, in which nothing lies.
+    """
+    return _is_marked(folder, (*_MARKS, *_PIPELINE_MARKS)) and holds(folder, path)
 
 
 def _find_loss(output: Path, sources: Sequence[Path], marks: Sequence[str]) -> str:
@@ -94,10 +103,15 @@ def _find_loss(output: Path, sources: Sequence[Path], marks: Sequence[str]) -> s
         return "it is the folder that is read"
     if any(holds(output, source) for source in sources):
         return "it holds what is read"
-    is_marked = any((output / mark).is_file() for mark in marks)
-    if output.is_dir() and any(output.iterdir()) and not is_marked:
+    if any(lies_in_model(output, source) for source in sources):
+        return "it lies in the folder that is read, which would hold both from then on"
+    if output.is_dir() and any(output.iterdir()) and not _is_marked(output, marks):
         return "it holds other files, which would be lost"
     return ""
+
+
+def _is_marked(folder: Path, marks: Sequence[str]) -> bool:
+    return any((folder / mark).is_file() for mark in marks)
 
 
 def checksum(path: Path) -> str:

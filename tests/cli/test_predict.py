@@ -133,6 +133,16 @@ def test_text_and_csv(nlp, tmp_path):
     assert "not valid Unicode" in errors[2]["reason"]
 
 
+def test_a_column_that_stands_twice_is_not_guessed(nlp, tmp_path):
+    table = tmp_path / "in.csv"
+    for header in ("text,text,", "text,id,id"):
+        table.write_text(f"{header}\nParis,Rome,x\n", "utf-8")
+        with pytest.raises(ValueError, match=r"\[B428\].*2 columns"):
+            predict(nlp, table, tmp_path / "out.jsonl")
+    table.write_text("text,,\nParis,,\n", "utf-8")  # as spreadsheets write them
+    assert predict(nlp, table, tmp_path / "out.jsonl").n_bad == 0
+
+
 def test_a_quote_that_nothing_closes_costs_its_own_row_alone(nlp, tmp_path):
     table = tmp_path / "in.csv"
     table.write_text('text\nParis\n"open\nRome\n', "utf-8")

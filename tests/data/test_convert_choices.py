@@ -53,6 +53,8 @@ def test_swag_continues_the_second_sentence(tmp_path):
     assert read(tmp_path, "z.csv", "", "swag") == []
     with pytest.raises(ValueError, match=r"\[B405\].*sent1"):
         read(tmp_path, "w.csv", "a,b\n1,2\n", "swag")
+    with pytest.raises(ValueError, match=r"\[B428\].*'ending1'"):
+        read(tmp_path, "v.csv", SWAG_HEADER.replace("ending2", "ending1") + rows, "swag")
 
 
 def test_swag_reports_bad_rows_and_keeps_the_others(tmp_path):

@@ -129,6 +129,8 @@ def test_bad_options(tmp_path):
             run(tmp_path, "a O\n", **options)
     with pytest.raises(ValueError, match=r"\[B405\]"):
         run(tmp_path, "a O\n", tag_column="2")
+    with pytest.raises(ValueError, match=r"\[B428\].*'form'"):
+        run(tmp_path, "form form ner\na b O\n", header=True)
 
 
 def test_separators(tmp_path):

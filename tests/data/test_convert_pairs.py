@@ -71,6 +71,10 @@ def test_columns_can_be_named(tmp_path):
     assert rows_of(read(tmp_path, "x.tsv", text, **numbers)) == [(2, "a", "b", "yes")]
     with pytest.raises(ValueError, match="B405"):
         read(tmp_path, "x.tsv", text, **{**options, "label_column": "w"})
+    for header, names in (("x\ty\ty", "xyx"), ("text_a\tTEXT_A\tlabel", ())):
+        named = dict(zip(options, names))
+        with pytest.raises(ValueError, match=r"\[B428\].*2 columns"):
+            read(tmp_path, "x.tsv", f"{header}\na\tb\tc\n", **named)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,15 @@ def test_files_of_another_encoding_are_named_so(tmp_path):
     assert rows == ([], [(1, "not valid UTF-8"), (2, "not valid UTF-8")], [])
 
 
+def test_a_name_that_stands_twice_is_not_guessed(tmp_path):
+    table = "text,label,text\na,b,c\n"
+    for options in ({"header": True}, {"text_column": "text"}):
+        with pytest.raises(ValueError, match=r"\[B428\].*2 columns named 'text'"):
+            run(read_csv, tmp_path, table, **options)
+    rows, bad, _ = run(read_csv, tmp_path, table, header=True, text_column="2")
+    assert rows == [(2, "c", "b")] and not bad
+
+
 def test_columns_that_do_not_fit(tmp_path):
     for options in ({"text_column": "5"}, {"label_column": "-3"}):
         with pytest.raises(ValueError, match=r"\[B405\]"):

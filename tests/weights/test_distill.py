@@ -11,7 +11,6 @@ import spacy
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
-from spacy.util import load_config
 from transformers import AutoModel, BertConfig, BertModel
 from typer.testing import CliRunner
 
@@ -19,7 +18,7 @@ from bert_spacy.cli.app import app
 from bert_spacy.nn.encoder import load_encoder
 from bert_spacy.weights.distill import targets as targets_module
 from bert_spacy.weights.distill.run import distill
-from bert_spacy.weights.distill.settings import load_settings, make_settings
+from bert_spacy.weights.distill.settings import make_settings
 from bert_spacy.weights.distill.soft import compare, make_loss, shift_scores, split_scores
 from bert_spacy.weights.distill.targets import Targets
 from bert_spacy.weights.distill.teacher import open_teacher
@@ -391,19 +390,8 @@ def test_bad_teachers_are_refused(values, tmp_path, bert):
     check(values, tmp_path, "B724.*0 components")
 
 
-def test_the_config_holds_every_setting():
-    path = Path(__file__).parents[2] / "configs" / "distill.cfg"
-    written = load_config(path, interpolate=True)["distill"]
-    settings = load_settings(path, {"distill.student.layers": 3}).to_dict()
-    assert settings.pop("student") == {**written.pop("student"), "layers": 3}
-    assert settings == written
-
-
-def test_bad_configs_are_refused(tmp_path):
-    path = tmp_path / "bad.cfg"
-    path.write_text("[paths]\ntrain = null\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="B723.*distill"):
-        load_settings(path)
-    result = CliRunner().invoke(app, ["distill", str(path), "-o", str(tmp_path / "out")])
-    assert result.exit_code == 1
-    assert "B723" in result.output
+def test_nothing_is_written_into_the_teacher(values):
+    inside = Path(values["teacher"]) / "student"
+    with pytest.raises(ValueError, match="B725.*which is read"):
+        distill(make_settings(values), inside)
+    assert not inside.exists()

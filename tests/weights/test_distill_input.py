@@ -1,17 +1,21 @@
 """What a student is made of is looked at: bad lines, changed sources, licences."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import spacy
 import torch
+from spacy.util import load_config
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from typer.testing import CliRunner
 
+from bert_spacy.cli.app import app
 from bert_spacy.nn import encoder as encoder_module
 from bert_spacy.nn.encoder import load_encoder
 from bert_spacy.weights.distill.data import read_data
 from bert_spacy.weights.distill.run import distill
-from bert_spacy.weights.distill.settings import make_settings
+from bert_spacy.weights.distill.settings import load_settings, make_settings
 from bert_spacy.weights.distill.teacher import open_teacher
 from bert_spacy.weights.distill.texts import create_texts_v1
 
@@ -177,3 +181,21 @@ def test_a_teacher_that_is_nowhere_is_named_as_one(monkeypatch):
     monkeypatch.setattr(encoder_module, "hub_answers", lambda: False)
     with pytest.raises(ValueError, match=r"\[B724\] 'no-such-model' .*no installed pipeline.*B101"):
         open_teacher("no-such-model", "en")
+
+
+def test_the_config_holds_every_setting():
+    path = Path(__file__).parents[2] / "configs" / "distill.cfg"
+    written = load_config(path, interpolate=True)["distill"]
+    settings = load_settings(path, {"distill.student.layers": 3}).to_dict()
+    assert settings.pop("student") == {**written.pop("student"), "layers": 3}
+    assert settings == written
+
+
+def test_bad_configs_are_refused(tmp_path):
+    path = tmp_path / "bad.cfg"
+    path.write_text("[paths]\ntrain = null\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="B723.*distill"):
+        load_settings(path)
+    result = CliRunner().invoke(app, ["distill", str(path), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "B723" in result.output

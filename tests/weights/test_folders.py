@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from bert_spacy.weights.folders import check_output, find_licence, write_card
+from bert_spacy.weights.folders import check_output, check_pipeline_output, find_licence, write_card
 
 
 @pytest.mark.parametrize("mark", ["config.json", "tokenizer_report.json"])
@@ -14,6 +14,18 @@ def test_what_a_tool_wrote_may_be_written_again(tmp_path, mark):
         check_output(tmp_path)
     (tmp_path / mark).touch()
     check_output(tmp_path)
+
+
+@pytest.mark.parametrize("mark", ["config.json", "config.cfg"])
+@pytest.mark.parametrize("check", [check_output, check_pipeline_output])
+def test_nothing_is_written_into_the_model_that_is_read(tmp_path, mark, check):
+    source = tmp_path / "source"
+    source.mkdir()
+    check(source / "new", source)  # data, say
+    (source / mark).touch()
+    check(tmp_path / "source2", source)
+    with pytest.raises(ValueError, match=r"\[B6(33|76)\].*lies in the folder that is read"):
+        check(source / "new", source)
 
 
 def test_a_card_has_the_checksum_and_hands_the_licence_on(tmp_path):

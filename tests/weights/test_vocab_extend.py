@@ -168,6 +168,8 @@ BAD = [
     ("a\u0007b", "control characters"),
     ("\u0301", "nothing is left"),
     ("x" * 101, "101 characters"),
+    ("字" * 101, "101 characters"),
+    ("two words " * 1_000_000, "10000000 characters"),
 ]
 
 
@@ -182,6 +184,7 @@ def test_bad_words_are_told_by_line_and_left_out(masked, tmp_path):
     assert [p.line for p in problems] == list(range(3, 3 + len(expected)))
     for problem, reason in zip(problems, expected):
         assert reason in problem.reason and problem.path == str(path)
+        assert len(problem.reason) < 100
     assert len(report["left_out"]) == len(expected) and report["blank_lines"] == 1
 
 
@@ -211,6 +214,9 @@ def test_outputs_that_would_lose_something_are_refused(masked, tmp_path):
         with pytest.raises(ValueError, match=r"\[B676\]"):
             extend(str(masked), words, output)
     assert words.is_file()
+    (masked / "words.txt").write_bytes(words.read_bytes())
+    with pytest.raises(ValueError, match=r"\[B676\].*holds what is read"):
+        extend("albert-tiny-zh", masked / "words.txt", masked)
     for mode in ("unused", "append"):  # a model may be replaced by the next
         extend(str(masked), words, tmp_path / "new", mode=mode)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .labels import Options, find_column
+from .labels import Options, find_column, locate
 from .rows import ChoiceRow, RowError, RowNote
 from .tables import read_csv_cells
 from .text import CleanText, clean_text, is_broken, read_json, read_json_lines
@@ -23,7 +23,8 @@ def read_swag(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
     path (Path): The file, with a header. Without a column "label" the rows have no gold.
     options (Options): Nothing to choose.
     YIELDS (ChoiceRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B405 if the header lacks sent1, sent2 or ending0.
+    RAISES (ValueError): B405 if the header lacks sent1, sent2 or ending0; B428 if a name is there
+        twice.
     """
     records = read_csv_cells(path)
     header = next(records, None)
@@ -33,8 +34,8 @@ def read_swag(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
     names = [name.strip() for name in header[1]]
     first = [find_column(name, names, len(names), path) for name in ("sent1", "sent2", "ending0")]
     numbers = sorted(int(found[1]) for name in names if (found := _ENDING.fullmatch(name)))
-    endings = [names.index(f"ending{number}") for number in numbers]
-    label = names.index("label") if "label" in names else None
+    endings = [locate(f"ending{number}", names, path) for number in numbers]
+    label = locate("label", names, path) if "label" in names else None
     for record in records:
         if isinstance(record, RowError):
             yield record

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ...errors import Errors
-from .labels import Options, find_column
+from .labels import Options, find_column, locate
 from .rows import RowError, RowNote, WordsRow
 from .schemes import SCHEMES, decode_tags, detect_scheme, is_tag
 from .text import clean_text, is_broken, read_lines
@@ -71,7 +71,8 @@ def read_conll(path: Path, options: ConllOptions) -> Iterator[WordsRow | RowErro
     options (ConllOptions): See there.
     YIELDS (WordsRow | RowError): Rows, notes, and what is wrong with the others.
         A bad line costs its whole sentence.
-    RAISES (ValueError): B405 no such column; B407 tags of no scheme; B408 bad options.
+    RAISES (ValueError): B405 no such column; B428 several; B407 tags of no scheme; B408 bad
+        options.
     """
     if options.scheme not in (None, *SCHEMES) or options.doc_size < 0:
         raise ValueError(
@@ -145,8 +146,8 @@ def _find_columns(
 ) -> tuple[int, int, int | None]:
     """Return the columns of words, tags and spaces."""
     known = [name.casefold() for name in names or []]
-    token = next((known.index(name) for name in _WORD_NAMES if name in known), 0)
-    tag = next((known.index(name) for name in _TAG_NAMES if name in known), width - 1)
+    token = next((locate(name, known, path) for name in _WORD_NAMES if name in known), 0)
+    tag = next((locate(name, known, path) for name in _TAG_NAMES if name in known), width - 1)
     if options.token_column is not None:
         token = find_column(options.token_column, names, width, path)
     if options.tag_column is not None:

@@ -110,11 +110,26 @@ def find_column(spec: str | int, names: Sequence[str] | None, width: int, path: 
     width (int): Number of columns.
     path (Path): The file, for the message.
     RETURNS (int): 0-based number.
-    RAISES (ValueError): B405 if there is no such column.
+    RAISES (ValueError): B405 if there is no such column; B428 if there are several.
     """
     if names is not None and spec in names:
-        return list(names).index(str(spec))
+        return locate(str(spec), names, path)
     if re.fullmatch(r"-?\d+", str(spec)) and -width <= int(spec) < width:
         return int(spec) % width
     known = ", ".join(names) if names is not None else "no header"
     raise ValueError(Errors.B405.format(path=path, column=spec, last=width - 1, names=known))
+
+
+def locate(name: str, names: Sequence[str], path: Path) -> int:
+    """Find the one column of a name that stands in the header.
+
+    name (str): The name.
+    names (Sequence[str]): The header.
+    path (Path): The file, for the message.
+    RETURNS (int): 0-based number.
+    RAISES (ValueError): B428 if there are several.
+    """
+    count = list(names).count(name)
+    if count > 1:
+        raise ValueError(Errors.B428.format(path=path, name=name, count=count))
+    return list(names).index(name)

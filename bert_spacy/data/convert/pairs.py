@@ -12,6 +12,7 @@ from .labels import (
     LabelMapOptions,
     check_header,
     find_column,
+    locate,
     read_label,
     read_label_map,
 )
@@ -122,7 +123,7 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
     path (Path): The file. Fields of .jsonl and .json are columns by their names.
     options (PairOptions): Columns, header and label map.
     YIELDS (PairRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit; B418 for
+    RAISES (ValueError): B404, B405, B406, B428 for a label map or columns that do not fit; B418 for
         a score beside a label or a label map; B425 for names of columns that are not UTF-8.
     """
     score = options.score_column
@@ -154,7 +155,7 @@ def _find_columns(path: Path, names: Sequence[str], width: int, options: PairOpt
             found = [name for name in known if name in folded]
             if names and not found:
                 raise ValueError(Errors.B406.format(path=path, columns=", ".join(names)))
-            spec = names[folded.index(found[0])] if found else str(place)
+            spec = names[locate(found[0], folded, path)] if found else str(place)
         columns.append(find_column(spec, names or None, width, path))
     return columns
 

@@ -13,6 +13,7 @@ from .labels import (
     LabelMapOptions,
     check_header,
     find_column,
+    locate,
     read_label_map,
 )
 from .rows import RowError, TextRow
@@ -54,7 +55,7 @@ def read_tsv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
     path (Path): The file.
     options (TableOptions): Columns, header and label map.
     YIELDS (TextRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit, B425
+    RAISES (ValueError): B404, B405, B406, B428 for a label map or columns that do not fit, B425
         for names of columns that are not UTF-8.
     """
     rows = [(number, line.split("\t") if line else []) for number, line in read_lines(path)]
@@ -68,7 +69,7 @@ def read_csv(path: Path, options: TableOptions) -> Iterator[TextRow | RowError]:
         by its first line.
     options (TableOptions): Columns, header and label map.
     YIELDS (TextRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B404, B405, B406 for a label map or columns that do not fit, B425
+    RAISES (ValueError): B404, B405, B406, B428 for a label map or columns that do not fit, B425
         for names of columns that are not UTF-8.
     """
     rows: list[Cells] = []
@@ -218,7 +219,7 @@ def _choose_columns(
             chosen[place] = find_column(spec, names, width, path)
         else:
             found = [name for name in known if name in folded]
-            chosen[place] = folded.index(found[0]) if len(found) == 1 else None
+            chosen[place] = locate(found[0], folded, path) if len(found) == 1 else None
     if width == 2:
         chosen = _choose_of_two(rows, chosen)
     text, label = chosen

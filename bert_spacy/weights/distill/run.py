@@ -15,7 +15,7 @@ from ...nn.distill import LayerTeacher, LayerWeights
 from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
 from ...util import atomic_file
 from ..corpus import OnProblem
-from ..folders import holds
+from ..folders import holds, lies_in_model
 from ..pretrain.filling import load_filler
 from .data import read_data
 from .phases import compare_layers, compare_predictions, make_config, make_corpora, read_corpus
@@ -89,7 +89,7 @@ def prepare_output(settings: Settings, sums: dict[str, str], output: Path, resum
     """
     read = (settings.teacher, settings.student.name, settings.augment.name)
     for name in (*filter(None, read), *settings.train, *settings.dev):
-        if holds(output, Path(name)):
+        if holds(output, Path(name)) or lies_in_model(output, Path(name)):
             raise ValueError(Errors.B725.format(path=output, difference=f"{name}, which is read"))
     wanted = {**settings.to_dict(), **{f"{name}_sha256": x for name, x in sums.items()}}
     path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(wanted))

@@ -10,12 +10,12 @@ import torch
 from thinc.api import Config
 
 from ...util import atomic_dir, remove_unfinished
-from ..folders import checksum, find_licence
+from ..folders import WEIGHTS_FILE, checksum, find_licence
 from .examples import Examples, collate
 from .settings import Settings
 from .task import PretrainTask, kept_state
 
-REPORT_FILE = "pretrain_report.json"
+CONFIG_FILE, REPORT_FILE = "pretrain.cfg", "pretrain_report.json"
 N_FILLS, CONTEXT, TOP = 5, 12, 3
 LABELS = {
     "perplexity": "Perplexity of masked pieces",
@@ -161,7 +161,7 @@ def write_result(
         config["architectures"] = [kind]
         _write_json(folder / "config.json", config)
         tokenizer.save_pretrained(folder)
-        run.config.to_disk(folder / "pretrain.cfg")
+        run.config.to_disk(folder / CONFIG_FILE)
         result = Result(
             before=before["metrics"],
             after=after["metrics"],
@@ -170,7 +170,7 @@ def write_result(
             facts=run.facts,
             steps=steps,
             epochs=steps * settings.main.batch_size / run.n_windows,
-            checksum=checksum(folder / "model.safetensors"),
+            checksum=checksum(folder / WEIGHTS_FILE),
         )
         _write_json(folder / REPORT_FILE, asdict(result))
         charts = _draw(result, draw) if draw else {}
@@ -179,6 +179,23 @@ def write_result(
         card = _make_card(run, result, kind, output.name, list(charts))
         (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     return result
+
+
+def read_result(output: Path, config: Config) -> Result | None:
+    """Read what a run has measured, if a folder is what it left.
+
+    output (Path): The folder.
+    config (Config): The config of the run.
+    RETURNS (Result | None): The report; None if the folder is not there, or comes from another
+        config, or its weights are no longer those of the report.
+    """
+    files = [output / name for name in (CONFIG_FILE, REPORT_FILE, WEIGHTS_FILE)]
+    if not all(path.is_file() for path in files):
+        return None
+    if files[0].read_text(encoding="utf-8") != config.to_str():
+        return None
+    result = Result(**json.loads(files[1].read_text(encoding="utf-8")))
+    return result if result.checksum == checksum(files[2]) else None
 
 
 def _draw(result: Result, draw: Callable[[Mapping[str, Any], str], str]) -> dict[str, str]:

@@ -24,11 +24,10 @@ from ..folders import check_output
 from .engine import PretrainTrainer, find_checkpoint, make_arguments
 from .examples import Examples, Recipe
 from .prepare import Pieces, held_out_every, open_pieces, prepare
-from .results import Result, Run, show_fills, write_result
+from .results import CONFIG_FILE, Result, Run, read_result, show_fills, write_result
 from .settings import Settings, read_settings
 from .task import PretrainTask, load_task, new_task
 
-CONFIG_FILE = "pretrain.cfg"
 # Pieces that are counted at once.
 _BLOCK = 1 << 22
 
@@ -64,10 +63,11 @@ def pretrain(
 
     config (Config): Sections as in configs/pretrain.cfg, interpolated.
     output (Path): The new model folder. It appears when all is done.
-    resume (bool): Go on with a stopped run, if there is one.
+    resume (bool): Go on with a stopped run, if there is one. If there is none and the output is
+        that of this config, nothing is done.
     on_problem (Callable): Called with each line of the corpus that is skipped.
     draw (Callable | None): Makes an SVG of curves, for the folder.
-    RETURNS (Result | None): What was measured; None in all processes but the first.
+    RETURNS (Result | None): What was measured, now or then; None in all processes but the first.
     RAISES (ImportError): B700 without accelerate; B710 without a segmenter.
     RAISES (ValueError): B701 for a setting; B702, B801 to B805, B100, B101 and B205 for
         weights; B705 and B713 for a corpus that is too small, B670 and B671 for none; B706 if
@@ -84,12 +84,16 @@ def pretrain(
     folder = _find(name)
     check_output(output, folder, *(x for part in settings.corpus.parts.values() for x in part))
     args = make_arguments(settings, work, output.with_name(f"{output.name}.logs"))
+    is_first = args.process_index == 0
+    if resume and not work.exists() and (done := read_result(output, config)) is not None:
+        if is_first:
+            _remove(work)  # what a kill left of it
+        return done if is_first else None
     tokenizer = clean_tokenizer(load_tokenizer(str(folder), True))
     recipe = _make_recipe(settings, name, tokenizer)
     set_seed(settings.main.seed)
     task, new = _make_task(settings, folder, name, tokenizer)
     task.set_trained(settings.main.trained == "heads")
-    is_first = args.process_index == 0
     if is_first:
         _open_work(work, config, resume)
     with _kept_with_checkpoint(work) if is_first else nullcontext():

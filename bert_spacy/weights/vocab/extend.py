@@ -75,7 +75,7 @@ def extend(
             )
     source = open_source(name)
     _check_kind(source, mode)
-    check_output(output, source.folder)
+    check_output(output, source.folder, words)
     found = read_words(words, source)
     spec, chosen, numbers = _place(source, found.words, mode)
     for word in found.words:

@@ -11,6 +11,8 @@ from ...data.convert.text import clean_text, is_broken, read_lines
 from ...text.words import is_unspaced
 from .folder import Source
 
+# The limit of BERT's WordPiece, for tokenizers without one of their own.
+MAX_CHARACTERS = 100
 UNUSED = re.compile(r"^\[unused\d+\]$")
 
 
@@ -96,6 +98,9 @@ def _judge(text: str, line: int, source: Source, seen: dict[str, int]) -> NewWor
     """Return the word of a line, or why it is left out."""
     if is_broken(text):
         return "not valid UTF-8"
+    limit = source.spec["model"].get("max_input_chars_per_word", MAX_CHARACTERS)
+    if len(text) > limit:
+        return f"{text[:20]!r}... has {len(text)} characters; {limit} are allowed in a word"
     if any(map(str.isspace, text)):
         return f"{text!r} holds white space"
     if clean_text(text).removed:
@@ -111,9 +116,6 @@ def _judge(text: str, line: int, source: Source, seen: dict[str, int]) -> NewWor
         return f"{text!r} is a piece already"
     is_added = source.kind != "WordPiece" or len(parts) > 1
     piece = text if is_added else parts[0]
-    limit = source.spec["model"].get("max_input_chars_per_word")
-    if not is_added and limit is not None and len(piece) > limit:
-        return f"{text[:20]!r}... has {len(piece)} characters; {limit} are allowed in a word"
     if piece in source.pieces:
         return f"{piece!r} is an entry already, though the tokenizer never comes to it"
     if piece.startswith(str(source.spec["model"].get("continuing_subword_prefix") or "\0")):

@@ -107,10 +107,22 @@ def test_a_kill_while_the_rest_is_removed_leaves_no_run(bert, tmp_path, monkeypa
     assert not list(tmp_path.glob("*.work*"))
 
 
-def test_resume_without_a_stopped_run_starts(bert, tmp_path):
+def test_resume_without_a_stopped_run_starts(bert, tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path / "corpus.txt")
-    config = make_config(corpus, bert, trainer__max_steps=2)
-    assert pretrain(config, tmp_path / "out", resume=True).steps == 2
+    config, output = make_config(corpus, bert, trainer__max_steps=2), tmp_path / "out"
+    result = pretrain(config, output, resume=True)
+    assert result.steps == 2
+    with monkeypatch.context() as patch:  # what is done is not done again
+        stopping(patch, 1)
+        again = pretrain(config, output, resume=True)
+        assert (again.checksum, again.rows()) == (result.checksum, result.rows())
+        with pytest.raises(Killed):
+            pretrain(config, output)
+    shutil.rmtree(tmp_path / "out.work")
+    other = make_config(corpus, bert, trainer__max_steps=1)
+    assert pretrain(other, output, resume=True).steps == 1
+    (output / "model.safetensors").write_bytes(b"others")
+    assert pretrain(other, output, resume=True).checksum == checksum(output / "model.safetensors")
 
 
 @pytest.mark.slow
