@@ -199,6 +199,11 @@ class Errors(metaclass=_Coded):
         "and the blocks under it from the config, for the default, or set @architectures in it to "
         "one of bert-spacy for this factory."
     )
+    B218 = (
+        "The model of {name!r} cannot read a stock listener. Set @architectures in its block "
+        "'encoder' to 'bert-spacy.BertListener.v1', which reads a stock 'transformer' too, or "
+        "leave that block out."
+    )
 
     # 3xx pipeline
     B300 = (

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 from spacy.tokens import Doc
+from spacy_transformers.layers.listener import TransformerListener
 from thinc.api import Model
 from torch import Tensor, nn
 
 from ..errors import Errors
 from ..types import EncoderBatch, EncoderGradient
 from .checks import check_number
+from .listener import BertListener
 from .shims import HeadShim
 
 # Takes the loss, or None if there is nothing to learn from a batch.
@@ -39,8 +41,11 @@ def build_head(
         parameter name; the first that fits counts.
     attrs (dict): Settings that `compute` reads.
     RETURNS (Model[list[Doc], Any]): The model.
-    RAISES (ValueError): B211 for a multiplier below 0 or not finite.
+    RAISES (ValueError): B211 for a multiplier below 0 or not finite; B218 for a stock listener.
     """
+    listeners = [node for node in encoder.walk() if isinstance(node, TransformerListener)]
+    if not all(isinstance(node, BertListener) for node in listeners):
+        raise ValueError(Errors.B218.format(name=name))
     for prefix, by in multipliers.items():
         check_number(f"{prefix.replace('.', '_')}lr_multiplier", by)
     return Model(

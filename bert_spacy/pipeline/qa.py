@@ -182,25 +182,30 @@ class BertQuestionAnswerer(BertHead):
             of: answers without a piece (BW300), and questions without an answer where the
             component knows of none such (BW304).
         """
-        docs, targets, lost, unknown = [], [], [], []
+        docs, targets = [], []
+        # By Example, which R-Drop gives twice.
+        lost: dict[int, str] = {}
+        unknown: dict[int, str] = {}
         for i, example in enumerate(examples):
             gold = _gold_answers(example.reference)
             if gold is None or not has_question(example.predicted):
                 continue
             if not gold and not self.cfg["knows_null"]:
-                unknown.append(example.reference.text)
+                unknown[id(example)] = example.reference.text
                 continue
             target = _target_pieces(example, output, i, gold)
             if target is not None:
                 docs.append(i)
                 targets.append(target)
             elif any(answer["start"] >= 0 for answer in gold):
-                lost.append(example.reference.text)
+                lost[id(example)] = example.reference.text
         if lost:
-            values = {"n": len(lost), "name": self.name, "text": lost[0][:80]}
+            first = next(iter(lost.values()))
+            values = {"n": len(lost), "name": self.name, "text": first[:80]}
             warnings.warn(Warnings.BW300.format(**values), stacklevel=2)
         if unknown:
-            values = {"n": len(unknown), "name": self.name, "text": unknown[0][:80]}
+            first = next(iter(unknown.values()))
+            values = {"n": len(unknown), "name": self.name, "text": first[:80]}
             warnings.warn(Warnings.BW304.format(**values), stacklevel=2)
         if not docs:
             return None

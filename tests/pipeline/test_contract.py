@@ -247,6 +247,8 @@ def test_a_stock_model_is_refused(head):
         spacy.blank("en").add_pipe(head, config={"model": model})
     with pytest.raises(ValueError, match=r"\[B217\].*'bert_encoder'"):
         spacy.blank("en").add_pipe("bert_encoder", config={"model": listener})
+    with pytest.raises(ValueError, match=rf"\[B218\].*'{head}'.*BertListener"):
+        spacy.blank("en").add_pipe(head, config={"model": {"encoder": listener}})
 
 
 @pytest.mark.parametrize("name", ["bert_encoder", *HEADS])

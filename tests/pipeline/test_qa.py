@@ -308,6 +308,9 @@ def test_no_answer_teaches_nothing_where_none_was_known(bert):
     scores = scores_of(nlp, [eg.predicted for eg in examples])
     with pytest.warns(UserWarning, match=r"\[BW304\] 1 questions"):
         assert float(head.compute_loss(examples, scores)) == pytest.approx(float(alone))
+    twice = scores_of(nlp, [eg.predicted for eg in examples * 2])
+    with pytest.warns(UserWarning, match=r"\[BW304\] 1 questions"):
+        head.compute_loss(examples * 2, twice)  # as R-Drop does
 
 
 def test_long_question_is_shortened_with_a_warning(bert):
