@@ -156,6 +156,7 @@ def convert_files(
     import spacy
 
     from ..data.convert import RowError, RowNote, convert, find_files
+    from ..data.docbin import SUFFIX
 
     problems: list[RowError] = []
 
@@ -176,7 +177,10 @@ def convert_files(
         nlp = spacy.blank(lang)
         made = make_options(format_name, options)
         if error_file is not None:
-            check_file(error_file, [output, *find_files(format_name, inputs)])
+            used = [output, *find_files(format_name, inputs)]
+            if error_file.suffix == SUFFIX:
+                used.append(error_file)  # it may be a shard of the output, and is taken for one
+            check_file(error_file, used)
             error_file.parent.mkdir(parents=True, exist_ok=True)
         may_write = True
         summary = convert(

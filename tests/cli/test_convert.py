@@ -78,6 +78,9 @@ def test_the_errors_file_takes_the_place_of_nothing(tsv, tmp_path):
         for source in (tsv, tmp_path):
             result = run("tsv", source, output, "--errors", errors)
             assert result.exit_code == 1 and code in result.output
+    shards, first = tmp_path / "shards", tmp_path / "shards" / "part-00000.spacy"
+    result = run("tsv", tsv, shards, "--shard-size", 1, "--errors", first)
+    assert result.exit_code == 1 and "B623" in result.output and not shards.exists()
     result = run("tsv", tsv, output, "--errors", tsv / "errors.txt")
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert tsv.read_bytes() == before and not output.exists()
