@@ -1,7 +1,7 @@
 """Rows for `predict`: how they are read, made into Docs, and written with predictions."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -100,11 +100,18 @@ def make_doc(nlp: Language, row: InputRow) -> Doc:
     return nlp.make_doc(row.texts[TEXT])
 
 
-def to_output(row: InputRow, doc: Doc, multilabel: Sequence[Any] = ()) -> str:
+def to_output(
+    row: InputRow,
+    doc: Doc,
+    exclusive: Mapping[str, Sequence[str]] | None = None,
+    multilabel: Sequence[Any] = (),
+) -> str:
     """Write a row with what the pipeline set on its Doc.
 
     row (InputRow): The row.
     doc (Doc): Its processed Doc.
+    exclusive (Mapping[str, Sequence[str]]): Labels of each component whose labels exclude each
+        other, by its name.
     multilabel (Sequence[BertMultilabelTextCategorizer]): Components whose labels do not
         exclude each other.
     RETURNS (str): A line of JSON. Where a key of the input has the name of a
@@ -112,7 +119,7 @@ def to_output(row: InputRow, doc: Doc, multilabel: Sequence[Any] = ()) -> str:
     RAISES (ValueError): If a prediction is NaN or infinite.
     """
     out = {"line": row.line, **row.texts}
-    found = _predictions(doc, multilabel)
+    found = _predictions(doc, exclusive or {}, multilabel)
     clashes = {key: row.extra[key] for key in row.extra if key in out or key in found}
     if clashes:
         found["input"] = clashes
@@ -211,15 +218,21 @@ def _to_input(line: int, data: dict[str, Any], text_key: str, max_length: int) -
     return InputRow(line, texts, extra)
 
 
-def _predictions(doc: Doc, multilabel: Sequence[Any]) -> dict[str, Any]:
+def _predictions(
+    doc: Doc, exclusive: Mapping[str, Sequence[str]], multilabel: Sequence[Any]
+) -> dict[str, Any]:
     """Return what the pipeline set on the Doc."""
     found: dict[str, Any] = {}
     if doc.cats:
         found["cats"] = {label: float(score) for label, score in doc.cats.items()}
         several = {label for pipe in multilabel for label in pipe.labels}
-        exclusive = [label for label in doc.cats if label not in several]
-        if exclusive:
-            found["label"] = max(exclusive, key=lambda label: doc.cats[label])
+        if len(exclusive) > 1:
+            parts = {name: [x for x in row if x in doc.cats] for name, row in exclusive.items()}
+            found["label"] = {
+                name: max(row, key=doc.cats.__getitem__) for name, row in parts.items() if row
+            }
+        elif others := [label for label in doc.cats if label not in several]:
+            found["label"] = max(others, key=doc.cats.__getitem__)
         if several:
             found["labels"] = [label for pipe in multilabel for label in pipe.given_labels(doc)]
     if targets := get_targets(doc):

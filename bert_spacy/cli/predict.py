@@ -114,6 +114,7 @@ def predict(
     """
     from tqdm import tqdm
 
+    from ..pipeline.textcat import BertTextCategorizer
     from ._rows import BadRow, read_rows, to_error, to_output
     from ._stream import stream
 
@@ -123,6 +124,7 @@ def predict(
     if n_process == 0:
         raise ValueError(Errors.B625.format(value=n_process))
     multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
+    exclusive = {n: p.labels for n, p in nlp.pipeline if isinstance(p, BertTextCategorizer)}
     rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
     if resume and files.is_complete():
         new = next(_skip_done(source, rows, files), None)
@@ -142,7 +144,7 @@ def predict(
         for item in stream(nlp, rows, batch_size=batch_size, n_process=n_process):
             if not isinstance(item, BadRow):
                 try:
-                    files.add(to_output(*item, multilabel))
+                    files.add(to_output(*item, exclusive, multilabel))
                 except (ValueError, RecursionError) as err:
                     row = item[0]
                     item = BadRow(row.line, f"can't be written as JSON: {err}", row.texts)

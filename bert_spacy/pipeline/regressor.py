@@ -24,6 +24,8 @@ class BertRegressor(TellingHead):
     are learnt from the training data and kept in `cfg`.
     """
 
+    main_score = "regression_score"
+
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None = None):
         super().__init__(vocab, model, name, scorer=scorer)
         self.cfg = {"labels": [], "mean": {}, "scale": {}}

@@ -120,9 +120,9 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
         gold = [[eg.reference.cats.get(label, np.nan) for label in self.labels] for eg in examples]
         return torch.tensor(gold, dtype=torch.double).reshape(-1, len(self.labels))
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    def score_alone(self, examples: Sequence[Example], **kwargs: Any) -> dict[str, Any]:
         """Score Examples by the component's thresholds, see `TellingHead`."""
-        return super().score(examples, **{"threshold": self.threshold, **kwargs})
+        return super().score_alone(examples, **{"threshold": self.threshold, **kwargs})
 
     def given_labels(self, doc: Doc) -> list[str]:
         """Return the labels of a Doc that reach their thresholds, in the order of the labels.

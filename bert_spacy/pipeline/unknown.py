@@ -1,8 +1,8 @@
-"""Heads that tell of gold for labels which nobody knows."""
+"""Heads over categories and targets: told of gold that nobody knows, and scored if several."""
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spacy.tokens import Doc
@@ -15,7 +15,12 @@ from .known import find_pipeline
 
 
 class TellingHead(BertHead):
-    """A head that warns, once a label, of gold that neither it nor another component knows."""
+    """A head that warns, once a label, of gold that neither it nor another component knows.
+
+    main_score (str): Name of its overall score. Heads with one name are of one kind.
+    """
+
+    main_score = "cats_score"
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -40,13 +45,44 @@ class TellingHead(BertHead):
         return losses
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-        """Score Examples; the scorer is told which labels of the gold nobody knows.
+        """Score Examples; BW302 is warned of labels of the gold that nobody knows.
+
+        Where a pipeline has several heads of this kind, spaCy would keep the scores of the last
+        alone. There the names begin with that of the component, and the overall score is
+        the mean of theirs.
 
         examples (Iterable[Example]): The Examples.
         kwargs: For the scorer.
-        RETURNS (dict[str, Any]): The scores; BW302 is warned of such labels.
+        RETURNS (dict[str, Any]): The scores.
         """
         examples = list(examples)
+        own = self.score_alone(examples, **kwargs)
+        parts = {
+            name: own if pipe is self else pipe.score_alone(examples)
+            for name, pipe in self.list_kind()
+        }
+        if len(parts) < 2:
+            return own
+        scores: dict[str, Any] = {}
+        for name, part in parts.items():
+            scores.update({f"{name}_{key}": value for key, value in part.items()})
+        main = [part[self.main_score] for part in parts.values() if self.main_score in part]
+        if main:
+            known = [value for value in main if value is not None]
+            scores[self.main_score] = sum(known) / len(known) if known else None
+        return scores
+
+    def list_kind(self) -> list[tuple[str, "TellingHead"]]:
+        """Return the enabled heads of this kind in the pipeline, itself too, and their names."""
+        nlp = find_pipeline(self)
+        return [
+            (name, pipe)
+            for name, pipe in (nlp.pipeline if nlp is not None else ())
+            if isinstance(pipe, TellingHead) and pipe.main_score == self.main_score
+        ]
+
+    def score_alone(self, examples: Sequence[Example], **kwargs: Any) -> dict[str, Any]:
+        """Score Examples by this head alone; the scorer is told which labels nobody knows."""
         unknown = self.find_unknown(examples)
         return super().score(examples, **({"unknown": unknown} if unknown else {}), **kwargs)
 

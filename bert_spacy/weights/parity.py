@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -62,12 +62,14 @@ class Measurement:
 
     scores (dict[str, float]): Of each head that the sample has gold for, as a rule 0..1; those
         that are no finite number are left out.
+    without_gold (list[str]): Names of the components that have scores, none of which is there.
     labels (list[Any]): What the heads say of each Doc.
     targets (list[dict[str, float]]): The numbers that regressors give each Doc.
     hidden (Tensor): Hidden states of the pieces of the first Docs. Shape (P, H).
     """
 
     scores: dict[str, float]
+    without_gold: list[str]
     labels: list[Any]
     targets: list[dict[str, float]]
     hidden: Tensor
@@ -128,9 +130,7 @@ class Trial:
     @property
     def without_gold(self) -> list[str]:
         """Names of the components that have scores, none of which the sample has gold for."""
-        known = self._before.scores
-        names = _main_scores(self.nlp).items()
-        return [pipe for pipe, scores in names if scores and not known.keys() & scores]
+        return self._before.without_gold
 
     def compare(self, new: Setting) -> Parity:
         """Measure a setting against the pipeline as it was, which is then set again."""
@@ -160,17 +160,19 @@ class Trial:
         for example, doc in zip(examples, self.nlp.pipe([eg.predicted for eg in examples])):
             example.predicted = doc
         found = Scorer(nlp=self.nlp).score(examples)
-        names = {name for part in _main_scores(self.nlp).values() for name in part}
+        wanted = _main_scores(self.nlp, found)
         scores = {
             name: float(found[name])
-            for name in sorted(names)
+            for name in sorted({name for part in wanted.values() for name in part})
             if isinstance(found.get(name), float | int) and math.isfinite(found[name])
         }
+        without = [pipe for pipe, names in wanted.items() if names and not scores.keys() & names]
         batch = self.encoder.predict(self._docs())
         rows = np.arange(int(batch.layout.doc_pieces[-1]))
         docs = [example.predicted for example in examples]
         labels = [labels_of(self.nlp, doc) for doc in docs]
-        return Measurement(scores, labels, [get_targets(doc) for doc in docs], batch.rows(rows))
+        targets = [get_targets(doc) for doc in docs]
+        return Measurement(scores, without, labels, targets, batch.rows(rows))
 
     def _race(self, new: Setting) -> float:
         ratios = []
@@ -239,10 +241,19 @@ def _are_near(
     return near
 
 
-def _main_scores(nlp: Language) -> dict[str, set[str]]:
-    """Return for each component of a pipeline the names of the scores that count."""
+def _main_scores(nlp: Language, found: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return for each component of a pipeline the names of the scores that count.
+
+    nlp (Language): The pipeline.
+    found (Mapping[str, Any]): All scores. Of several components of one kind each has its own,
+        whose name begins with that of the component.
+    """
     weights = {name: nlp.get_pipe_meta(name).default_score_weights for name in nlp.pipe_names}
     return {
-        pipe: {name for name, weight in (part or {}).items() if weight}
+        pipe: {
+            own if (own := f"{pipe}_{name}") in found else name
+            for name, weight in (part or {}).items()
+            if weight
+        }
         for pipe, part in weights.items()
     }
