@@ -416,6 +416,10 @@ class Errors(metaclass=_Coded):
         "A correlation needs finite values, and at least one is NaN or infinite. "
         "Check the gold, and that the pipeline's weights are finite."
     )
+    B506 = (
+        "positive_label cannot be {label!r}: it is one of two labels that exclude each other, and "
+        "the component has {labels}. Correct it in the component's scorer, or set null."
+    )
     B520 = (
         "Optimiser setting {name} = {value!r} is out of range. Allowed are finite numbers: 0 or "
         "more for learn_rate (at each step), weight_decay and grad_clip; 0 to below 1 for beta1, "
@@ -494,6 +498,11 @@ class Errors(metaclass=_Coded):
         "loss, no label smoothing and no class_weights. Leave these out, or set use_crf = false in "
         "its model."
     )
+    B568 = (
+        "The loss of {name!r} is {value}: training went astray. Set a lower learning rate "
+        "(initial_rate in [training.optimizer.learn_rate]) or more warmup_steps. The last pipeline "
+        "that was saved is whole."
+    )
 
     # 6xx command line and tools
     B620 = "The format of {path} is not known. Its suffix must be one of: {allowed}."
@@ -569,6 +578,10 @@ class Errors(metaclass=_Coded):
     B647 = (
         "Cannot measure int8 in torch here, so no pipeline is written. What is missing: {missing}. "
         "Set --backend onnx, or run `bert_spacy optimize` on a machine that has it."
+    )
+    B648 = (
+        "The Docs of {path} hold no text, so that nothing can be measured. Give --calibrate Docs "
+        "like those that the pipeline is for."
     )
     B650 = (
         "There is no checkpoint index {path}. Give the path without its endings, as in "

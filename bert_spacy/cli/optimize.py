@@ -41,9 +41,17 @@ def optimize_cli(
     def show(tried: list["Parity"]) -> None:
         msg.table(
             [_row(parity) for parity in tried],
-            header=("Encoder", "Speed", "Relative error", "Largest", "Same labels", "Scores"),
+            header=(
+                "Encoder",
+                "Docs/s",
+                "Speed",
+                "Relative error",
+                "Largest",
+                "Same labels",
+                "Scores",
+            ),
             divider=True,
-            aligns=("l", "r", "r", "r", "r", "l"),
+            aligns=("l", "r", "r", "r", "r", "r", "l"),
             max_col=60,
         )
 
@@ -81,6 +89,7 @@ def _row(parity: "Parity") -> tuple[str, ...]:
     )
     return (
         parity.name,
+        "{} -> {}".format(*parity.docs_per_second),
         f"{parity.speed:.2f}x",
         f"{parity.relative_error:.4f}",
         f"{parity.max_difference:.4f}",

@@ -1,5 +1,6 @@
 """What all heads share: batches that follow the encoder's, and updates."""
 
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -241,6 +242,7 @@ class BertHead(SavedHead):
         sgd (Optimizer): Steps at once if given.
         losses (dict[str, float]): Updated under the component's name.
         RETURNS (dict[str, float]): The losses.
+        RAISES (ValueError): B568 if the loss is no finite number.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -255,11 +257,13 @@ class BertHead(SavedHead):
             examples = examples * training.copies
         output, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss = self._find_loss(examples, output, training)
+        value = 0.0 if loss is None else float(loss.detach())
+        if not math.isfinite(value):
+            raise ValueError(Errors.B568.format(name=self.name, value=value))
         if loss is not None and training is not None:
             training.offer(partial(self._learn_again, examples, training))
         backprop(loss)
-        if loss is not None:
-            losses[self.name] += float(loss.detach())
+        losses[self.name] += value
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses

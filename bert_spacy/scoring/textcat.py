@@ -11,6 +11,7 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..errors import Errors
 from .calibration import Bools, Floats, brier_score, expected_error
 
 CATS_SCORES = (
@@ -81,8 +82,12 @@ def score_textcat(
         most probable label, or with multi_label of every label that the gold speaks of, the
         expected calibration error cats_ece and the Brier score cats_brier; all None if
         there is nothing to score.
+    RAISES (ValueError): B506 for a positive label that is none of two exclusive ones.
     """
     examples = list(examples)
+    is_pair = len(labels) == 2 and not multi_label
+    if positive_label is not None and labels and not (is_pair and positive_label in labels):
+        raise ValueError(Errors.B506.format(label=positive_label, labels=list(labels)))
     labels = list(labels) or sorted({label for eg in examples for label in _all_labels(eg)})
     wanted = [*labels, *unknown]
     scored = [eg for eg in examples if has_gold(eg, wanted, multi_label=multi_label)]
@@ -102,7 +107,7 @@ def score_textcat(
         positive_label=positive_label,
         threshold=threshold,
     )
-    if unknown and positive_label and len(labels) == 2 and not multi_label:
+    if unknown and positive_label and is_pair:
         scores["cats_score"] = scores["cats_f_per_type"][positive_label]["f"]
         scores["cats_score_desc"] = f"F ({positive_label})"
     p, hit = _judge(scored, labels, multi_label)

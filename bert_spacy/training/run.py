@@ -1,10 +1,12 @@
 """Training that can be killed at any step and goes on to the same weights."""
 
+import os
 import random
 import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -106,18 +108,27 @@ def train(
         read_pipeline(checkpoint, nlp)
         done = read_progress(checkpoint)
     prepare(nlp)
-    return _Run(nlp, output, checkpoint, done).train(checkpoint_every, stdout, stderr)
+    log = nlp.config.interpolate()["training"]["logger"].get("output_file")
+    with _set_aside(Path(log) if log and checkpoint is not None else None) as drop_log:
+        run = _Run(nlp, output, checkpoint, done, drop_log)
+        return run.train(checkpoint_every, stdout, stderr)
 
 
 class _Run:
     """One run: its settings from `[training]`, its optimizer, its output folder."""
 
-    def __init__(self, nlp: Language, output: Path, checkpoint: Path | None, done: Progress):
+    def __init__(
+        self,
+        nlp: Language,
+        output: Path,
+        checkpoint: Path | None,
+        done: Progress,
+        go_on: Callable[[], None],
+    ):
         self.nlp, self.output, self.checkpoint, self.done = nlp, output, checkpoint, done
+        self.go_on = go_on  # called when the data are known to be those of the checkpoint
         config = nlp.config.interpolate()
         self.text, self.data = _text_of(nlp), 0
-        if checkpoint is not None:
-            _drop_log(config)
         if config["training"]["seed"] is not None:
             fix_random_seed(config["training"]["seed"])
         self.settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
@@ -145,6 +156,7 @@ class _Run:
                     log(_recall(info, done) if is_evaluated else None)
                     continue
                 if step == done.step:
+                    self.go_on()
                     for name, loss in done.losses.items():
                         info["losses"][name] = info["losses"].get(name, 0.0) + loss
                 info["words"] += done.words
@@ -307,11 +319,24 @@ def _follow(now: Progress, info: dict[str, Any], is_evaluated: bool) -> None:
         )
 
 
-def _drop_log(config: Config) -> None:
-    """Remove the log of the run that was stopped: its rows are written again.
+@contextmanager
+def _set_aside(log: Path | None) -> Iterator[Callable[[], None]]:
+    """Rename the log of a run that was stopped: spaCy's loggers write no file where one stands.
 
-    spaCy's loggers write no file where one stands.
+    log (Path | None): The log, whose rows are written again; None for nothing to rename.
+    YIELDS (Callable): To be called when the run goes on: the old log is needed no more. Without
+        that call it is put back.
     """
-    path = config["training"]["logger"].get("output_file")
-    if path:
-        Path(path).unlink(missing_ok=True)
+    if log is None:
+        yield lambda: None
+        return
+    kept = log.with_name(f"{log.name}.before")
+    if kept.is_file():  # a kill came before it was known whether the run goes on
+        log.unlink(missing_ok=True)
+    elif log.is_file():
+        os.replace(log, kept)
+    try:
+        yield lambda: kept.unlink(missing_ok=True)
+    finally:
+        if kept.is_file():
+            os.replace(kept, log)

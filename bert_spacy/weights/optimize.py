@@ -74,8 +74,8 @@ def optimize(
     RETURNS (dict[str, Any]): The report; it is in the new folder as `optimize.json`.
     RAISES (ValueError): B640 for settings that do not go together; B641 without an
         encoder of ours; B642 if a score drops too far; B647 if int8 cannot run in torch
-        here, so that nothing could be measured; B120 without onnxruntime; B633 for an output
-        where something would be lost.
+        here, so that nothing could be measured; B648 for Docs without text; B120 without
+        onnxruntime; B633 for an output where something would be lost.
     """
     _check(precision, backend, slim)
     output = Path(output)
@@ -83,6 +83,8 @@ def optimize(
     nlp = spacy.load(pipeline)
     name, encoder = _find_encoder(nlp)
     read = _sample_reader(nlp, calibrate)
+    if not any(example.predicted.text.strip() for example in read()):
+        raise ValueError(Errors.B648.format(path=calibrate))
     trial = Trial(nlp, encoder, read)
     with tempfile.TemporaryDirectory(prefix="bert_spacy.") as work:
         found: list[tuple[Parity, Setting]] = []

@@ -81,6 +81,7 @@ class Parity:
 
     name (str): Backend and precision that really ran.
     speed (float): Speed of `nlp.pipe` as a multiple of the old one, median of rounds.
+    docs_per_second (tuple[float, float]): The old speed and the new one, medians, on this machine.
     max_difference (float): Largest difference of a hidden state.
     relative_error (float): Norm of the difference over the norm of the hidden states.
     agreement (float): Share of Docs for which every head says the same, 0..1; predicted targets
@@ -90,6 +91,7 @@ class Parity:
 
     name: str
     speed: float
+    docs_per_second: tuple[float, float]
     max_difference: float
     relative_error: float
     agreement: float
@@ -137,7 +139,7 @@ class Trial:
         new.apply(self.encoder)
         after = self._measure()
         name = self.encoder.predictor.name
-        speed = self._race(new)
+        speed, docs_per_second = self._race(new)
         self.old.apply(self.encoder)
         difference = after.hidden - self._before.hidden
         same = np.array([a == b for a, b in zip(self._before.labels, after.labels)], dtype=bool)
@@ -145,6 +147,7 @@ class Trial:
         return Parity(
             name=name,
             speed=speed,
+            docs_per_second=docs_per_second,
             max_difference=float(difference.abs().max()) if difference.numel() else 0.0,
             relative_error=float(difference.norm() / self._before.hidden.norm().clamp(min=1e-12)),
             agreement=float(same.mean()) if len(same) else 1.0,
@@ -174,8 +177,9 @@ class Trial:
         targets = [get_targets(doc) for doc in docs]
         return Measurement(scores, without, labels, targets, batch.rows(rows))
 
-    def _race(self, new: Setting) -> float:
-        ratios = []
+    def _race(self, new: Setting) -> tuple[float, tuple[float, float]]:
+        """Return how many times as fast a setting is, and the Docs per second, old and new."""
+        rounds = []
         for _ in range(ROUNDS):
             seconds = []
             for setting in (self.old, new):
@@ -186,9 +190,10 @@ class Trial:
                 began = time.perf_counter()
                 for _ in self.nlp.pipe(docs):
                     pass
-                seconds.append(time.perf_counter() - began)
-            ratios.append(seconds[0] / max(seconds[1], 1e-9))
-        return statistics.median(ratios)
+                seconds.append(max(time.perf_counter() - began, 1e-9))
+            rounds.append(seconds)
+        old, late = (round(len(docs) / statistics.median(side), 1) for side in zip(*rounds))
+        return statistics.median(before / after for before, after in rounds), (old, late)
 
 
 def labels_of(nlp: Language, doc: Doc) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """What every head must do, whatever its task."""
 
+import math
 import subprocess
 import sys
 
@@ -249,6 +250,19 @@ def test_a_stock_model_is_refused(head):
         spacy.blank("en").add_pipe("bert_encoder", config={"model": listener})
     with pytest.raises(ValueError, match=rf"\[B218\].*'{head}'.*BertListener"):
         spacy.blank("en").add_pipe(head, config={"model": {"encoder": listener}})
+
+
+@each_head
+def test_a_loss_that_went_astray_is_named(bert, head):
+    nlp = trained(bert, [head], steps=1)
+    for parameter in nlp.get_pipe(head).shim.module.parameters():
+        parameter.data.fill_(math.nan)
+    before = weights(encoder_of(nlp))
+    # A CRF looks at its scores first.
+    found = rf"\[B568\].*'{head}' is nan.*learning rate|\[B111\].*learning rate"
+    with pytest.raises(ValueError, match=found):
+        train_steps(nlp, all_examples(nlp, [head]), 1)
+    assert same_weights(before, weights(encoder_of(nlp)))
 
 
 @pytest.mark.parametrize("name", ["bert_encoder", *HEADS])

@@ -234,6 +234,15 @@ def test_textcat_labels_that_nobody_knows_are_missed(nlp, multi_label):
     assert scores["cats_score"] == scores["cats_f_per_type"]["B"]["f"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("labels", "multi_label"), [(["A", "B"], False), (["A", "B", "C"], False), (["A", "C"], True)]
+)
+def test_textcat_positive_label_must_be_one_of_two(nlp, labels, multi_label):
+    scorer = create_textcat_scorer_v1(positive_label="C", multi_label=multi_label)
+    with pytest.raises(ValueError, match=r"\[B506\].*'C'"):
+        scorer([cats_example(nlp, {"A": 1.0}, {"A": 1.0})], labels=labels)
+
+
 def test_textcat_true_labels_of_other_components_hide_none_of_ours(nlp):
     eg = cats_example(nlp, {"A": 0.1, "B": 0.9}, {"X": 1.0, "Y": 0.0, "A": 0.0, "B": 1.0})
     scores = create_textcat_scorer_v1()([eg], labels=["A", "B"], unknown=["X"])

@@ -227,8 +227,12 @@ def test_other_data_are_refused(config, tmp_path, part, code):
     for doc in docs:
         doc.cats = {name: 1.0 - value for name, value in doc.cats.items()}
     DocBin(docs=docs).to_disk(path)
-    with pytest.raises(ValueError, match=code):
-        train(config, tmp_path / "out", resume=True)
+    log = (tmp_path / "log.jsonl").read_bytes()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=code):
+            train(config, tmp_path / "out", resume=True)
+        assert (tmp_path / "log.jsonl").read_bytes() == log  # the curve so far is not lost
+    assert not (tmp_path / "log.jsonl.before").exists()
 
 
 def change_answer(doc):

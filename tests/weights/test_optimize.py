@@ -181,12 +181,12 @@ def test_labels_that_change_are_counted(trained, monkeypatch):
 )
 def test_a_score_that_is_lost_counts_in_full(error, after, drop):
     before = {"ents_f": 0.9, "regression_score": -0.2}
-    parity = Parity("torch int8", 1.0, error, error, 1.0, before, after)
+    parity = Parity("torch int8", 1.0, (1.0, 1.0), error, error, 1.0, before, after)
     assert parity.worst_drop == pytest.approx(drop)
 
 
 def test_states_that_are_no_numbers_are_written_as_none(trained, tmp_path, monkeypatch):
-    broken = Parity("onnx fp32", 1.0, math.nan, math.nan, 0.0, {}, {})
+    broken = Parity("onnx fp32", 1.0, (1.0, 1.0), math.nan, math.nan, 0.0, {}, {})
     monkeypatch.setattr(Trial, "compare", lambda self, new: broken)
     options = {"backend": "torch", "calibrate": trained / "gold.spacy"}
     with pytest.raises(ValueError, match=r"\[B642\].*loses 100"):
@@ -350,6 +350,13 @@ def test_an_output_where_something_would_be_lost_is_refused(trained, tmp_path, w
     with pytest.raises(ValueError, match=r"\[B633\]"):
         optimize(source, outputs[where], backend="torch")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_docs_without_text_are_refused(trained, tmp_path):
+    blank = spacy.blank("en")
+    DocBin(docs=[blank(""), blank("  ")]).to_disk(tmp_path / "none.spacy")
+    with pytest.raises(ValueError, match=r"\[B648\].*none.spacy"):
+        optimize(trained / "pipeline", tmp_path / "new", calibrate=tmp_path / "none.spacy")
 
 
 def test_a_pipeline_without_encoder_is_refused(tmp_path):
