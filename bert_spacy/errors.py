@@ -852,6 +852,16 @@ class Warnings(metaclass=_Coded):
         "there may be none: all that it was initialized with had one. They teach nothing. The "
         "first: {text!r}. Initialize a new component with questions of both kinds."
     )
+    BW305 = (
+        "{n} of {total} questions have gold answers that {name!r} can never give: they are longer "
+        "than max_answer_tokens = {limit}; the longest has {longest} tokens. Raise it: in Chinese, "
+        "where a token is a character, answers have up to 100 or more."
+    )
+    BW306 = (
+        "{labels} are labels of {name!r} and of {other!r}. Both write them to the same place of a "
+        "Doc, where the later one wins. Give each its own, by labels = [...] in "
+        "[initialize.components.{name}]."
+    )
 
     # 5xx scoring and training
     BW560 = (

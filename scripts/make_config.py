@@ -8,6 +8,7 @@ from spacy.util import load_config
 from thinc.api import Config
 from wasabi import msg
 
+from bert_spacy.defaults import DEFAULTS
 from bert_spacy.util import atomic_file
 
 
@@ -37,6 +38,9 @@ def make_config(path: Path, lang: str) -> Config:
         config["nlp"]["lang"] = lang
         config["nlp"]["tokenizer"] = default["nlp"]["tokenizer"]
         config["initialize"]["tokenizer"] = default["initialize"]["tokenizer"]
+        if "bert_qa" in config["components"]:  # a Chinese token is a character
+            usual = DEFAULTS["bert_qa"]["max_answer_tokens"]
+            config["components"]["bert_qa"]["max_answer_tokens"] = usual
     return config
 
 

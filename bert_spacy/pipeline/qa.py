@@ -99,17 +99,24 @@ class BertQuestionAnswerer(BertHead):
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Look whether there are gold answers, and questions without one.
 
-        RAISES (ValueError): B300 if no example has a question with gold.
+        RAISES (ValueError): B300 if no example has a question with gold. BW305 is warned of
+            answers that are too long to be given.
         """
         seen = questions = 0
+        lengths: list[int] = []
         for example in examples:
             seen += 1
             gold = _gold_answers(example.reference)
             questions += gold is not None
             if gold is not None and not gold:
                 self.cfg["knows_null"] = True
+            lengths += _shortest_answer(example.predicted, gold or [])
         if not questions:
             raise ValueError(Errors.B300.format(name=self.name, n=seen))
+        limit = self.max_answer_tokens
+        if long := [length for length in lengths if length > limit]:
+            values = {"n": len(long), "total": questions, "name": self.name, "limit": limit}
+            warnings.warn(Warnings.BW305.format(longest=max(long), **values), stacklevel=2)
 
     def set_annotations(self, docs: Iterable[Doc], scores: SpanScores) -> None:
         """Write `doc.spans["answers"]`, best first, for Docs with a question.
@@ -264,6 +271,18 @@ def _target_pieces(
     first = int(np.searchsorted(output.piece_end[low:high], start, side="right"))
     last = int(np.searchsorted(output.piece_start[low:high], end, side="left")) - 1
     return (first + 1, last + 1) if first <= last else None
+
+
+def _shortest_answer(doc: Doc, gold: list[dict[str, Any]]) -> list[int]:
+    """Return the tokens of the shortest gold answer; nothing if there is none in the context."""
+    pair = get_question(doc)
+    usable = [answer for answer in gold if answer["start"] >= 0]
+    if pair is None or not usable:
+        return []
+    answer = min(usable, key=lambda answer: answer["end"] - answer["start"])
+    first = pair[1].start_char
+    span = doc.char_span(first + answer["start"], first + answer["end"], alignment_mode="expand")
+    return [] if span is None else [len(span)]
 
 
 def _one_or_more(value: Any) -> tuple[str, bool]:

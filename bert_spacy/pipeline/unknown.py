@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from spacy.tokens import Doc
@@ -43,6 +43,19 @@ class TellingHead(BertHead):
         losses = super().update(examples, drop=drop, sgd=sgd, losses=losses)
         self.find_unknown(examples)
         return losses
+
+    def initialize(self, get_examples: Callable[[], Iterable[Example]], **settings: Any) -> None:
+        """Learn the labels and make the model, see `BertHead`.
+
+        BW306 is warned of labels that an earlier head of this kind has as well.
+        """
+        super().initialize(get_examples, **settings)
+        for other, pipe in self.list_kind():
+            if pipe is self:
+                break
+            if shared := sorted(set(self.labels).intersection(pipe.labels)):
+                values = {"labels": shared, "name": self.name, "other": other}
+                warnings.warn(Warnings.BW306.format(**values), stacklevel=2)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score Examples; BW302 is warned of labels of the gold that nobody knows.

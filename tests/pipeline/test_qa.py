@@ -14,6 +14,8 @@ from bert_spacy.layers import encoder as encoder_module
 
 from ..util import make_nlp, qa_examples, question_example, textcat_examples, train_steps
 
+# Limits of answers are small here.
+pytestmark = pytest.mark.filterwarnings(r"ignore:\[BW305\]")
 LONG = "the team won the game and anna was in paris with bob " * 5
 
 
@@ -297,6 +299,20 @@ def test_answer_without_a_piece_is_reported(bert):
     with pytest.warns(UserWarning, match=r"\[BW300\].*1 gold answers"):
         losses = train_steps(nlp, [example], 1)
     assert losses[0]["bert_qa"] == 0.0
+
+
+def test_answers_that_are_too_long_to_be_given_are_told(bert):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("bert_encoder", config={"model": {"name": str(bert)}})
+    nlp.add_pipe("bert_qa", config={"max_answer_tokens": 2})
+    both = [{"text": "anna was in", "start": 0, "end": 11}, {"text": "anna", "start": 0, "end": 4}]
+    examples = [
+        gold(nlp, "anna was in paris", both[:1]),
+        gold(nlp, "anna was in paris", both),  # one of them can be given
+        gold(nlp, "anna was in paris", []),
+    ]
+    with pytest.warns(UserWarning, match=r"\[BW305\] 1 of 3 questions.* = 2; the longest has 3"):
+        nlp.initialize(lambda: examples)
 
 
 def test_no_answer_teaches_nothing_where_none_was_known(bert):

@@ -13,6 +13,7 @@ from bert_spacy.data.pairs import make_question
 from ..util import TEXTS, make_nlp, qa_examples, train_steps
 
 LABELS = "bert_textcat_multilabel"
+pytestmark = pytest.mark.filterwarnings(r"ignore:\[BW305\]")
 OWN = {"bert_qa": {"n_best": 4, "max_answer_tokens": 6, "null_threshold": 1e9}}
 QUESTION = ("who lives in london", "bob lives in london and anna was in paris")
 NEW = {

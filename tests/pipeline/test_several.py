@@ -85,6 +85,15 @@ def test_regressors_are_told_apart(bert):
     assert found["regression_score"] == pytest.approx(mean)
 
 
+def test_labels_that_two_heads_share_are_told(bert):
+    nlp = make_nlp(bert)
+    for name in ("topic", "tone"):
+        nlp.add_pipe("bert_textcat", name=name)
+    with pytest.warns(UserWarning, match=r"\[BW306\] \['bad',.*'tone' and of 'topic'") as told:
+        nlp.initialize(lambda: make_examples(nlp, ["tone"]))
+    assert sum("BW306" in str(one.message) for one in told) == 1
+
+
 def test_predict_writes_a_label_for_each(nlp, tmp_path):
     source = tmp_path / "in.txt"
     source.write_text("".join(f"{text}\n" for text, *_ in TEXTS), "utf-8")
