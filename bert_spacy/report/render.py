@@ -206,7 +206,7 @@ def _trust_section(results: TrustResults) -> Section:
     rows = [(b.confidence, b.accuracy, b.count) for b in now.bins]
     markup += table(["Mean probability", "Accuracy", "Predictions"], rows)
     if results.curves:
-        markup += note("Precision and recall by label. The dots are where the pipeline stands.")
+        markup += note("Precision and recall by label. The dots are where the thresholds stand.")
         markup += recall_svg(results.curves)
         points = [(curve, curve.point or (0.0, None)) for curve in results.curves]
         cells = [(c.label, c.threshold, p, r, c.area, c.n_gold) for c, (r, p) in points]
