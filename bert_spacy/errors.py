@@ -839,7 +839,7 @@ class Warnings(metaclass=_Coded):
         "there may be none: all that it was initialized with had one. They teach nothing. The "
         "first: {text!r}. Initialize a new component with questions of both kinds."
     )
-    BW305 = (
+    BW307 = (
         "{name!r} is judged by itself: the pipeline that it stands in is not known, so components "
         "before it annotate nothing. Call bert_spacy.pipeline.known.register_pipeline(nlp) first."
     )

@@ -193,7 +193,7 @@ class BertHead(SavedHead):
 
         docs (Sequence[Doc]): Docs of the pipeline's vocabulary.
         from_start (bool): Let all components before this one annotate the copies as well, as the
-            pipeline does; BW305 is warned of a pipeline that is not known.
+            pipeline does; BW307 is warned of a pipeline that is not known.
         YIELDS (tuple[list[Doc], Any]): Copies of some Docs, in order, and the model's output.
         RAISES (ValueError): B332 without the pipeline.
         """
@@ -214,7 +214,7 @@ class BertHead(SavedHead):
             n_before = len(names) - 1 - len(list_later(self, nlp))
             copies = nlp.pipe(copies, disable=names[n_before:])
         elif from_start:
-            warnings.warn(Warnings.BW305.format(name=self.name), stacklevel=2)
+            warnings.warn(Warnings.BW307.format(name=self.name), stacklevel=2)
         for batch in self._follow_encoder(copies, 128):
             yield batch, self.predict(batch)
 

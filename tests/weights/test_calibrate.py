@@ -428,7 +428,7 @@ def test_a_head_that_does_not_know_its_pipeline_says_so(bert, tmp_path):
     nlp.remove_pipe("bert_encoder")
     nlp.to_disk(tmp_path / "model")
     new = spacy.load(tmp_path / "model")
-    with pytest.warns(UserWarning, match="BW305"):
+    with pytest.warns(UserWarning, match="BW307"):
         new.get_pipe("bert_ner").judge(ner_examples(new))
     register_pipeline(new)
     new.get_pipe("bert_ner").judge(ner_examples(new))
