@@ -862,6 +862,10 @@ class Warnings(metaclass=_Coded):
         "Doc, where the later one wins. Give each its own, by labels = [...] in "
         "[initialize.components.{name}]."
     )
+    BW307 = (
+        "{name!r} is judged by itself: the pipeline that it stands in is not known, so components "
+        "before it annotate nothing. Call bert_spacy.pipeline.known.register_pipeline(nlp) first."
+    )
 
     # 5xx scoring and training
     BW560 = (

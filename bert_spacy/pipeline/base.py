@@ -22,7 +22,7 @@ from ..layers.shims import HeadShim, check_model, set_dropout
 from ..types import EncoderBatch, EncoderGradient
 from ..util import is_finite
 from .extensions import install_extensions
-from .known import find_pipeline
+from .known import find_pipeline, list_later
 from .saved import SavedHead
 from .settings import check_value
 
@@ -187,16 +187,20 @@ class BertHead(SavedHead):
         """Run the model over Docs without changing them."""
         return self.model.predict(list(docs))
 
-    def read_outputs(self, docs: Sequence[Doc]) -> Iterator[tuple[list[Doc], Any]]:
+    def read_outputs(
+        self, docs: Sequence[Doc], *, from_start: bool = False
+    ) -> Iterator[tuple[list[Doc], Any]]:
         """Run the encoder and the model over Docs once more, without changing them.
 
         docs (Sequence[Doc]): Docs of the pipeline's vocabulary.
+        from_start (bool): Let all components before this one annotate the copies as well, as the
+            pipeline does; BW307 is warned of a pipeline that is not known.
         YIELDS (tuple[list[Doc], Any]): Copies of some Docs, in order, and the model's output.
         RAISES (ValueError): B332 without the pipeline.
         """
         copies: Iterable[Doc] = [doc.copy() for doc in docs]
+        nlp = find_pipeline(self)
         if self.listener is not None:
-            nlp = find_pipeline(self)
             encoders: list[Any] = [
                 pipe
                 for _, pipe in (nlp.pipeline if nlp is not None else ())
@@ -204,7 +208,14 @@ class BertHead(SavedHead):
             ]
             if not encoders or any(doc.vocab is not self.vocab for doc in docs):
                 raise ValueError(Errors.B332.format(name=self.name))
-            copies = encoders[-1].pipe(copies)  # the last one before a head serves it
+            if not from_start:
+                copies = encoders[-1].pipe(copies)  # the last one before a head serves it
+        if from_start and nlp is not None:
+            names = nlp.component_names
+            n_before = len(names) - 1 - len(list_later(self, nlp))
+            copies = nlp.pipe(copies, disable=names[n_before:])
+        elif from_start:
+            warnings.warn(Warnings.BW307.format(name=self.name), stacklevel=2)
         for batch in self._follow_encoder(copies, 128):
             yield batch, self.predict(batch)
 

@@ -1,5 +1,6 @@
 """What components predict on gold Docs, at any temperature, and whether it is right."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from ..scoring.calibration import Outcomes
 from ..segments import get_choice
 from ..types import CHOICE
 from .base import BertHead
-from .lattice import Bools, Floats
+from .entities import place_spans
+from .given import find_presets
+from .lattice import Bools, Floats, split_scores
 
 if TYPE_CHECKING:
     from .choice import BertChoice
@@ -27,7 +30,7 @@ NO_ANSWER, ANSWER = "no answer", "answer"
 
 
 def annotate_copies(pipe: BertHead, examples: Sequence[Example]) -> list[Example]:
-    """Let a component annotate copies of the predicted Docs of Examples.
+    """Let a component, and those before it, annotate copies of the predicted Docs of Examples.
 
     pipe (BertHead): The component.
     examples (Sequence[Example]): They stay as they are.
@@ -35,37 +38,49 @@ def annotate_copies(pipe: BertHead, examples: Sequence[Example]) -> list[Example
     RAISES (ValueError): B332 without the pipeline.
     """
     docs = []
-    for batch, output in pipe.read_outputs([eg.predicted for eg in examples]):
+    for batch, output in pipe.read_outputs([eg.predicted for eg in examples], from_start=True):
         pipe.set_annotations(batch, output)
         docs += batch
     return [Example(doc, eg.reference) for doc, eg in zip(docs, examples)]
 
 
 def judge_entities(pipe: "BertEntityRecognizer", examples: Sequence[Example]) -> Outcomes:
-    """Judge the entities of the best taggings, before any threshold."""
+    """Judge the entities of the best taggings, before any threshold.
+
+    Entities of earlier components that are kept are not judged, as they have no probability. The
+    gold that they have found does not count, as it is not to be found any more.
+    """
     examples = [eg for eg in examples if ner.has_gold(eg)]
-    parts = []
+    gold = Counter(ent.label_ for eg in examples for ent in eg.reference.ents)
+    parts, at_doc = [], 0
     right, label = [np.zeros(0, dtype=bool)], [np.zeros(0, dtype=np.int64)]
-    for index, lattice in pipe.read_lattices([eg.predicted for eg in examples]):
-        spans = lattice.read_spans(lattice.decode())
-        tokens, doc = lattice.scores.tokens, lattice.doc_of(spans)
-        judged: list[bool | None] = []
-        for i, number in enumerate(index):
-            mine = np.flatnonzero(doc == i)
-            ents = zip(tokens[spans.start[mine]], tokens[spans.end[mine] - 1], spans.label[mine])
-            rows = [(int(a), int(b) + 1, pipe.labels[k]) for a, b, k in ents]
-            judged += ner.judge_spans(examples[number], rows)
-        known = np.flatnonzero([verdict is not None for verdict in judged])
-        parts.append((lattice, spans.select(known)))
-        right.append(np.array([judged[i] for i in known], dtype=bool))
-        label.append(spans.label[known])
-    gold = [ent.label_ for eg in examples for ent in eg.reference.ents]
+    for batch, scores in pipe.read_outputs([eg.predicted for eg in examples], from_start=True):
+        presets = [find_presets(doc) if pipe.keep_entities else [] for doc in batch]
+        references = [eg.reference for eg in examples[at_doc : at_doc + len(batch)]]
+        pairs = [Example(*docs) for docs in zip(batch, references)]
+        at_doc += len(batch)
+        for eg, known in zip(pairs, presets):
+            found = zip(known, ner.judge_spans(eg, known))
+            gold.subtract(name for (_, _, name), is_right in found if is_right)
+        for index, part in split_scores(scores):
+            lattice = pipe.make_lattice(part, [presets[i] for i in index])
+            spans = lattice.read_spans(lattice.decode())
+            ents = place_spans([batch[i] for i in index], lattice, spans, pipe.labels)
+            judged = [
+                verdict
+                for i, row in zip(index, ents)
+                for verdict in ner.judge_spans(pairs[i], [(x.start, x.end, x.label_) for x in row])
+            ]
+            sure = np.flatnonzero([verdict is not None for verdict in judged])
+            parts.append((lattice, spans.select(sure)))
+            right.append(np.array([judged[i] for i in sure], dtype=bool))
+            label.append(spans.label[sure])
 
     def at(temperature: float) -> Floats:
         values = [replace(x, temperature=temperature).score(spans) for x, spans in parts]
         return np.concatenate([np.zeros(0), *values])
 
-    n_gold = np.array([gold.count(name) for name in pipe.labels], dtype=np.int64)
+    n_gold = np.array([gold[name] for name in pipe.labels], dtype=np.int64)
     return Outcomes(at, np.concatenate(right), np.concatenate(label), pipe.labels, n_gold)
 
 
@@ -108,7 +123,7 @@ def judge_labels(pipe: "BertMultilabelTextCategorizer", examples: Sequence[Examp
 def judge_answers(pipe: "BertQuestionAnswerer", examples: Sequence[Example]) -> Outcomes:
     """Judge by exact match what is given to each question, an answer or none."""
     examples = _questions(examples)
-    batches = list(pipe.read_outputs([eg.predicted for eg in examples]))
+    batches = list(pipe.read_outputs([eg.predicted for eg in examples], from_start=True))
     docs = [doc for batch, _ in batches for doc in batch]
     for batch, output in batches:
         pipe.set_annotations(batch, output)
@@ -164,7 +179,7 @@ def judge_choices(pipe: "BertChoice", examples: Sequence[Example]) -> Outcomes:
     gold = torch.tensor([gold for gold in golds if gold is not None], dtype=torch.long)
     tables = [
         output.table(np.arange(len(batch))).detach().cpu().double()
-        for batch, output in pipe.read_outputs(docs)
+        for batch, output in pipe.read_outputs(docs, from_start=True)
     ]
     best = [torch.zeros(0, dtype=torch.long), *(table.argmax(1) for table in tables)]
     hit = (torch.cat(best) == gold).numpy()
@@ -191,5 +206,7 @@ def _questions(examples: Sequence[Example]) -> list[Example]:
 
 def _read_scores(pipe: BertHead, docs: Sequence) -> torch.Tensor:
     """Return the scores of all Docs in double, so that no digits are lost at low temperatures."""
-    parts = [output.detach().cpu().double() for _, output in pipe.read_outputs(docs)]
+    parts = [
+        output.detach().cpu().double() for _, output in pipe.read_outputs(docs, from_start=True)
+    ]
     return torch.cat([torch.zeros(0, len(pipe.labels), dtype=torch.float64), *parts])

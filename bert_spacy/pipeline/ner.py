@@ -292,8 +292,10 @@ class BertEntityRecognizer(WeightedHead):
     def judge(self, examples: Sequence[Example]) -> Outcomes:
         """Predict anew and compare with gold.
 
-        examples (Sequence[Example]): They stay as they are; those without gold are left out.
-        RETURNS (Outcomes): Each entity of the best taggings, before any threshold.
+        examples (Sequence[Example]): Gold, with Docs that nothing was predicted on. They stay as
+            they are; those without gold are left out.
+        RETURNS (Outcomes): Each entity of the best taggings, before any threshold; without
+            entities of earlier components that are kept, and the gold that these have found.
         RAISES (ValueError): B332 without the pipeline.
         """
         return judge_entities(self, examples)

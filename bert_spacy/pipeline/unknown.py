@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Optimizer
@@ -44,12 +45,18 @@ class TellingHead(BertHead):
         self.find_unknown(examples)
         return losses
 
-    def initialize(self, get_examples: Callable[[], Iterable[Example]], **settings: Any) -> None:
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
         """Learn the labels and make the model, see `BertHead`.
 
         BW306 is warned of labels that an earlier head of this kind has as well.
         """
-        super().initialize(get_examples, **settings)
+        super().initialize(get_examples, nlp=nlp, labels=labels)
         for other, pipe in self.list_kind():
             if pipe is self:
                 break

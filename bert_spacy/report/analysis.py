@@ -12,12 +12,10 @@ from spacy.util import minibatch
 from ..data.pairs import get_segments, make_segments
 from ..layers.encoder import count_cut
 from ..pipeline.encoder import BertEncoder
-from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 from ..scoring.choice import CHOICE_SCORES, score_choice
 from ..scoring.ner import score_ner
 from ..scoring.qa import QA_SCORES, score_qa
 from ..scoring.regression import score_regression
-from ..scoring.textcat import score_textcat
 from ..types import SEGMENTS
 from .choices import ChoiceResults, choice_results
 from .classes import ClassResults, class_results
@@ -27,7 +25,6 @@ from .questions import QuestionResults, question_results
 from .targets import TargetResults, target_results
 from .trust import TrustResults, trust_results
 
-CATS_SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
 REGRESSION_SUMMARY = ("regression_pearson", "regression_spearman")
 ENTS_SUMMARY = ("ents_p", "ents_r", "ents_f")
 # Pairs whose pieces are counted together.
@@ -36,12 +33,13 @@ DOCS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Analysis:
-    """All results of a pipeline; None where pipeline or gold have nothing.
+    """All results of a pipeline; None, or an empty list, where pipeline or gold have nothing.
 
     name (str): Name of the pipeline.
     pipes (list[str]): Names of its components.
     n_docs (int): Docs read.
-    summary (dict[str, float]): Overall scores by spaCy's names, 0..1.
+    summary (dict[str, float]): Overall scores by spaCy's names, 0..1; those of several classifiers
+        with the name of each.
     cut_docs (int): Pairs, questions and choices that the encoder did not read whole.
     cut_pieces (int): Pieces that it left out of them.
     """
@@ -50,7 +48,7 @@ class Analysis:
     pipes: list[str]
     n_docs: int
     summary: dict[str, float]
-    classes: ClassResults | None
+    classes: list[ClassResults]
     entities: EntityResults | None
     questions: QuestionResults | None
     choices: ChoiceResults | None
@@ -86,23 +84,15 @@ def analyse(
     inputs = (make_input(nlp, doc) for doc in references)
     predicted = nlp.pipe(inputs, batch_size=batch_size)
     examples = [Example(*docs) for docs in zip(predicted, references)]
-    thresholds = {
-        label: pipe.cfg["thresholds"].get(label, pipe.threshold)
-        for _, pipe in nlp.pipeline
-        if isinstance(pipe, BertMultilabelTextCategorizer)
-        for label in pipe.labels
-    }
-    classes = class_results(examples, thresholds)
+    classes = class_results(nlp, examples)
     entities = entity_results(examples)
     questions = question_results(examples)
     choices = choice_results(examples)
     targets = target_results(examples)
     summary: dict[str, float] = {}
-    if classes:
-        labels = [row.label for row in classes.rows]
-        many = not classes.is_exclusive
-        scores = score_textcat(examples, labels=labels, multi_label=many, thresholds=thresholds)
-        summary.update(_pick(scores, CATS_SUMMARY))
+    for part in classes:
+        end = f" ({part.name})" if len(classes) > 1 else ""
+        summary.update({f"{key}{end}": value for key, value in part.summary.items()})
     if entities:
         summary.update(_pick(score_ner(examples), ENTS_SUMMARY))
     if questions:

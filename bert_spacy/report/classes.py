@@ -1,17 +1,30 @@
-"""What a text classifier got right and wrong."""
+"""What the text classifiers of a pipeline got right and wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline import MultiLabel_TextCategorizer, TextCategorizer
 from spacy.training import Example
 
+from ..pipeline.textcat import BertTextCategorizer
+from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 from ..scoring.calibration import brier_score, expected_error, reliability
-from ..scoring.textcat import has_gold
+from ..scoring.textcat import has_gold, score_textcat, true_label
 
-MULTI_LABEL_THRESHOLD = 0.5
+# The stock classifier of several labels is a subclass of the other, so these are asked first.
+MULTI_LABEL = (BertMultilabelTextCategorizer, MultiLabel_TextCategorizer)
+EXCLUSIVE = (BertTextCategorizer, TextCategorizer)
+OTHERS = "other components"
+SUMMARY = ("cats_micro_f", "cats_macro_p", "cats_macro_r", "cats_macro_f", "cats_macro_auc")
 SUM_TOLERANCE = 0.01
+
+Scorer = Callable[[Sequence[Example]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -54,9 +67,12 @@ class Mistake:
 
 @dataclass(frozen=True)
 class ClassResults:
-    """The results of a classifier.
+    """The results of a classifier, over its own labels.
 
-    rows (list[ClassRow]): Per label.
+    name (str): Name of the component; "other components" for categories that come from none
+        of the known classifiers.
+    summary (dict[str, float]): Overall scores by spaCy's names, 0..1, from the component's scorer.
+    rows (list[ClassRow]): Per label, from the component's scorer.
     n_texts (int): Texts scored.
     is_exclusive (bool): Whether each text has one label; the fields below are
         empty if not.
@@ -68,6 +84,8 @@ class ClassResults:
     mistakes (list[Mistake]): All of them, the most confident first.
     """
 
+    name: str
+    summary: dict[str, float]
     rows: list[ClassRow]
     n_texts: int
     is_exclusive: bool
@@ -84,92 +102,117 @@ class ClassResults:
         return float(np.trace(self.matrix) / self.n_texts)
 
 
-def class_results(
-    examples: Sequence[Example], thresholds: Mapping[str, float] | None = None
-) -> ClassResults | None:
-    """Compare predicted with gold categories.
+# What `ClassResults` holds from its labels on.
+Comparison = tuple[list[str], NDArray[np.int64], list[Bin], float, float, list[Mistake]]
+NOTHING: Comparison = ([], np.zeros((0, 0), dtype="int64"), [], 0.0, 0.0, [])
 
-    examples (Sequence[Example]): Those without gold or prediction are left out.
-    thresholds (Mapping[str, float]): Probability from which a label that excludes no other is
-        given; 0.5 for those that are missing.
-    RETURNS (ClassResults | None): None if none is left.
+
+def class_results(nlp: Language, examples: Sequence[Example]) -> list[ClassResults]:
+    """Compare predicted with gold categories, classifier by classifier.
+
+    nlp (Language): Its components say which labels there are, and which exclude each other.
+    examples (Sequence[Example]): Gold, with Docs that have gone through the pipeline.
+    RETURNS (list[ClassResults]): One for each classifier with gold, in order of the pipeline;
+        categories of other components come last, and the data tell whether they exclude each other.
     """
-    scored = [eg for eg in examples if eg.predicted.cats and has_gold(eg, multi_label=True)]
+    results: list[ClassResults | None] = []
+    known: set[str] = set()
+    for name, pipe in nlp.pipeline:
+        if isinstance(pipe, (*MULTI_LABEL, *EXCLUSIVE)):
+            known.update(pipe.labels)
+            labels, is_exclusive = list(pipe.labels), not isinstance(pipe, MULTI_LABEL)
+            results.append(_results(name, examples, labels, is_exclusive, partial(_score, pipe)))
+    labels = list({x: None for eg in examples for x in eg.predicted.cats if x not in known})
+    if labels:
+        unknown = sorted({x for eg in examples for x in _true_labels(eg)} - known.union(labels))
+        is_exclusive = _seem_exclusive(examples, [*labels, *unknown])
+        score = partial(score_textcat, labels=labels, multi_label=not is_exclusive, unknown=unknown)
+        results.append(_results(OTHERS, examples, labels, is_exclusive, score))
+    return [part for part in results if part is not None]
+
+
+def _results(
+    name: str, examples: Sequence[Example], labels: list[str], is_exclusive: bool, score: Scorer
+) -> ClassResults | None:
+    """Return the results of a classifier, None without gold or predictions for its labels."""
+    scored = _list_scored(examples, labels, multi_label=not is_exclusive)
     if not scored:
         return None
-    decided = [eg for eg in scored if len(_true_labels(eg)) == 1]
-    if decided and (len(decided) == len(scored) or _is_exclusive(scored)):
-        return _exclusive_results(decided)
-    return _multi_label_results(scored, thresholds or {})
+    scores = score(examples)
+    summary = {key: float(scores[key]) for key in SUMMARY if scores.get(key) is not None}
+    support = Counter(label for eg in scored for label in _true_labels(eg))
+    rows = [
+        ClassRow(label, prf["p"], prf["r"], prf["f"], support[label])
+        for label, prf in scores["cats_f_per_type"].items()
+    ]
+    found = _compare(scored, labels) if is_exclusive else NOTHING
+    return ClassResults(name, summary, rows, len(scored), is_exclusive, *found)
 
 
-def _exclusive_results(scored: Sequence[Example]) -> ClassResults:
-    golds = [_true_labels(eg)[0] for eg in scored]
-    guesses = [max(eg.predicted.cats.items(), key=lambda item: item[1]) for eg in scored]
-    labels = list(dict.fromkeys(label for eg in scored for label in eg.predicted.cats))
-    labels += [label for label in dict.fromkeys(golds) if label not in labels]
-    ids = {label: i for i, label in enumerate(labels)}
-    matrix = np.zeros((len(labels), len(labels)), dtype="int64")
+def _compare(scored: Sequence[Example], labels: list[str]) -> Comparison:
+    """Return the fields of `ClassResults` that only labels have which exclude each other."""
+    golds = []
+    for eg in scored:
+        known = true_label(eg, labels)
+        cats = eg.reference.cats
+        golds.append(max(cats, key=cats.__getitem__) if known is None else labels[known])
+    guesses = []
+    for eg in scored:
+        cats = {label: eg.predicted.cats[label] for label in labels if label in eg.predicted.cats}
+        guesses.append(max(cats.items(), key=lambda item: item[1]))
+    names = [*labels, *(label for label in dict.fromkeys(golds) if label not in labels)]
+    ids = {label: i for i, label in enumerate(names)}
+    matrix = np.zeros((len(names), len(names)), dtype="int64")
     for gold, (guess, _) in zip(golds, guesses):
         matrix[ids[gold], ids[guess]] += 1
-    p = [probability for _, probability in guesses]
-    hit = [gold == guess for gold, (guess, _) in zip(golds, guesses)]
+    # As the scorer has it, a text whose label the component does not know says nothing here.
+    judged = [(p, gold == guess) for gold, (guess, p) in zip(golds, guesses) if gold in labels]
+    p, hit = np.array(judged, dtype=np.float64).reshape(-1, 2).T
+    p = np.clip(p, 0.0, 1.0)
     groups = reliability(p, hit)
     bins = [Bin(*row) for row in zip(groups.confidence, groups.accuracy, groups.count)]
-    error, brier = expected_error(p, hit) or 0.0, brier_score(p, hit) or 0.0
     mistakes = [
         Mistake(eg.reference.text, gold, guess, probability)
         for eg, gold, (guess, probability) in zip(scored, golds, guesses)
         if gold != guess
     ]
     mistakes.sort(key=lambda mistake: -mistake.probability)
-    hits = matrix.diagonal()
-    rows = _rows(labels, hits, matrix.sum(axis=0), matrix.sum(axis=1))
-    return ClassResults(rows, len(scored), True, labels, matrix, bins, error, brier, mistakes)
+    return names, matrix, bins, expected_error(p, hit) or 0.0, brier_score(p, hit) or 0.0, mistakes
 
 
-def _multi_label_results(
-    scored: Sequence[Example], thresholds: Mapping[str, float]
-) -> ClassResults:
-    """Count each label that the gold gives on its own."""
-    labels = list(dict.fromkeys(label for eg in scored for label in eg.predicted.cats))
-    hits, n_predicted, n_gold = (np.zeros(len(labels), dtype="int64") for _ in range(3))
-    for eg in scored:
-        for i, label in enumerate(labels):
-            gold = eg.reference.cats.get(label)
-            if gold is None:
-                continue
-            least = thresholds.get(label, MULTI_LABEL_THRESHOLD)
-            is_predicted = eg.predicted.cats.get(label, 0.0) >= least
-            hits[i] += gold > 0 and is_predicted
-            n_predicted[i] += is_predicted
-            n_gold[i] += gold > 0
-    rows = _rows(labels, hits, n_predicted, n_gold)
-    empty = np.zeros((0, 0), dtype="int64")
-    return ClassResults(rows, len(scored), False, [], empty, [], 0.0, 0.0, [])
+def _score(pipe: Any, examples: Sequence[Example]) -> Mapping[str, Any]:
+    """Let a component score Examples, by our scorer if its own says nothing of each label."""
+    scores = getattr(pipe, "score_alone", pipe.score)(examples)
+    if scores.get("cats_f_per_type"):
+        return scores
+    return score_textcat(
+        examples,
+        labels=pipe.labels,
+        multi_label=isinstance(pipe, MULTI_LABEL),
+        threshold=getattr(pipe, "threshold", pipe.cfg.get("threshold")),
+        thresholds=pipe.cfg.get("thresholds"),
+    )
 
 
-def _rows(
-    labels: Sequence[str],
-    hits: NDArray[np.int64],
-    n_predicted: NDArray[np.int64],
-    n_gold: NDArray[np.int64],
-) -> list[ClassRow]:
-    precision = hits / np.maximum(n_predicted, 1)
-    recall = hits / np.maximum(n_gold, 1)
-    f1 = 2 * hits / np.maximum(n_predicted + n_gold, 1)
+def _list_scored(
+    examples: Sequence[Example], labels: list[str], *, multi_label: bool
+) -> list[Example]:
+    """Return the Examples with gold and predictions for some labels."""
     return [
-        ClassRow(label, float(p), float(r), float(f), int(n))
-        for label, p, r, f, n in zip(labels, precision, recall, f1, n_gold)
+        eg
+        for eg in examples
+        if has_gold(eg, labels, multi_label=multi_label)
+        and not eg.predicted.cats.keys().isdisjoint(labels)
     ]
 
 
-def _is_exclusive(scored: Sequence[Example]) -> bool:
-    """Whether no gold has two labels and all predicted probabilities sum to one."""
-    return all(
-        len(_true_labels(eg)) <= 1 and abs(sum(eg.predicted.cats.values()) - 1) < SUM_TOLERANCE
-        for eg in scored
-    )
+def _seem_exclusive(examples: Sequence[Example], labels: list[str]) -> bool:
+    """Guess whether labels exclude each other: each text has one, or at most one and all
+    probabilities sum to one."""
+    scored = _list_scored(examples, labels, multi_label=True)
+    n_true = {sum(label in labels for label in _true_labels(eg)) for eg in scored}
+    sums = [sum(eg.predicted.cats.get(label, 0.0) for label in labels) for eg in scored]
+    return n_true == {1} or (n_true == {0, 1} and np.allclose(sums, 1, atol=SUM_TOLERANCE))
 
 
 def _true_labels(eg: Example) -> list[str]:

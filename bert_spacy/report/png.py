@@ -29,19 +29,20 @@ def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
     RETURNS (list[Path]): The files written: those for which there are results.
     """
     figures: dict[str, Figure] = {}
-    classes, curves = analysis.classes, analysis.curves
-    if classes and classes.is_exclusive:
-        figures["confusion"] = _confusion(*cut_matrix(classes), classes.labels)
-        figures["calibration"] = _calibration(classes.bins)
+    for part in analysis.classes:
+        if part.is_exclusive:
+            which = f"-{_plain(part.name)}" if len(analysis.classes) > 1 else ""
+            figures[f"confusion{which}"] = _confusion(*cut_matrix(part), part.labels)
+            figures[f"calibration{which}"] = _calibration(part.bins)
     for number, target in enumerate(analysis.targets, start=1):
         figures[f"target-{number}"] = _scatter(target.gold, target.predicted)
     for trust in analysis.trust:
-        name = re.sub(r"[^\w-]", "_", trust.name)
-        before = trust.before.bins if trust.before else ()
+        name, before = _plain(trust.name), trust.before.bins if trust.before else ()
+        # That of a classifier shows what stands there, and what was before.
         figures[f"calibration-{name}"] = _calibration(trust.now.bins, before)
         if trust.curves:
             figures[f"precision-recall-{name}"] = _recall(trust.curves)
-    if curves:
+    if curves := analysis.curves:
         figures["scores"] = _lines({"score": curves.scores["score"]}, "score")
         if curves.losses:
             figures["losses"] = _lines(curves.losses, "loss")
@@ -60,6 +61,10 @@ def plain_names(names: Sequence[str], rows: Sequence[str] | None = None) -> list
         return [name.replace("$", r"\$") for name in names]
     number = {name: str(i) for i, name in enumerate(names if rows is None else rows, start=1)}
     return [number.get(name, name) for name in names]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def _is_latin(names: Sequence[str]) -> bool:

@@ -34,8 +34,8 @@ def render(analysis: Analysis) -> str:
         sections for which there are results.
     """
     sections: list[Section] = [("summary", "Summary", _summary(analysis))]
-    if analysis.classes:
-        sections += _class_sections(analysis.classes)
+    for part in analysis.classes:
+        sections += _class_sections(part, part.name if len(analysis.classes) > 1 else "")
     if analysis.entities:
         sections += _entity_sections(analysis.entities)
     if analysis.questions:
@@ -73,8 +73,14 @@ def _summary(analysis: Analysis) -> str:
     return note(facts) + table(["Score", "Value"], list(analysis.summary.items()))
 
 
-def _class_sections(results: ClassResults) -> Iterator[Section]:
-    yield "classes", "Labels", note(f"{results.n_texts} texts with gold.") + _prf(results.rows)
+def _class_sections(results: ClassResults, name: str) -> Iterator[Section]:
+    """Lay out one classifier, named where there are several."""
+    which, of = (f"-{name}", f" of {name}") if name else ("", "")
+    yield (
+        f"classes{which}",
+        f"Labels{of}",
+        note(f"{results.n_texts} texts with gold.") + _prf(results.rows),
+    )
     if not results.is_exclusive:
         return
     labels, matrix = cut_matrix(results)
@@ -82,14 +88,14 @@ def _class_sections(results: ClassResults) -> Iterator[Section]:
     if OTHERS in labels and OTHERS not in results.labels:
         rest = len(results.labels) - len(labels) + 1
         markup += note(f"The {rest} rarest labels are put together as {OTHERS}.")
-    yield "confusion", "Confusion matrix", markup
+    yield f"confusion{which}", f"Confusion matrix{of}", markup
     share = f"{100 * results.calibration_error:.2f}"
     facts = f"Expected calibration error: {share} percent, over {len(results.bins)} bins. "
     markup = note(facts + f"Brier score: {results.brier:.4f}.")
     rows = [(b.confidence, b.accuracy, b.count) for b in results.bins]
     markup += reliability_svg(results.bins)
     markup += table(["Mean probability", "Accuracy", "Texts"], rows)
-    yield "calibration", "Calibration", markup
+    yield f"calibration{which}", f"Calibration{of}", markup
     if results.mistakes:
         boxes = [
             example(
@@ -98,7 +104,7 @@ def _class_sections(results: ClassResults) -> Iterator[Section]:
             )
             for m in results.mistakes[:N_EXAMPLES]
         ]
-        yield "class-examples", "Most confident mistakes", "".join(boxes)
+        yield f"class-examples{which}", f"Most confident mistakes{of}", "".join(boxes)
 
 
 def _entity_sections(results: EntityResults) -> Iterator[Section]:
@@ -200,7 +206,7 @@ def _trust_section(results: TrustResults) -> Section:
     rows = [(b.confidence, b.accuracy, b.count) for b in now.bins]
     markup += table(["Mean probability", "Accuracy", "Predictions"], rows)
     if results.curves:
-        markup += note("Precision and recall by label. The dots are where the pipeline stands.")
+        markup += note("Precision and recall by label. The dots are where the thresholds stand.")
         markup += recall_svg(results.curves)
         points = [(curve, curve.point or (0.0, None)) for curve in results.curves]
         cells = [(c.label, c.threshold, p, r, c.area, c.n_gold) for c, (r, p) in points]

@@ -136,7 +136,7 @@ def scatter_svg(gold: NDArray[np.float64], predicted: NDArray[np.float64], title
 
 
 def recall_svg(curves: Sequence[LabelCurve]) -> str:
-    """Draw precision against recall, one line per label; a dot is where the pipeline stands.
+    """Draw precision against recall, one line per label; a dot is where its threshold stands.
 
     curves (Sequence[LabelCurve]): The curves.
     RETURNS (str): An SVG element.

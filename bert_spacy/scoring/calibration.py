@@ -79,7 +79,11 @@ class Judged(Protocol):
     cfg: dict[str, Any]
 
     def judge(self, examples: Sequence[Example]) -> Outcomes:
-        """Predict anew on Examples, which stay as they are, and compare with their gold."""
+        """Predict anew, as the pipeline does, and compare with gold.
+
+        examples (Sequence[Example]): Gold, with Docs that nothing was predicted on; they stay as
+            they are.
+        """
 
 
 def reliability(p: ArrayLike, hit: ArrayLike, n_bins: int = N_BINS) -> Reliability:

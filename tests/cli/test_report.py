@@ -128,16 +128,17 @@ def test_classes(nlp, tmp_path):
     assert page.rows("classes")["A"] == ["66.67", "66.67", "66.67", "3"]
     assert page.rows("summary")["cats_micro_f"] == ["60.00"]
     assert page.rows("summary")["cats_macro_f"] == ["58.33"]
-    assert analysis.classes.matrix.tolist() == [[1, 1], [1, 2]]
-    assert analysis.classes.accuracy == pytest.approx(0.6)
+    [classes] = analysis.classes
+    assert classes.matrix.tolist() == [[1, 1], [1, 2]]
+    assert classes.accuracy == pytest.approx(0.6)
     # Of 15 bins, 0.88 and 0.9 share one; each of the others has its own.
     error = (abs(0.5 - 0.89) * 2 + 0.75 + abs(1 - 0.55) + abs(1 - 0.96)) / 5
-    assert analysis.classes.calibration_error == pytest.approx(error)
+    assert classes.calibration_error == pytest.approx(error)
     assert f"{100 * error:.2f}" in "".join(page.words)
     brier = (0.1**2 + 0.75**2 + 0.45**2 + 0.04**2 + 0.88**2) / 5
-    assert analysis.classes.brier == pytest.approx(brier)
+    assert classes.brier == pytest.approx(brier)
     assert f"Brier score: {brier:.4f}" in "".join(page.words)
-    assert [m.text for m in analysis.classes.mistakes] == ["five", "two"]
+    assert [m.text for m in classes.mistakes] == ["five", "two"]
     assert set(page.sections) == {
         "summary",
         "classes",
@@ -170,8 +171,9 @@ def test_many_labels_are_put_together(nlp, tmp_path):
         (f"more {i}", "L44", {name: float(name == "L44") for name in labels}) for i in range(3)
     ]
     page, analysis = make_report(nlp, add_classes(nlp, rows), tmp_path)
-    names, matrix = cut_matrix(analysis.classes)
-    assert matrix.sum() == analysis.classes.matrix.sum() == len(rows)
+    [classes] = analysis.classes
+    names, matrix = cut_matrix(classes)
+    assert matrix.sum() == classes.matrix.sum() == len(rows)
     assert (len(names), names[-1], matrix[-1, -1]) == (MAX_MATRIX, "(others)", 6)
     assert matrix[names.index("L44"), names.index("L44")] == 4
     assert "The 6 rarest labels" in "".join(page.words)

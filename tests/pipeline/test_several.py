@@ -37,11 +37,10 @@ def make_examples(nlp, names=tuple(LABELS)):
 def nlp(tiny_folder):
     """Return a trained pipeline of three classifiers, the labels of one not exclusive."""
     nlp = make_nlp(tiny_folder("bert"))
-    for name, labels in LABELS.items():
-        factory = "bert_textcat_multilabel" if name == "marks" else "bert_textcat"
-        pipe = nlp.add_pipe(factory, name=name)
-        for label in labels:
-            pipe.add_label(label)
+    for name in LABELS:
+        nlp.add_pipe("bert_textcat_multilabel" if name == "marks" else "bert_textcat", name=name)
+    settings = {name: {"labels": list(labels)} for name, labels in LABELS.items()}
+    nlp.config["initialize"]["components"] = settings
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     train_steps(nlp, examples, 20)

@@ -20,7 +20,7 @@ def draw(monkeypatch, tmp_path, labels):
     trust = SimpleNamespace(
         name="bert_ner", before=None, now=SimpleNamespace(bins=[]), curves=curves
     )
-    analysis = SimpleNamespace(classes=classes, curves=None, targets=[], trust=[trust])
+    analysis = SimpleNamespace(classes=[classes], curves=None, targets=[], trust=[trust])
     figures = {}
     monkeypatch.setattr(png, "_save", lambda figure, path: figures.setdefault(path.stem, figure))
     png.write_pngs(analysis, tmp_path)

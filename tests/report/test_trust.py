@@ -120,7 +120,7 @@ def test_tuned_thresholds_count_for_labels(bert):
     head.set_thresholds({"a": cut - 1e-6, "b": 1e-6})
     analysis = analyse(nlp, [eg.reference for eg in examples])
     right = sum(probabilities[text]["a"] >= cut for text in TEXTS[:2])
-    row = next(row for row in analysis.classes.rows if row.label == "a")
+    row = next(row for row in analysis.classes[0].rows if row.label == "a")
     assert (row.precision, row.recall) == (right / 3, right / 2)
     [trust] = analysis.trust
     curves = {curve.label: curve for curve in trust.curves}

@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import spacy
-from spacy.tokens import DocBin
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.util import fix_random_seed
 from typer.testing import CliRunner
@@ -14,10 +15,12 @@ from typer.testing import CliRunner
 from bert_spacy.cli.app import app
 from bert_spacy.data.corpus import Corpus
 from bert_spacy.data.pairs import set_gold_answers
+from bert_spacy.pipeline.known import register_pipeline
 from bert_spacy.report.analysis import make_input
 from bert_spacy.scored import read_scored
 from bert_spacy.scoring.qa import given_probability, score_question
 from bert_spacy.segments import count_choices, get_choice, set_choice
+from bert_spacy.types import SCORED, SEGMENTS
 from bert_spacy.weights.calibrate import calibrate, calibrate_heads
 
 from ..util import (
@@ -326,3 +329,106 @@ def test_judging_leaves_the_docs_as_they_are(folder):
     ents = [ent.label_ for eg in examples for ent in eg.reference.ents]
     outcomes = nlp.get_pipe("bert_ner").judge(examples)
     assert dict(zip(outcomes.labels, outcomes.n_gold)) == Counter(ents)
+
+
+@Language.component("test_calibrate_merge")
+def merge_names(doc: Doc) -> Doc:
+    """Make one token of the first two, so that gold entities there are lost."""
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[:2])
+    return doc
+
+
+@Language.component("test_calibrate_part")
+def part_text(doc: Doc) -> Doc:
+    """Make a pair of texts."""
+    parts = [Span(doc, 0, 2, label="a"), Span(doc, 2, len(doc), label="b")]
+    doc.spans[SEGMENTS] = parts
+    return doc
+
+
+@pytest.fixture(scope="module")
+def tagger(bert):
+    fix_random_seed(0)
+    return trained(bert, ["bert_textcat", "bert_ner"], steps=60)
+
+
+@pytest.fixture
+def ruled(tagger):
+    """A tagger behind a ruler that is right about "bob" and wrong about "paris"."""
+    ruler = tagger.add_pipe("entity_ruler", before="bert_ner")
+    ruler.add_patterns([{"label": "X", "pattern": "paris"}, {"label": "PER", "pattern": "bob"}])
+    yield tagger
+    tagger.remove_pipe("entity_ruler")
+    head = tagger.get_pipe("bert_ner")
+    head.keep_entities = True
+    head.set_thresholds({})
+    head.set_temperature(1.0)
+
+
+def given_entities(nlp, examples):
+    """Return probability, verdict and label of each scored entity, as the pipeline gives them."""
+    docs = nlp.pipe([eg.predicted.copy() for eg in examples])
+    rows = []
+    for doc, eg in zip(docs, examples):
+        gold = {(ent.start_char, ent.end_char, ent.label_) for ent in eg.reference.ents}
+        for span, p in read_scored(doc, SCORED):
+            rows.append((p, (span.start_char, span.end_char, span.label_) in gold, span.label_))
+    return rows
+
+
+def check_judged(nlp, examples):
+    wanted = given_entities(nlp, examples)
+    outcomes = nlp.get_pipe("bert_ner").judge(examples)
+    assert outcomes.at(1.0) == pytest.approx([row[0] for row in wanted], abs=1e-6)
+    assert outcomes.hit.tolist() == [row[1] for row in wanted]
+    assert [outcomes.labels[k] for k in outcomes.label] == [row[2] for row in wanted]
+    return len(wanted), dict(zip(outcomes.labels, outcomes.n_gold))
+
+
+def test_entities_of_earlier_components_have_their_part_in_what_is_judged(ruled):
+    examples = ner_examples(ruled)
+    # "bob" is found, and "paris" is still to be found, though it cannot be.
+    assert check_judged(ruled, examples) == (2, {"LOC": 2, "PER": 1})
+    assert not any(eg.predicted.ents for eg in examples)
+    with ruled.select_pipes(disable=["entity_ruler"]):
+        assert check_judged(ruled, examples) == (4, {"LOC": 2, "PER": 2})
+    ruled.get_pipe("bert_ner").keep_entities = False
+    assert check_judged(ruled, examples) == (4, {"LOC": 2, "PER": 2})
+
+
+def test_thresholds_behind_a_ruler_keep_what_the_report_says(ruled, tmp_path):
+    docs = [eg.reference for eg in ner_examples(ruled)] * 12
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    report = calibrate_heads(ruled, [tmp_path / "dev.spacy"], min_precision=0.5)["bert_ner"]
+    given = given_entities(ruled, list(Corpus([tmp_path / "dev.spacy"])(ruled)))
+    assert report["predictions"] == report["kept"] == len(given) == 24
+    assert report["kept_precision"] == 1.0
+    assert report["kept_recall"] == pytest.approx(24 / 36)  # without the twelve "paris"
+
+
+def test_components_before_the_encoder_have_their_part_for_every_head(tagger):
+    tagger.add_pipe("test_calibrate_merge", first=True)
+    check_judged(tagger, ner_examples(tagger))
+    tagger.remove_pipe("test_calibrate_merge")
+    examples, head = textcat_examples(tagger), tagger.get_pipe("bert_textcat")
+    alone = head.judge(examples).at(1.0)
+    tagger.add_pipe("test_calibrate_part", first=True)
+    docs = tagger.pipe([eg.predicted.copy() for eg in examples])
+    wanted = [max(doc.cats.values()) for doc in docs]
+    found = head.judge(examples).at(1.0)
+    tagger.remove_pipe("test_calibrate_part")
+    assert found == pytest.approx(wanted, abs=1e-6)
+    assert max(abs(found - alone)) > 1e-4
+
+
+def test_a_head_that_does_not_know_its_pipeline_says_so(bert, tmp_path):
+    nlp = trained(bert, ["bert_ner"], steps=5)
+    nlp.replace_listeners("bert_encoder", "bert_ner", ["model.encoder"])
+    nlp.remove_pipe("bert_encoder")
+    nlp.to_disk(tmp_path / "model")
+    new = spacy.load(tmp_path / "model")
+    with pytest.warns(UserWarning, match="BW307"):
+        new.get_pipe("bert_ner").judge(ner_examples(new))
+    register_pipeline(new)
+    new.get_pipe("bert_ner").judge(ner_examples(new))
