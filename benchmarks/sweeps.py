@@ -6,11 +6,14 @@ from typing import Any
 
 from benchmarks.build import Assets
 from benchmarks.contest import Contender, ContenderError, Worker
-from benchmarks.texts import SWEEP_LENGTHS
+from benchmarks.texts import SWEEP_LENGTHS, SWEEP_PIECES
 
 ROUNDS = 3
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)
-DOCUMENTS = (1000, 10000, 100000)
+BUDGETS = (512, 1024, 2048, 4096, 8192, 16384)
+# The texts of one length, once and several times over.
+SHORT = 16
+N_SHORT, COPIES = SWEEP_PIECES // SHORT, (1, 10, 100)
 # Name -> title of the axis, and for each point the arguments of `contenders.ours.Sweep.run`.
 SWEEPS: dict[str, tuple[str, dict[int, dict[str, Any]]]] = {
     "length": (
@@ -21,9 +24,13 @@ SWEEPS: dict[str, tuple[str, dict[int, dict[str, Any]]]] = {
         "batch_size of nlp.pipe",
         {x: {"key": "texts", "batch_size": x} for x in BATCH_SIZES},
     ),
+    "budget": (
+        "max_batch_pieces of the encoder",
+        {x: {"key": "texts", "budget": x} for x in BUDGETS},
+    ),
     "documents": (
         "documents in a stream",
-        {x: {"key": "length-16", "copies": max(1, x // 1024)} for x in DOCUMENTS},
+        {x * N_SHORT: {"key": f"length-{SHORT}", "copies": x} for x in COPIES},
     ),
 }
 

@@ -77,9 +77,12 @@ class Sweep(Pipe):
         super().__init__(settings)
         list(self.nlp.pipe(self.texts[:64]))
 
-    def run(self, key: str, copies: int = 1, batch_size: int = 256) -> int:  # type: ignore[override]
+    def run(  # type: ignore[override]
+        self, key: str, copies: int = 1, batch_size: int = 256, budget: int | None = None
+    ) -> int:
         """Annotate the texts under a key, several times over; return the pieces."""
         texts = self.inputs[key]
+        self.nlp.get_pipe("bert_encoder").model.attrs["max_batch_pieces"] = budget
         stream = (text for _ in range(copies) for text in texts)
         for _ in self.nlp.pipe(stream, batch_size=batch_size):
             pass

@@ -8,11 +8,13 @@ from spacy.tokens import Doc
 
 from ..layers.ner import TagScores
 from ..scored import read_spans
+from ..segments import read_segments
 from ..text.tags import allow_around
 from ..types import FIXED
 from .lattice import Given
 
-# First token, end (exclusive), label; no label where nothing may be an entity.
+# First token, end (exclusive), label; no label where nothing may be an entity, or, if no token is
+# meant, where none may reach across.
 Preset = tuple[int, int, str]
 
 
@@ -33,6 +35,21 @@ def read_presets(doc: Doc) -> list[Preset]:
     """Return what `find_presets` gave before the tagger ran; nothing for a Doc it has not seen."""
     ents = [(span.start, span.end, span.label_) for span in read_spans(doc, FIXED)]
     return ents + [(i, i + 1, "") for i in find_blocked(doc)]
+
+
+def add_borders(
+    docs: Sequence[Doc], presets: Sequence[Sequence[Preset] | None]
+) -> list[list[Preset]]:
+    """Keep entities from reaching from one text of a pair, question or choice into the next.
+
+    docs (Sequence[Doc]): The Docs.
+    presets (Sequence[Sequence[Preset] | None]): What else holds for each.
+    RETURNS (list[list[Preset]]): The same, and the places where another text begins.
+    """
+    return [
+        [*(rows or ()), *((span.start, span.start, "") for span in read_segments(doc)[1:])]
+        for doc, rows in zip(docs, presets)
+    ]
 
 
 def find_blocked(doc: Doc) -> list[int]:

@@ -16,7 +16,7 @@ from ..segments import get_choice
 from ..types import CHOICE
 from .base import BertHead
 from .entities import place_spans
-from .given import find_presets
+from .given import add_borders, find_presets
 from .lattice import Bools, Floats, split_scores
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def judge_entities(pipe: "BertEntityRecognizer", examples: Sequence[Example]) ->
             found = zip(known, ner.judge_spans(eg, known))
             gold.subtract(name for (_, _, name), is_right in found if is_right)
         for index, part in split_scores(scores):
-            lattice = pipe.make_lattice(part, [presets[i] for i in index])
+            group = [batch[i] for i in index]
+            lattice = pipe.make_lattice(part, add_borders(group, [presets[i] for i in index]))
             spans = lattice.read_spans(lattice.decode())
-            ents = place_spans([batch[i] for i in index], lattice, spans, pipe.labels)
+            ents = place_spans(group, lattice, spans, pipe.labels)
             judged = [
                 verdict
                 for i, row in zip(index, ents)

@@ -19,7 +19,7 @@ from ..scoring.calibration import Outcomes
 from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
 from .entities import cut_candidates, place_spans, split_rows, write_candidates, write_entities
-from .given import Preset, bind_tags, find_presets, read_presets
+from .given import Preset, add_borders, bind_tags, find_presets, read_presets
 from .gold import Gold, count_gold_steps, count_tokens, pass_on, read_gold
 from .judging import judge_entities
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
@@ -151,7 +151,7 @@ class BertEntityRecognizer(WeightedHead):
         for index, part in split_scores(scores):
             group = [docs[i] for i in index]
             given = [presets[i] for i in index]
-            lattice = self.make_lattice(part, given)
+            lattice = self.make_lattice(part, add_borders(group, given))
             spans = lattice.read_spans(lattice.decode())
             if not (self.score_entities or self.n_candidates or thresholds):
                 for doc, found, known in zip(
@@ -285,8 +285,8 @@ class BertEntityRecognizer(WeightedHead):
         for batch, scores in self.read_outputs(docs):
             for index, part in split_scores(scores):
                 group = [docs[i] for i in index + at]
-                presets = [read_presets(doc) for doc in group] if self.keep_entities else []
-                yield index + at, self.make_lattice(part, presets)
+                presets = [read_presets(doc) if self.keep_entities else None for doc in group]
+                yield index + at, self.make_lattice(part, add_borders(group, presets))
             at += len(batch)
 
     def judge(self, examples: Sequence[Example]) -> Outcomes:

@@ -5,6 +5,7 @@ import torch
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
+from bert_spacy.data.pairs import make_pair, make_question
 from bert_spacy.scored import read_spans
 
 from ..util import make_nlp, ner_examples, train_steps, trained
@@ -297,3 +298,25 @@ def test_no_illegal_sequence_comes_out(bert):
         assert all(tag == "O" or tag[0] in "BI" for tag in tags)
         assert not any(b[0] == "I" and a == "O" for a, b in zip(tags, tags[1:]))
     assert spacy.training.offsets_to_biluo_tags(docs[0], spans_of(docs[0]))
+
+
+@pytest.mark.parametrize("scheme", ["bio", "bioes", "biox"])
+@pytest.mark.parametrize("use_crf", [True, False])
+def test_no_entity_reaches_from_one_text_of_a_pair_into_the_next(bert, scheme, use_crf):
+    nlp = make_ner(bert, scheme=scheme, use_crf=use_crf)
+    head = nlp.get_pipe("bert_ner")
+    one, two = "anna was in paris", "bob in london"
+    with torch.no_grad():  # every token wants to be inside an entity of the first label
+        head.shim.module.output.weight.zero_()
+        head.shim.module.output.bias.zero_()
+        head.shim.module.output.bias[2] = 5.0
+    whole = nlp(f"{one} {two}")
+    assert any(ent.start < 4 < ent.end for ent in whole.ents)
+    for doc in (make_pair(nlp, one, two), make_question(nlp, one, two)):
+        doc = nlp(doc)
+        border = doc.spans["segments"][1].start
+        assert doc.ents and not any(ent.start < border < ent.end for ent in doc.ents)
+        label = head.labels[0]
+        spans = [(0, border + 1, label), (0, border, label)]
+        across, within = head.span_probability([doc], [spans])[0]
+        assert across == 0.0 < within
