@@ -1,6 +1,6 @@
 """From Docs to the encoder's input: pieces, alignment and windows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from ..text.pieces import Template, encode_texts
 from ..text.windows import WindowPlan, plan_windows
 from ..types import Ints, Layout, concat_ranges
 from .readings import Readings, cut_pairs, fit_pieces, plan_readings
+
+# Tokens of a stream encoded together: bounds the hidden states in memory, and the Docs.
+TOKENS_AT_ONCE = 32768
 
 
 @dataclass(frozen=True)
@@ -273,23 +276,27 @@ def _align(
     return align_tokens(start, start + tokens[:, 1], piece_start + shift, piece_end + shift)
 
 
-def cut_batch(docs: Sequence[Doc], most: int) -> Iterator[list[Doc]]:
-    """Cut a batch of Docs into parts of bounded size.
+def cut_stream(stream: Iterable[Doc], n_docs: int) -> Iterator[list[Doc]]:
+    """Cut a stream of Docs into parts of bounded size, reading no further than each part needs.
 
-    docs (Sequence[Doc]): The batch.
-    most (int): Most tokens in a part; a longer Doc is one of its own.
+    stream (Iterable[Doc]): The Docs.
+    n_docs (int): Most Docs in a part. Nor does it have more tokens than `TOKENS_AT_ONCE`; a
+        longer Doc is a part of its own.
     YIELDS (list[Doc]): The parts, in order.
     """
     part: list[Doc] = []
     size = 0
-    for doc in docs:
+    for doc in stream:
         # A long token may have many pieces; a Chinese one is often one character.
         characters = doc[-1].idx + len(doc[-1]) if len(doc) else 0
         length = max(len(doc), characters // 4)
-        if part and size + length > most:
+        if part and size + length > TOKENS_AT_ONCE:
             yield part
             part, size = [], 0
         part.append(doc)
         size += length
+        if len(part) >= n_docs or size >= TOKENS_AT_ONCE:
+            yield part
+            part, size = [], 0
     if part:
         yield part

@@ -5,7 +5,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from spacy.language import Language
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ..errors import Errors, Warnings
 from ..layers.head import make_module, run_head
+from ..layers.inputs import cut_stream
 from ..layers.listener import BertListener, TrainingBatch, listener_of
 from ..layers.shims import HeadShim, check_model, set_dropout
 from ..types import EncoderBatch, EncoderGradient
@@ -163,14 +163,14 @@ class BertHead(SavedHead):
 
     def _follow_encoder(self, stream: Iterable[Doc], batch_size: int) -> Iterator[list[Doc]]:
         """Cut the stream where the encoder did, so that no output waits for long."""
-        listener, docs = self.listener, iter(stream)
+        listener = self.listener
         if listener is None or listener.store is None:
-            while batch := list(islice(docs, batch_size)):
-                yield batch
+            yield from cut_stream(stream, batch_size)
             return
         listener.store.expect(listener.reader)
-        batch, current = [], None
-        for doc in docs:
+        batch: list[Doc] = []
+        current = None
+        for doc in stream:
             origin = listener.store.batch_of(doc)
             if batch and origin is not current:
                 yield batch

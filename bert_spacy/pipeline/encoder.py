@@ -2,9 +2,9 @@
 
 import math
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from thinc.api import Model, Optimizer
 
 from ..errors import Errors
 from ..layers.foreign import data_from_batch, gradient_from_data
-from ..layers.inputs import cut_batch
+from ..layers.inputs import cut_stream
 from ..layers.listener import BertListener, SecondPass, TrainingBatch
 from ..layers.shims import FolderShim, check_model
 from ..nn.adversarial import Adversary
@@ -26,9 +26,6 @@ from ..util import atomic_dir
 from .files import read_cfg, read_part, write_cfg
 from .linked import LinkedEncoder
 from .settings import take_old_settings
-
-# Tokens of a stream encoded together: bounds the hidden states in memory.
-TOKENS_AT_ONCE = 32768
 
 
 class BertEncoder(LinkedEncoder):
@@ -77,13 +74,13 @@ class BertEncoder(LinkedEncoder):
         batch_size (int): Most Docs at once.
         YIELDS (Doc): The Docs, in order.
         """
-        docs, readers = iter(stream), self.store.take_expected()
-        passed: list[list[Doc]] = []
-        while batch := list(islice(docs, batch_size)):
-            for part in cut_batch(batch, TOKENS_AT_ONCE):
-                yield from self.store.keep_for(self._annotate(part), readers)
-            passed.append(batch)
-            self._let_go(passed)
+        readers = self.store.take_expected()
+        passed: deque[weakref.ref[Doc]] = deque()
+        for part in cut_stream(stream, batch_size):
+            yield from self.store.keep_for(self._annotate(part), readers)
+            if self.stock_listeners and not self.keep_outputs:
+                passed.extend(map(weakref.ref, part))
+                self._let_go(passed, batch_size)
 
     def _annotate(self, docs: list[Doc]) -> list[Doc]:
         """Encode a batch; if that fails, each Doc alone, so that one is lost at most."""
@@ -96,16 +93,17 @@ class BertEncoder(LinkedEncoder):
             return []
         return docs
 
-    def _let_go(self, passed: list[list[Doc]]) -> None:
+    def _let_go(self, passed: deque[weakref.ref[Doc]], batch_size: int) -> None:
         """Drop `trf_data` of Docs that every later component must have seen by now, and stock ones
         have read: their batches may be larger than ours."""
         nlp = self._nlp()
+        awake = self.list_awake(ours=False)
         # Each later component holds back one batch at most.
-        while len(passed) > (len(nlp.pipe_names) if nlp is not None else 8):
-            awake = self.list_awake(ours=False)
-            for doc in passed.pop(0):
-                if not self.keep_outputs and all(doc in x.read_docs for _, x in awake):
-                    doc._.trf_data = None
+        held_back = batch_size * (len(nlp.pipe_names) if nlp is not None else 8)
+        while len(passed) > held_back:
+            doc = passed.popleft()()
+            if doc is not None and all(doc in x.read_docs for _, x in awake):
+                doc._.trf_data = None
 
     def __call__(self, doc: Doc) -> Doc:
         """Encode one Doc."""

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertTokenizer
 
 from bert_spacy.data.pairs import make_choice, make_pair, make_question, make_segments
-from bert_spacy.layers.inputs import owned_positions, pad_group, prepare_docs
+from bert_spacy.layers import inputs
+from bert_spacy.layers.inputs import cut_stream, owned_positions, pad_group, prepare_docs
 from bert_spacy.nn.encoder import clean_tokenizer
 from bert_spacy.text.pieces import Template, read_template
 
@@ -169,3 +170,23 @@ def test_longest_first_changes_nothing_but_pairs_that_are_too_long(tokenizer):
     given_ = prepare_docs(with_pair, tokenizer, template, WINDOW, 5, "longest_first")
     assert given_.n_cut.tolist() == [0, 0, 0, 80 - (WINDOW - 3), 0, 0, 0]
     assert len(given_.lengths) == len(plain.lengths) + 1
+
+
+def test_stream_is_cut_by_docs_and_tokens_and_read_no_further_than_needed(monkeypatch):
+    monkeypatch.setattr(inputs, "TOKENS_AT_ONCE", 10)
+    # Tokens of one character, but for the last Doc, whose one token counts as 11.
+    texts = [" ".join("a" * n) for n in (4, 6, 4, 5, 2, 30, 1, 0, 1, 1)] + ["a" * 44]
+    docs, read = [NLP.make_doc(text) for text in texts], []
+    parts = cut_stream((read.append(doc) or doc for doc in docs), 3)
+    found = [([len(doc) for doc in part], len(read)) for part in parts]
+    # One Doc too many is read only where it does not fit any more.
+    assert found == [
+        ([4, 6], 2),
+        ([4, 5], 5),
+        ([2], 6),
+        ([30], 6),
+        ([1, 0, 1], 9),
+        ([1], 11),
+        ([1], 11),
+    ]
+    assert list(cut_stream([], 3)) == []
