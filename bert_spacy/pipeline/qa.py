@@ -99,7 +99,7 @@ class BertQuestionAnswerer(BertHead):
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Look whether there are gold answers, and questions without one.
 
-        RAISES (ValueError): B300 if no example has a question with gold.
+        RAISES (ValueError): B311 if no example has a question with gold.
         """
         seen = questions = 0
         for example in examples:
@@ -109,7 +109,8 @@ class BertQuestionAnswerer(BertHead):
             if gold is not None and not gold:
                 self.cfg["knows_null"] = True
         if not questions:
-            raise ValueError(Errors.B300.format(name=self.name, n=seen))
+            values = {"n": seen, "gold": "a question with gold", "writer": "set_gold_answers"}
+            raise ValueError(Errors.B311.format(name=self.name, **values))
 
     def set_annotations(self, docs: Iterable[Doc], scores: SpanScores) -> None:
         """Write `doc.spans["answers"]`, best first, for Docs with a question.
