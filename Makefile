@@ -56,7 +56,7 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.stamp: $(VENV)/bin/python setup.cfg constraints.txt
+$(VENV)/.stamp: $(VENV)/bin/python setup.cfg bert_spacy/__init__.py constraints.txt
 	$(PIP) -e ".[project,report,zh]"
 	touch $@
 

@@ -244,6 +244,14 @@ class Errors(metaclass=_Coded):
         "The cfg of {name!r} holds labels that cannot be: {labels}. Labels are strings, none of "
         "them empty and none twice. Restore the cfg that was saved with the weights."
     )
+    B310 = (
+        "The pipeline {path} cannot be loaded: {reason}. Give the folder or the name of a trained "
+        "pipeline. If a file of it is damaged, copy it again, or save it anew with nlp.to_disk."
+    )
+    B311 = (
+        "Component {name!r} has nothing to learn from: none of {n} training examples has {gold}. "
+        "Check [corpora.train]; {writer} of bert_spacy writes such gold."
+    )
     B330 = (
         "{name!r} has no label {label!r}, so it can have no threshold. Its labels are {labels}. "
         "Correct the name, or leave it out."

@@ -55,7 +55,7 @@ def atomic_file(path: Path, mode: str = "w", encoding: str | None = "utf-8") -> 
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else encoding) as file_:
             yield file_
-        os.chmod(temporary, 0o644)
+        _open_up(Path(temporary))
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     old = temporary.with_name(temporary.name + _OLD)
     try:
         yield temporary
-        os.chmod(temporary, 0o755)
+        _open_up(temporary)
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
@@ -88,6 +88,18 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         if old.exists() and not path.exists():
             os.replace(old, path)
         raise
+
+
+def _open_up(path: Path) -> None:
+    """Give a file, or a folder and what is in it, the modes that anything new has.
+
+    Temporary files, and those of safetensors, are for their owner alone.
+    """
+    umask = os.umask(0o077)  # it cannot be read without setting it
+    os.umask(umask)
+    for place in (path, *(path.rglob("*") if path.is_dir() else ())):
+        if not place.is_symlink():
+            place.chmod((0o777 if place.is_dir() else 0o666) & ~umask)
 
 
 def remove_unfinished(path: Path) -> None:

@@ -36,11 +36,11 @@ def evaluate_cli(
     their contexts, and shows the scores of every component. Each score counts
     the Docs that have gold for it.
     """
-    import spacy
+    from ..pipeline.files import load_pipeline
 
     choose_gpu(gpu_id)
     try:
-        nlp = spacy.load(pipeline)
+        nlp = load_pipeline(pipeline)
         scores = evaluate(nlp, data, output, batch_size=batch_size)
     except (OSError, ValueError) as err:
         msg.fail(f"Can't evaluate {pipeline}", str(err), exits=1)

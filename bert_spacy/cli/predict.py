@@ -58,11 +58,11 @@ def predict_cli(
     "choices", a list of texts, with one or both of these. Other keys are passed
     through. Exit status: 0 all rows predicted, 2 some rows were bad, 1 failed.
     """
-    import spacy
+    from ..pipeline.files import load_pipeline
 
     choose_gpu(gpu_id)
     try:
-        nlp = spacy.load(pipeline)
+        nlp = load_pipeline(pipeline)
         counts = predict(
             nlp,
             source,

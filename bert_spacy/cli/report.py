@@ -39,11 +39,11 @@ def report_cli(
     Writes OUTPUT/index.html, which needs no other file, and the charts as PNG
     files beside it if matplotlib is installed.
     """
-    import spacy
+    from ..pipeline.files import load_pipeline
 
     choose_gpu(gpu_id)
     try:
-        nlp = spacy.load(pipeline)
+        nlp = load_pipeline(pipeline)
         page, analysis = report(
             nlp, data, output, training_log=training_log, limit=limit, batch_size=batch_size
         )

@@ -52,10 +52,14 @@ def train_cli(
                 config, output, resume=resume, checkpoint_every=checkpoint_every, use_gpu=gpu_id
             )
     except KeyboardInterrupt:
+        best = output / "model-best"
         if find_checkpoint(output / CHECKPOINTS) is None:
-            msg.warn("Stopped before the first checkpoint")
+            advice = f"What is in {best} stays until another run replaces it."
+            msg.warn(
+                "Stopped before the first checkpoint; --resume would start again",
+                advice if best.exists() else "",
+            )
         else:
-            best = output / "model-best"
             msg.warn(f"Stopped. The best pipeline so far is in {best}; go on with --resume.")
         raise typer.Exit(130) from None
     except (ValueError, OSError) as err:

@@ -96,9 +96,18 @@ def read_docbin(path: Path, vocab: Vocab) -> Iterator[Doc]:
         try:
             # Broken content shows itself in either call, as one of these. Docs are made one by
             # one: all of them take many times the memory of the file.
-            yield from DocBin().from_bytes(data).get_docs(vocab)
+            for doc in DocBin().from_bytes(data).get_docs(vocab):
+                _check_spans(doc)
+                yield doc
         except (ValueError, TypeError, LookupError, AttributeError) as err:
             raise ValueError(Errors.B414.format(path=file_, size=len(data), err=err)) from err
+
+
+def _check_spans(doc: Doc) -> None:
+    """Ask for each Span of the groups: spaCy finds a damaged one when it is asked for alone."""
+    for group in doc.spans.values():
+        for span in group:
+            _ = span.label_, span.text
 
 
 def _write_file(docs: Iterable[Doc], path: Path) -> None:

@@ -109,7 +109,11 @@ class TransformerEncoder(nn.Module):
         return output.last_hidden_state.float(), None if pooled is None else pooled.float()
 
     def set_dropout(self, rate: float) -> None:
-        """Set every dropout of the model to one rate."""
+        """Set the dropouts of the model to one rate.
+
+        Where its class leaves a dropout out, as ModernBERT does after attention if the config
+        gives it no rate, there is none to set.
+        """
         for module in self.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = rate

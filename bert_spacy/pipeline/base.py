@@ -348,7 +348,7 @@ class BertHead(SavedHead):
         get_examples (Callable): Returns all training examples.
         nlp (Language): The pipeline.
         labels (Sequence[str]): Labels, in place of those in the examples.
-        RAISES (ValueError): B300 if there is no label; B204 if there is no encoder.
+        RAISES (ValueError): B300 or B311 if there is nothing to learn; B204 if there is no encoder.
         """
         for label in labels or ():
             self.add_label(label)

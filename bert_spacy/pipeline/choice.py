@@ -38,11 +38,12 @@ class BertChoice(BertHead):
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Look whether there is a gold choice.
 
-        RAISES (ValueError): B300 if no example has one.
+        RAISES (ValueError): B311 if no example has one.
         """
         gold = [get_choice(example.reference) is not None for example in examples]
         if not any(gold):
-            raise ValueError(Errors.B300.format(name=self.name, n=len(gold)))
+            values = {"n": len(gold), "gold": "a gold choice", "writer": "set_gold_choice"}
+            raise ValueError(Errors.B311.format(name=self.name, **values))
 
     def set_annotations(self, docs: Iterable[Doc], scores: ChoiceScores) -> None:
         """Write `doc.spans["chosen"]` for Docs with choices.

@@ -1,13 +1,30 @@
-"""The files of a component."""
+"""The files of a pipeline and of its components."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import spacy
 import srsly
+from spacy.language import Language
 
 from ..errors import Errors
 from ..util import atomic_file
+
+
+def load_pipeline(name: str | Path) -> Language:
+    """Load a pipeline; where spaCy's own readers stumble over a damaged file, say of which.
+
+    name (str | Path): Its folder, or the name of a package.
+    RETURNS (Language): The pipeline.
+    RAISES (ValueError): B310 with the reason, whatever it is.
+    """
+    try:
+        return spacy.load(name)
+    except Exception as err:  # noqa: BLE001 - damaged bytes may raise anything
+        text = str(err)
+        reason = text if text.startswith("[") else f"{type(err).__name__}: {text}"
+        raise ValueError(Errors.B310.format(path=name, reason=reason)) from err
 
 
 def write_part(path: Path, data: bytes) -> None:

@@ -99,7 +99,7 @@ class BertQuestionAnswerer(BertHead):
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Look whether there are gold answers, and questions without one.
 
-        RAISES (ValueError): B300 if no example has a question with gold. BW305 is warned of
+        RAISES (ValueError): B311 if no example has a question with gold. BW305 is warned of
             answers that are too long to be given.
         """
         seen = questions = 0
@@ -112,11 +112,12 @@ class BertQuestionAnswerer(BertHead):
                 self.cfg["knows_null"] = True
             lengths += _shortest_answer(example.predicted, gold or [])
         if not questions:
-            raise ValueError(Errors.B300.format(name=self.name, n=seen))
+            values = {"n": seen, "gold": "a question with gold", "writer": "set_gold_answers"}
+            raise ValueError(Errors.B311.format(name=self.name, **values))
         limit = self.max_answer_tokens
         if long := [length for length in lengths if length > limit]:
-            values = {"n": len(long), "total": questions, "name": self.name, "limit": limit}
-            warnings.warn(Warnings.BW305.format(longest=max(long), **values), stacklevel=2)
+            too_long = {"n": len(long), "total": questions, "name": self.name, "limit": limit}
+            warnings.warn(Warnings.BW305.format(longest=max(long), **too_long), stacklevel=2)
 
     def set_annotations(self, docs: Iterable[Doc], scores: SpanScores) -> None:
         """Write `doc.spans["answers"]`, best first, for Docs with a question.

@@ -81,7 +81,7 @@ def train(
     config (Config): For `spacy train`, not interpolated.
     output (Path): Folder for `model-best`, `model-last` and `checkpoints`.
     resume (bool): Go on from the newest checkpoint if there is one; otherwise what an earlier
-        run left in the folder is removed at the first step.
+        run left in the folder goes once the first pipelines of this one are saved.
     checkpoint_every (int): Steps between checkpoints; 0 for one with each evaluation.
     use_gpu (int): GPU, -1 for the CPU.
     start (Path): A saved pipeline of the same components to start from; None to initialize.
@@ -151,7 +151,7 @@ class _Run:
             for step, (_, info, is_best) in enumerate(self._steps()):
                 is_evaluated = is_best is not None
                 if step == 0:
-                    self._remove_earlier()
+                    self._remove_unfinished()
                 if step < done.step:
                     log(_recall(info, done) if is_evaluated else None)
                     continue
@@ -163,6 +163,8 @@ class _Run:
                 info["seconds"] += done.seconds
                 if is_evaluated:
                     self._save_models(info, is_best)
+                if step == 0:
+                    self._remove_earlier(is_best)
                 log(info if is_evaluated else None)
                 _follow(now, info, is_evaluated)
                 now.data = self.data
@@ -222,13 +224,16 @@ class _Run:
             raise ValueError(Errors.B544.format(path=self.checkpoint))
         return found
 
-    def _remove_earlier(self) -> None:
-        # Not before the data have been read, a step trained and its pipeline scored.
-        if self.checkpoint is None:
-            for name in (DIR_MODEL_BEST, DIR_MODEL_LAST, CHECKPOINTS):
-                shutil.rmtree(self.output / name, ignore_errors=True)
+    def _remove_unfinished(self) -> None:
         for name in (DIR_MODEL_BEST, DIR_MODEL_LAST):
             remove_unfinished(self.output / name)
+
+    def _remove_earlier(self, is_best: bool | None) -> None:
+        # spaCy evaluates the first step, so that the pipelines of this run stand in the place of
+        # the earlier ones. Its checkpoints are not for this run to go on from.
+        shutil.rmtree(self.output / CHECKPOINTS, ignore_errors=True)
+        if not is_best:  # the score is not a number
+            shutil.rmtree(self.output / DIR_MODEL_BEST, ignore_errors=True)
 
     def _save_models(self, info: dict[str, Any], is_best: bool | None) -> None:
         with self.nlp.select_pipes(disable=self.settings["frozen_components"]):

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import spacy
 from spacy.cli import _util
 from typer.testing import CliRunner
 from wasabi import msg
@@ -71,3 +72,30 @@ def test_no_color(value, monkeypatch, capsys):
         main()
     output = capsys.readouterr().out
     assert "B801" in output and ("\x1b" in output) is not bool(value)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "report"])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("vocab/vectors", b""),
+        ("vocab/strings.json", b"3"),
+        ("vocab/vectors.cfg", b"[]"),
+        ("vocab/lookups.bin", b"\x01"),
+        ("config.cfg", b"[nlp]"),
+    ],
+)
+def test_a_damaged_pipeline_is_named(command, name, content, tmp_path):
+    folder, data = tmp_path / "pipeline", tmp_path / "rows.jsonl"
+    spacy.blank("en").to_disk(folder)
+    (folder / name).write_bytes(content)
+    data.touch()
+    result = CliRunner().invoke(app, [command, str(folder), str(data), "-o", str(tmp_path / "o")])
+    told = " ".join(result.output.split())
+    assert result.exit_code == 1 and f"[B310] The pipeline {folder} cannot be loaded: " in told
+    assert "Error" in told or "[E" in told
+
+
+def test_a_pipeline_that_is_not_there_is_named(tmp_path):
+    result = CliRunner().invoke(app, ["evaluate", "no_such_name", str(tmp_path)])
+    assert result.exit_code == 1 and "[B310] The pipeline no_such_name" in result.output

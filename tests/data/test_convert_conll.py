@@ -182,6 +182,12 @@ def test_documents_and_doc_size(tmp_path):
     assert run(tmp_path, "a O\n\nb O\n", doc_size=0)[0][0].words == ["a", "b"]
 
 
+def test_a_comment_that_costs_a_sentence_names_the_option(tmp_path):
+    _, bad, _ = run(tmp_path, "# from a book\na O\nb O\n\nc O O\n")
+    assert [line for line, _ in bad] == [1, 5]
+    assert "--comment-prefix '#'" in bad[0][1] and "--comment-prefix" not in bad[1][1]
+
+
 def test_comments(tmp_path):
     content = "# text = a b\n# B-P\n#tag O\n\nb O\n"
     rows, _, _ = run(tmp_path, content.replace("# text = a b\n", ""))

@@ -1,9 +1,11 @@
 import os
+import struct
 import weakref
 import zlib
 
 import pytest
 import spacy
+from spacy.tokens import Span
 
 from bert_spacy.data.docbin import check_output, read_docbin, write_docbin
 
@@ -127,6 +129,23 @@ def test_every_changed_byte_is_refused_or_harmless(nlp, tmp_path):
             assert str(err).startswith("[B414]")
             refused += 1
     assert refused >= len(data) - 2
+
+
+@pytest.mark.parametrize("part", ["end", "label"])
+def test_damaged_spans_are_refused(nlp, tmp_path, part):
+    path = tmp_path / "a.spacy"
+    doc = nlp.make_doc("Text number 1.")
+    doc.spans["nested"] = [Span(doc, 1, 3, label="L")]
+    write_docbin([doc], path)
+    data = zlib.decompress(path.read_bytes())
+    label = nlp.vocab.strings["L"]
+    old, new = {"end": ((1, 3), (1, 300)), "label": ((label,), (label + 1,))}[part]
+    layout = {"end": ">ll", "label": ">Q"}[part]
+    assert data.count(struct.pack(layout, *old)) == 1
+    damaged = data.replace(struct.pack(layout, *old), struct.pack(layout, *new))
+    path.write_bytes(zlib.compress(damaged))
+    with pytest.raises(ValueError, match=r"\[B414\].*a\.spacy"):
+        list(read_docbin(path, spacy.blank("en").vocab))
 
 
 @pytest.mark.parametrize(

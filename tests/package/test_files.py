@@ -3,6 +3,8 @@
 import os
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from bert_spacy.util import atomic_dir, atomic_file
 
@@ -33,3 +35,22 @@ def test_a_link_to_a_folder_is_replaced_and_its_folder_stays(tmp_path):
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["old"]
     assert [path.name for path in (tmp_path / "link").iterdir()] == ["new"]
     assert {path.name for path in tmp_path.iterdir()} == {"link", "there"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such modes here")
+@pytest.mark.parametrize(
+    "umask, file_mode, dir_mode", [(0o022, 0o644, 0o755), (0o007, 0o660, 0o770)]
+)
+def test_modes_are_those_that_the_umask_gives(tmp_path, umask, file_mode, dir_mode):
+    before = os.umask(umask)
+    try:
+        with atomic_dir(tmp_path / "folder") as folder:
+            (folder / "part").mkdir()
+            save_file({"x": torch.zeros(2)}, folder / "part" / "model.safetensors")
+            with atomic_file(folder / "config.cfg") as file_:
+                file_.write("text")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "folder", *(tmp_path / "folder").rglob("*")):
+        assert path.stat().st_mode & 0o777 == (dir_mode if path.is_dir() else file_mode), path

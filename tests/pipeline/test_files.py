@@ -62,6 +62,14 @@ def test_encoder_folder_is_an_ordinary_one_without_pickles(saved):
     assert not list(saved.rglob(".*"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such modes here")
+def test_all_files_can_be_read_by_those_who_can_read_a_new_one(saved, tmp_path):
+    (tmp_path / "new").touch()
+    modes = {p.name: p.stat().st_mode for p in saved.rglob("*") if p.is_file()}
+    assert "model.safetensors" in modes
+    assert set(modes.values()) == {(tmp_path / "new").stat().st_mode}
+
+
 @pytest.mark.parametrize(
     "name, code",
     [

@@ -54,6 +54,25 @@ def test_dependencies_exist_or_are_made_before(config, commands, workflow):
         made.update(commands[name]["outputs"])
 
 
+def test_a_release_runs_again_what_runs_our_code(commands):
+    """The file with the version changes; setup.cfg need not."""
+    for name, command in commands.items():
+        script = "\n".join(command["script"])
+        if any(part in script for part in ("-m bert_spacy", "pip wheel", "install_check")):
+            assert "bert_spacy/__init__.py" in command["deps"], name
+
+
+def test_the_source_archive_has_what_its_pages_and_tests_need():
+    lines = [line.split() for line in (ROOT / "MANIFEST.in").read_text("utf-8").splitlines()]
+    single = {name for words in lines if words[0] == "include" for name in words[1:]}
+    inside = {words[1]: words[2:] for words in lines if words[0] == "recursive-include"}
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.glob("benchmarks/**/*.*")):
+        if path.suffix != ".pyc":
+            name = path.relative_to(ROOT)
+            patterns = inside.get(name.parts[0], ())
+            assert str(name) in single or any(path.match(p) for p in patterns), name
+
+
 def test_no_workflow_has_the_name_of_a_command(config, commands):
     """Weasel then runs none of them."""
     assert not set(config["workflows"]) & set(commands)

@@ -1,7 +1,9 @@
 """A run that is stopped at any step goes on to the weights of one that was not."""
 
+import errno
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.util import load_config, load_model_from_path, registry
 from thinc.api import Config
+from typer.testing import CliRunner
 
+from bert_spacy.cli.app import app
 from bert_spacy.data.pairs import set_gold_answers, set_gold_choice
 from bert_spacy.segments import write_segments
 from bert_spacy.targets import set_targets
@@ -181,6 +185,60 @@ def test_without_resume_the_run_begins_anew(config, tmp_path):
         KILL_AT.add(1)
         train(config, tmp_path / "out", checkpoint_every=5)
     assert find_checkpoint(tmp_path / "out" / CHECKPOINTS) is None
+
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("part", ["last", "best"])
+def test_a_full_disk_leaves_the_earlier_run(config, tmp_path, monkeypatch, part):
+    output = tmp_path / "out"
+    run(config, output, [])
+    before = weights_of(output)
+    if part == "last":
+        monkeypatch.setattr(Language, "to_disk", full)
+    else:
+        monkeypatch.setattr(run_module.shutil, "copytree", full)
+        before = {name: data for name, data in before.items() if "model-last" not in name}
+    with pytest.raises(OSError, match="No space left"):
+        train(config, output)
+    after = weights_of(output)
+    assert len(before) > 6
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_a_first_score_that_is_no_number_leaves_no_earlier_pipeline(config, tmp_path, monkeypatch):
+    run(config, tmp_path / "out", [])
+    monkeypatch.setattr(
+        run_module, "create_evaluation_callback", lambda *args: lambda: (float("nan"), {})
+    )
+    with pytest.raises(Killed):
+        KILL_AT.add(1)
+        train(config, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        CHECKPOINTS,
+        "model-last",
+    ]
+
+
+def test_ctrl_c_before_the_first_checkpoint_leaves_the_best_pipeline(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "Killed", KeyboardInterrupt)
+    best = tmp_path / "out" / "model-best"
+    config.to_disk(tmp_path / "train.cfg")
+    args = ["train", str(tmp_path / "train.cfg"), "-o", str(best.parent)]
+    KILL_AT.add(5)
+    result = CliRunner().invoke(app, [*args, "--checkpoint-every", "100"])
+    told = " ".join(result.output.split())
+    assert result.exit_code == 130 and "Stopped before the first checkpoint" in told
+    assert "model-best stays until" in told
+    before = weights_of(best)
+    assert len(before) > 3
+    for step in (0, 1):  # with --resume too it stays until there is a new one
+        KILL_AT.add(step)
+        assert CliRunner().invoke(app, [*args, "--resume"]).exit_code == 130
+        assert (weights_of(best) == before) is (step == 0)
+    assert set(weights_of(best)) == set(before)
 
 
 def test_another_config_is_refused_with_the_difference(config, tmp_path):

@@ -176,6 +176,8 @@ def _read_sentences(
             reason = "not valid UTF-8"
         elif len(cells) != width:
             reason = f"{len(cells)} columns where {width} are expected"
+            if cells[0].startswith("#"):
+                reason += " (a comment? --comment-prefix '#' passes over such lines)"
         elif not cells[columns[0]] or not cells[columns[1]]:
             reason = "the word or the tag is empty"
         if reason:
