@@ -500,8 +500,8 @@ class Errors(metaclass=_Coded):
     )
     B568 = (
         "The loss of {name!r} is {value}: training went astray. Set a lower learning rate "
-        "(initial_rate in [training.optimizer.learn_rate]) or more warmup_steps. The last pipeline "
-        "that was saved is whole."
+        "(initial_rate in [training.optimizer.learn_rate]; learn_rate in [distill.heads]) or more "
+        "warmup_steps. The last pipeline that was saved is whole."
     )
 
     # 6xx command line and tools
@@ -751,6 +751,11 @@ class Errors(metaclass=_Coded):
     B727 = (
         "The attention of student and teacher cannot be compared: {reason}. Set "
         "distill.layers.attention = 0."
+    )
+    B728 = (
+        "The distance of the student's layers from the teacher's is {value}: training went astray. "
+        "Set a lower learn_rate in [distill.layers] or [distill.heads], and start again without "
+        "--resume."
     )
     B740 = (
         "No text of the training data could be changed by {name!r} with distill.augment.rate "
