@@ -775,8 +775,9 @@ class Errors(metaclass=_Coded):
         "which has no tokenizer, is for the architecture bert-spacy.ElmoEncoder.v1 alone."
     )
     B804 = (
-        "There is no model folder {folder!r}. Give an existing folder, an alias "
-        "(python -m bert_spacy weights list), or a name on the Hugging Face hub."
+        "There is no model folder {folder!r}. Give an existing folder or an alias (python -m "
+        "bert_spacy weights list). A model of the Hugging Face hub goes into a folder by: "
+        "hf download NAME --local-dir FOLDER"
     )
     B805 = (
         "No weights are called '{name}'. Did you mean '{close}'? The aliases are: {allowed}. "

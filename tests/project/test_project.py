@@ -54,6 +54,12 @@ def test_dependencies_exist_or_are_made_before(config, commands, workflow):
         made.update(commands[name]["outputs"])
 
 
+def test_what_computes_does_so_where_gpu_id_says(commands):
+    computing = re.compile(r"bert_spacy (train|pretrain|distill|evaluate|report|predict|glue) ")
+    lines = [line for command in commands.values() for line in command["script"]]
+    assert all("--gpu-id -1" in line for line in lines if computing.search(line))
+
+
 def test_no_workflow_has_the_name_of_a_command(config, commands):
     """Weasel then runs none of them."""
     assert not set(config["workflows"]) & set(commands)

@@ -378,7 +378,11 @@ def test_the_command(bert, corpus, tmp_path):
     assert (tmp_path / "out" / "accuracy.svg").is_file()
     kept = (tmp_path / "out" / "pretrain.cfg").read_text()
     assert str(corpus) in kept
+    assert "use_cpu" not in kept
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 1
     assert "B670" in done.output
+    args += ["--corpus.train", str(corpus), "--gpu-id", "-1"]
+    assert CliRunner().invoke(app, args).exit_code == 0
+    assert "use_cpu = true" in (tmp_path / "out" / "pretrain.cfg").read_text()
     assert (tmp_path / "out" / "config.json").is_file()
