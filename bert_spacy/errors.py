@@ -508,8 +508,8 @@ class Errors(metaclass=_Coded):
     )
     B568 = (
         "The loss of {name!r} is {value}: training went astray. Set a lower learning rate "
-        "(initial_rate in [training.optimizer.learn_rate]) or more warmup_steps. The last pipeline "
-        "that was saved is whole."
+        "(initial_rate in [training.optimizer.learn_rate]; learn_rate in [distill.heads]) or more "
+        "warmup_steps. The last pipeline that was saved is whole."
     )
 
     # 6xx command line and tools
@@ -760,6 +760,11 @@ class Errors(metaclass=_Coded):
         "The attention of student and teacher cannot be compared: {reason}. Set "
         "distill.layers.attention = 0."
     )
+    B728 = (
+        "The distance of the student's layers from the teacher's is {value}: training went astray. "
+        "Set a lower learn_rate in [distill.layers] or [distill.heads], and start again without "
+        "--resume."
+    )
     B740 = (
         "No text of the training data could be changed by {name!r} with distill.augment.rate "
         "{rate}. Give a masked-word model for the language of the texts, or a higher rate, or set "
@@ -778,8 +783,9 @@ class Errors(metaclass=_Coded):
         "which has no tokenizer, is for the architecture bert-spacy.ElmoEncoder.v1 alone."
     )
     B804 = (
-        "There is no model folder {folder!r}. Give an existing folder, an alias "
-        "(python -m bert_spacy weights list), or a name on the Hugging Face hub."
+        "There is no model folder {folder!r}. Give an existing folder or an alias (python -m "
+        "bert_spacy weights list). A model of the Hugging Face hub goes into a folder by: "
+        "hf download NAME --local-dir FOLDER"
     )
     B805 = (
         "No weights are called '{name}'. Did you mean '{close}'? The aliases are: {allowed}. "

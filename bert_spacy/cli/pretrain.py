@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import app, parse_overrides
+from .app import app, choose_gpu, parse_overrides
 
 
 @app.command(
@@ -22,6 +22,14 @@ def pretrain_cli(
     resume: Annotated[
         bool, typer.Option(help="Go on with a stopped run, if there is one.")
     ] = False,
+    gpu_id: Annotated[
+        int | None,
+        typer.Option(
+            "--gpu-id",
+            "-g",
+            help="GPU, -1 for the CPU; without it the GPU that each process sees, if there is one.",
+        ),
+    ] = None,
 ) -> None:
     """Train new weights, or go on with others, on plain text.
 
@@ -35,6 +43,9 @@ def pretrain_cli(
 
     is_first = os.environ.get("RANK", "0") == "0"
     overrides = parse_overrides(ctx.args)
+    if gpu_id is not None:
+        choose_gpu(gpu_id)
+        overrides["trainer.use_cpu"] = gpu_id < 0
     try:
         config = load_config(config_path, overrides=overrides, interpolate=True)
         result = pretrain(

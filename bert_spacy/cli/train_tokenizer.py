@@ -16,7 +16,7 @@ def train_tokenizer_cli(
         typer.Argument(metavar="CORPUS...", help=".txt, .jsonl, .spacy files, or folders of them."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")],
-    size: Annotated[int, typer.Option(help="Most pieces.")] = 30_000,
+    size: Annotated[int, typer.Option(help="Most pieces, special ones included.")] = 30_000,
     lowercase: Annotated[
         bool, typer.Option("--lowercase/--cased", help="Drop case and accents, or keep them.")
     ] = True,
@@ -48,5 +48,10 @@ def train_tokenizer_cli(
         msg.warn(
             f"{report['long_words']} words of more than {LONGEST_WORD} characters were left out: "
             "the tokenizer takes such for unknown"
+        )
+    if report["rare_characters"]:
+        msg.warn(
+            f"{report['rare_characters']} characters, the rarest, have no piece, and words with "
+            "them are unknown: --size and --max-characters leave no room"
         )
     msg.good(f"Tokenizer of {report['pieces']} pieces written", str(output))

@@ -106,7 +106,7 @@ def prune_cli(
     ] = 1,
 ) -> None:
     """Take out the pieces that a corpus does not need."""
-    from ..weights.vocab.prune import prune
+    from ..weights.vocab.prune import NO_SCORES, prune
 
     report = _call(prune, name, corpus, output, min_count=min_count)
     _show_corpus(report["corpus"])
@@ -124,6 +124,8 @@ def prune_cli(
             ("Masked words found", *(f"{100 * x['accuracy']:.2f} %" for x in scores.values())),
         ]
     msg.table(rows, header=("", "Before", "After"), divider=True, aligns=("l", "r", "r"))
+    if not report["masked_words"]:
+        msg.text(f"Masked words: {NO_SCORES}")
     if report["speed"] is not None:
         msg.text(f"Speed: {report['speed']:.2f}x")
     msg.text(

@@ -1,5 +1,6 @@
 """What a student learns from a teacher: losses on layers, attention and scores (TinyBERT)."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,10 +139,16 @@ class LayerTeacher:
         return hidden, pooled
 
     def take_loss(self) -> Tensor:
-        """Return the mean over all windows since the last call."""
+        """Return the mean over all windows since the last call.
+
+        RETURNS (Tensor): The loss. Shape ().
+        RAISES (ValueError): B728 if it is no finite number.
+        """
         loss = self.scale * torch.stack(self._losses).sum() / self._n_windows
         self._losses, self._n_windows = [], 0
         self.value = float(loss.detach())
+        if not math.isfinite(self.value):
+            raise ValueError(Errors.B728.format(value=self.value))
         return loss
 
     def _states(

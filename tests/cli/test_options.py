@@ -29,7 +29,7 @@ def test_an_option_that_is_no_setting(command, config, tmp_path):
     assert "--nope" in result.stderr and "--section.name" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["distill", "train", "evaluate", "report", "predict"])
+@pytest.mark.parametrize("command", [*CONFIGS, "evaluate", "report", "predict"])
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError])
 def test_a_gpu_that_cannot_be_used(command, kind, config, tmp_path, monkeypatch):
     def fail(gpu_id):

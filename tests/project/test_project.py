@@ -73,6 +73,12 @@ def test_the_source_archive_has_what_its_pages_and_tests_need():
             assert str(name) in single or any(path.match(p) for p in patterns), name
 
 
+def test_what_computes_does_so_where_gpu_id_says(commands):
+    computing = re.compile(r"bert_spacy (train|pretrain|distill|evaluate|report|predict|glue) ")
+    lines = [line for command in commands.values() for line in command["script"]]
+    assert all("--gpu-id -1" in line for line in lines if computing.search(line))
+
+
 def test_no_workflow_has_the_name_of_a_command(config, commands):
     """Weasel then runs none of them."""
     assert not set(config["workflows"]) & set(commands)

@@ -18,7 +18,7 @@ from bert_spacy.cli.app import app
 from bert_spacy.nn.encoder import load_encoder
 from bert_spacy.weights.distill import targets as targets_module
 from bert_spacy.weights.distill.run import distill
-from bert_spacy.weights.distill.settings import make_settings
+from bert_spacy.weights.distill.settings import load_settings, make_settings
 from bert_spacy.weights.distill.soft import compare, make_loss, shift_scores, split_scores
 from bert_spacy.weights.distill.targets import Targets
 from bert_spacy.weights.distill.teacher import open_teacher
@@ -91,8 +91,8 @@ def test_a_student_is_an_ordinary_pipeline_and_can_be_repeated_and_killed(
         (path / "README.md").read_text(encoding="utf-8")
         for path in (tmp_path / "out" / "model", folder)
     ]
-    assert cards[0] == cards[1].replace("../../distill.json", "distill.json")
-    assert (folder / "../../distill.json").is_file()
+    assert cards[0] == cards[1].replace("../../distill.cfg", "distill.cfg")
+    assert load_settings(folder / "../../distill.cfg") == settings
     for part in (
         str(place / "teacher"),
         "Licence",
@@ -354,6 +354,9 @@ def test_labels_that_the_teacher_does_not_know_are_refused(values, part, tmp_pat
         ("layers", {"map": [0]}, "layers.map"),
         ("layers", {"map": [1, 2]}, "layers.map"),
         ("layers", {"learn_rate": 0}, "layers.learn_rate"),
+        ("layers", {"epochs": math.inf}, "layers.epochs"),
+        ("heads", {"learn_rate": math.nan}, "heads.learn_rate"),
+        ("heads", {"temperature": math.inf}, "heads.temperature"),
         ("heads", {"gold": 1.5}, "heads.gold"),
         ("heads", {"temperature": "warm"}, "heads.temperature"),
         ("training", {"batch_size": True}, "training.batch_size"),

@@ -7,6 +7,7 @@ import pytest
 import spacy
 import torch
 from spacy.util import load_config
+from thinc.api import Config
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from typer.testing import CliRunner
 
@@ -143,6 +144,28 @@ def test_a_finished_run_is_that_of_its_teacher_and_data(values, bert, texts_file
     shutil.rmtree(teacher)
     with pytest.raises(ValueError, match="B804"):
         distill(settings, tmp_path / "out", resume=True)
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_training_that_went_astray_is_told(values, steps, tmp_path):
+    path, output = tmp_path / "distill.cfg", tmp_path / "out"
+    values["layers"].update(steps=steps, learn_rate=1e6)
+    Config({"distill": values}).to_disk(path)
+    args = ["distill", str(path), "-o", str(output)]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 1, result.output
+    assert "[B728]" in result.output
+    assert not (output / "model").exists()
+    assert CliRunner().invoke(app, [*args, "--distill.layers.learn_rate", "0.001"]).exit_code == 0
+
+
+def test_the_config_in_the_folder_can_be_read_back(values, tmp_path):
+    values["student"] = {"layers": 1, "take": [2], "config": {}, "dropout": None}
+    settings = make_settings(values)
+    distill(settings, tmp_path / "out")
+    folder = tmp_path / "out" / "model"
+    assert load_settings(folder / "distill.cfg") == settings
+    assert "distill distill.cfg -o OUT" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_licence_goes_with_the_weights(bert, tmp_path):

@@ -123,7 +123,16 @@ def test_masked_words_show_what_rare_pieces_cost(masked, tmp_path):
     # Of the words but each text's last, the first is masked; the next would be the eighth.
     found = report["masked_words"]
     assert [found[when]["perplexity"] for when in found] == pytest.approx(wanted, rel=1e-4)
-    assert "Masked words" in (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+    card = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+    assert "Masked words" in card and "not measured" not in card
+
+
+def test_without_a_head_it_says_that_nothing_is_measured(bert, tmp_path):
+    corpus, output = write(tmp_path / "c.txt", LINES), tmp_path / "new"
+    done = CliRunner().invoke(app, ["vocab", "prune", str(bert), str(corpus), "-o", str(output)])
+    assert done.exit_code == 0, done.output
+    for text in (done.output, (output / "README.md").read_text(encoding="utf-8")):
+        assert "not measured, for want of a masked-word head" in " ".join(text.split())
 
 
 def test_unknown_words_stay_unknown(tmp_path):
@@ -298,6 +307,7 @@ def test_the_command(masked, tmp_path):
     arguments = ["vocab", "prune", str(masked), str(corpus), "-o", str(tmp_path / "new")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0 and "c.txt:4" in done.output and "1 bad" in done.output
+    assert "not measured" not in done.output
     rare = CliRunner().invoke(app, [*arguments, "--min-count", "2"])
     assert rare.exit_code == 0 and "texts have other pieces" in rare.output
     lost = CliRunner().invoke(app, [*arguments, "--min-count", "0"])

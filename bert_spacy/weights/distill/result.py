@@ -9,6 +9,7 @@ from typing import Any
 import spacy
 import torch
 from spacy.language import Language
+from thinc.api import Config
 
 from ...layers.encoder import pad_windows
 from ...nn.distill import LayerWeights
@@ -21,7 +22,7 @@ from .settings import Settings
 from .student import n_layers
 from .teacher import ENCODER_FOLDER, Teacher
 
-REPORT_FILE = "distill.json"
+CONFIG_FILE, REPORT_FILE = "distill.cfg", "distill.json"
 # Docs on which the distance of the layers is measured.
 N_MEASURED = 256
 
@@ -41,6 +42,7 @@ def write_result(
     facts (Mapping[str, Any]): Layers that were "taken", the teacher's in the "map", "steps" of each
         phase, "data" that were read, and number of "variants" of training texts.
     output (Path): The folder.
+    RAISES (ValueError): B728 if the student went astray.
     """
     loaded = {when: spacy.load(path) for when, path in students.items()}
     dev = read_corpus(make_corpora(settings, teacher), "dev")
@@ -82,8 +84,9 @@ def write_result(
         report["sha256"] = checksum(inner / WEIGHTS_FILE)
         text = json.dumps(report, indent=2, ensure_ascii=False)
         (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
+        Config({"distill": settings.to_dict()}).to_disk(folder / CONFIG_FILE)
         # The encoder of a pipeline may be taken by itself: its card lies there too.
-        for place, where in ((inner, f"../../{REPORT_FILE}"), (folder, REPORT_FILE)):
+        for place, where in ((inner, f"../../{CONFIG_FILE}"), (folder, CONFIG_FILE)):
             card = _card(report, teacher, where)
             (place / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
 
@@ -120,7 +123,7 @@ def _count_parameters(nlp: Language, teacher: Teacher) -> int:
     return sum(p.numel() for part in parts for p in part.parameters())
 
 
-def _card(report: dict[str, Any], teacher: Teacher, report_file: str) -> str:
+def _card(report: dict[str, Any], teacher: Teacher, config_file: str) -> str:
     layers, parameters, settings = report["layers"], report["parameters"], report["settings"]
     name, augment, distance = settings["student"]["name"], settings["augment"], report["distance"]
     licence, sizes = teacher.licence(), settings["student"]["config"]
@@ -151,8 +154,7 @@ def _card(report: dict[str, Any], teacher: Teacher, report_file: str) -> str:
     facts += [
         f"Held-out data: {', '.join(settings['dev'])}; {_counts(report, 'dev')}",
         f"Steps: {steps or 'none'}; seed {settings['seed']}",
-        f"Command: `python -m bert_spacy distill CONFIG -o OUT`, with the settings in "
-        f"`{report_file}`",
+        f"Command: `python -m bert_spacy distill {config_file} -o OUT`",
         f"SHA-256 of the encoder's {WEIGHTS_FILE}: {report['sha256']}",
     ]
     scores, weights = report["scores"], teacher.nlp.config["training"]["score_weights"]

@@ -9,6 +9,7 @@ from spacy.util import load_config
 from thinc.api import ConfigValidationError
 
 from ...errors import Errors
+from ...util import is_finite
 
 Layers = Literal["uniform", "last"] | list[int]
 
@@ -211,10 +212,6 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
-    return _is_whole(value) or isinstance(value, float)
-
-
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
@@ -226,8 +223,8 @@ def _is_choice(value: Any) -> bool:
 
 Rule = tuple[Callable[[Any], bool], str]
 _FLAG: Rule = (lambda x: isinstance(x, bool), "true or false")
-_POSITIVE: Rule = (lambda x: _is_number(x) and x > 0, "a number above 0")
-_WEIGHT: Rule = (lambda x: _is_number(x) and x >= 0, "a number, 0 or more")
+_POSITIVE: Rule = (lambda x: is_finite(x) and x > 0, "a number above 0")
+_WEIGHT: Rule = (lambda x: is_finite(x) and x >= 0, "a number, 0 or more")
 _COUNT: Rule = (lambda x: _is_whole(x) and x >= 0, "a whole number, 0 or more")
 _SIZE: Rule = (lambda x: _is_whole(x) and x >= 1, "a whole number, 1 or more")
 _LAYERS: Rule = (_is_choice, '"uniform", "last", or a list of whole numbers')
@@ -247,27 +244,27 @@ _RULES: dict[str, Rule] = {
     "student.layers": (lambda x: x is None or _SIZE[0](x), "a whole number from 1 on, or null"),
     "student.take": _LAYERS,
     "student.dropout": (
-        lambda x: x is None or (_is_number(x) and 0 <= x < 1),
+        lambda x: x is None or (is_finite(x) and 0 <= x < 1),
         "a number from 0 to below 1, or null",
     ),
     "student.copy_heads": _FLAG,
     "augment.name": _NAME,
     "augment.copies": _SIZE,
-    "augment.rate": (lambda x: _is_number(x) and 0 < x <= 1, "a number above 0, at most 1"),
+    "augment.rate": (lambda x: is_finite(x) and 0 < x <= 1, "a number above 0, at most 1"),
     "augment.candidates": _SIZE,
     "layers.map": _LAYERS,
     "layers.embedding": _WEIGHT,
     "layers.hidden": _WEIGHT,
     "layers.attention": _WEIGHT,
     "layers.probabilities": _FLAG,
-    "heads.gold": (lambda x: _is_number(x) and 0 <= x <= 1, "a number from 0 to 1"),
+    "heads.gold": (lambda x: is_finite(x) and 0 <= x <= 1, "a number from 0 to 1"),
     "heads.temperature": _POSITIVE,
     "heads.layers": _WEIGHT,
     "heads.cache": _FLAG,
     "heads.cache_mb": _SIZE,
     "training.batch_size": _SIZE,
     "training.max_pieces": _SIZE,
-    "training.dropout": (lambda x: _is_number(x) and 0 <= x < 1, "a number from 0 to below 1"),
+    "training.dropout": (lambda x: is_finite(x) and 0 <= x < 1, "a number from 0 to below 1"),
     "training.eval_frequency": _COUNT,
     "training.checkpoint_every": _COUNT,
     **{

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
+from transformers import get_scheduler
 from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer import Trainer
 from transformers.training_args import TrainingArguments
@@ -48,14 +48,6 @@ def make_arguments(settings: Settings, work: Path, logs: Path) -> TrainingArgume
     given = {**DEFAULTS, "logging_dir": str(logs), **settings.trainer}
     if not torch.cuda.is_available():
         given.setdefault("use_cpu", True)
-    for f in fields(TrainingArguments):
-        is_number = type(f.default) in (int, float)
-        if is_number and f.name in given and type(given[f.name]) not in (int, float):
-            raise ValueError(
-                Errors.B701.format(
-                    name=f"trainer.{f.name}", value=given[f.name], allowed="a number"
-                )
-            )
     try:
         args = TrainingArguments(
             output_dir=str(work / "checkpoints"),
@@ -66,11 +58,15 @@ def make_arguments(settings: Settings, work: Path, logs: Path) -> TrainingArgume
             ddp_find_unused_parameters=False,
             **given,
         )
-    except (TypeError, ValueError) as err:
+        _try_schedule(args)
+    except (TypeError, ValueError, ImportError) as err:
         allowed = f"what TrainingArguments of transformers takes, but: {err}"
         raise ValueError(
             Errors.B701.format(name="trainer", value=settings.trainer, allowed=allowed)
         ) from err
+    if args.fp16 and args.device.type == "cpu":
+        allowed = "false on a CPU, which computes in bf16 or float32"
+        raise ValueError(Errors.B701.format(name="trainer.fp16", value=True, allowed=allowed))
     loggers = get_available_reporting_integrations()
     if missing := set(args.report_to or ()).difference(loggers):
         allowed = f"none, or what is installed: {', '.join(loggers) or 'nothing'}"
@@ -94,6 +90,19 @@ def make_arguments(settings: Settings, work: Path, logs: Path) -> TrainingArgume
     args.per_device_train_batch_size = own // rounds
     args.gradient_accumulation_steps = rounds
     return args
+
+
+def _try_schedule(args: TrainingArguments) -> None:
+    """Make optimizer and schedule for nothing: the Trainer makes them when all has been read."""
+    kind, settings = Trainer.get_optimizer_cls_and_kwargs(args)
+    schedule = get_scheduler(
+        args.lr_scheduler_type,
+        kind([torch.nn.Parameter(torch.zeros(1))], **settings),
+        args.get_warmup_steps(args.max_steps),
+        args.max_steps,
+        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+    )
+    schedule.lr_lambdas[0](args.max_steps - 1)
 
 
 def find_checkpoint(work: Path) -> Path | None:

@@ -1,28 +1,55 @@
 """The config of a pretraining, checked."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ...errors import Errors
+from ...util import is_finite
 from .masking import UNITS, Masking
 from .packing import TASKS
 
 SEGMENTERS = ("char", "jieba", "pkuseg")
-# What the Trainer may be told; the rest follows from the other sections, or must not change.
-TRAINER = frozenset(
-    {
-        *("max_steps", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs"),
-        *("warmup_ratio", "warmup_steps", "weight_decay", "max_grad_norm", "optim"),
-        *("adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "tf32", "torch_compile"),
-        *("eval_steps", "save_steps", "save_total_limit", "logging_steps", "logging_dir"),
-        *("report_to", "run_name", "disable_tqdm", "use_cpu", "dataloader_num_workers"),
-        *("ddp_backend", "ddp_timeout"),
-    }
-)
+Rule = tuple[str, Callable[[Any], bool]]
 T = TypeVar("T")
+
+
+def _or_null(rule: Rule) -> Rule:
+    allowed, is_fine = rule
+    return f"{allowed}, or null", lambda x: x is None or is_fine(x)
+
+
+_ANY: Rule = ("what TrainingArguments takes", lambda x: True)
+_WEIGHT: Rule = ("a number, 0 or more", lambda x: is_finite(x) and x >= 0)
+_BETA: Rule = ("a number from 0 to below 1", lambda x: is_finite(x) and 0 <= x < 1)
+_FLAG: Rule = ("true, false", lambda x: isinstance(x, bool))
+_COUNT: Rule = ("a whole number, 1 or more", lambda x: type(x) is int and x >= 1)
+_COUNT_0: Rule = ("a whole number, 0 or more", lambda x: type(x) is int and x >= 0)
+_EVERY: Rule = ("a number of steps, or a share of all, above 0", lambda x: is_finite(x) and x > 0)
+# What the Trainer may be told; the rest follows from the other sections, or must not change.
+TRAINER: dict[str, Rule] = {
+    "max_steps": _COUNT,
+    # A plateau is one of a measure that the Trainer would take by itself.
+    "lr_scheduler_type": (
+        "a schedule of steps alone, such as linear, cosine or constant",
+        lambda x: isinstance(x, str) and x != "reduce_lr_on_plateau",
+    ),
+    "lr_scheduler_kwargs": _or_null(("a section of settings", lambda x: isinstance(x, dict))),
+    "warmup_ratio": ("a number from 0 to 1", lambda x: is_finite(x) and 0 <= x <= 1),
+    "adam_epsilon": ("a number above 0", lambda x: is_finite(x) and x > 0),
+    "ddp_timeout": _COUNT,
+    "save_total_limit": _or_null(_COUNT),
+    "disable_tqdm": _or_null(_FLAG),
+    "eval_steps": _or_null(_EVERY),
+    **dict.fromkeys(("save_steps", "logging_steps"), _EVERY),
+    **dict.fromkeys(("warmup_steps", "dataloader_num_workers"), _COUNT_0),
+    **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm"), _WEIGHT),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), _BETA),
+    **dict.fromkeys(("bf16", "fp16", "torch_compile", "use_cpu"), _FLAG),
+    **dict.fromkeys(("optim", "tf32", "logging_dir", "report_to", "run_name", "ddp_backend"), _ANY),
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +61,7 @@ class CorpusSettings:
     dev_share (float): Without `dev`: share of the documents that is held out.
     documents (str): A document of a `.txt` file is a "line", or goes on to the next "blank" one.
     lang (str): Language of spaCy's tokenizer, for words and sentences.
-    segmenter (str): For "zh": "char", "jieba" or "pkuseg".
+    segmenter (str): For "zh": "char", or "jieba" or "pkuseg" for words. "char" elsewhere.
     pkuseg_model (str | None): For "pkuseg": folder of its model.
     buffer (int): Windows that are shuffled together.
     """
@@ -180,10 +207,13 @@ def _check(settings: Settings) -> None:
     has_source = is_new == bool(settings.model)
     has_tokenizer = is_new == bool(main.tokenizer)
     blank = corpus.documents in ("line", "blank")
-    segments = corpus.segmenter in SEGMENTERS
+    segmenters = SEGMENTERS if corpus.lang == "zh" else SEGMENTERS[:1]
+    segmenter = f"{', '.join(segmenters)} where corpus.lang is {corpus.lang!r}"
+    # Tokens are characters there, and a character is a piece.
+    no_words = (corpus.lang, corpus.segmenter) == ("zh", "char")
+    words = "piece or span; word needs a corpus.segmenter that finds words: jieba, pkuseg"
     rest = 0 <= masking.random <= 1 - masking.masked + 1e-9
     share = 0 < corpus.dev_share <= 0.5
-    steps = settings.trainer.get("max_steps")
     rules: list[tuple[str, Any, str, bool]] = [
         ("pretrain.weights", main.weights, "weights, or null and a section [model]", has_source),
         ("pretrain.tokenizer", main.tokenizer, "a folder, for a new model alone", has_tokenizer),
@@ -197,9 +227,10 @@ def _check(settings: Settings) -> None:
         ("corpus.dev", corpus.dev, "paths, or null", corpus.dev is None or _are_paths(corpus.dev)),
         ("corpus.dev_share", corpus.dev_share, "above 0, at most 0.5", share),
         ("corpus.documents", corpus.documents, "line, blank", blank),
-        ("corpus.segmenter", corpus.segmenter, ", ".join(SEGMENTERS), segments),
+        ("corpus.segmenter", corpus.segmenter, segmenter, corpus.segmenter in segmenters),
         ("corpus.buffer", corpus.buffer, "1 or more", corpus.buffer >= 1),
         ("masking.unit", masking.unit, ", ".join(UNITS), masking.unit in UNITS),
+        ("masking.unit", masking.unit, words, not (no_words and masking.unit == "word")),
         ("masking.rate", masking.rate, "above 0, below 1", 0 < masking.rate < 1),
         ("masking.masked", masking.masked, "0 to 1", 0 <= masking.masked <= 1),
         ("masking.random", masking.random, "0 to 1 - masked", rest),
@@ -207,14 +238,10 @@ def _check(settings: Settings) -> None:
         ("masking.span_max", masking.span_max, "1 or more", masking.span_max >= 1),
         ("sentences.task", sentences.task, ", ".join(TASKS), sentences.task in TASKS),
         ("sentences.short", sentences.short, "0 to 1", 0 <= sentences.short <= 1),
-        ("trainer.max_steps", steps, "1 or more", type(steps) is int and steps >= 1),
     ]
+    for name, value in {"max_steps": None, **settings.trainer}.items():
+        allowed, is_fine = TRAINER.get(name, (", ".join(sorted(TRAINER)), lambda x: False))
+        rules.append((f"trainer.{name}", value, allowed, is_fine(value)))
     for name, value, allowed, fine in rules:
         if not fine:
             raise ValueError(Errors.B701.format(name=name, value=value, allowed=allowed))
-    for name, value in settings.trainer.items():
-        if name not in TRAINER:
-            allowed = ", ".join(sorted(TRAINER))
-            raise ValueError(
-                Errors.B701.format(name=f"trainer.{name}", value=value, allowed=allowed)
-            )

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def train_tokenizer(
     size (int): Most pieces, special ones included.
     lowercase (bool): Drop case and accents.
     min_count (int): How often two pieces must stand together to be joined.
-    max_characters (int): Most characters of the alphabet, the most frequent ones.
+    max_characters (int): Most characters of the alphabet, the most frequent ones; fewer if `size`
+        has no room for them.
     window (int): Most pieces of a text that models of it will take.
     on_problem (Callable): Called with each line that is skipped.
     RETURNS (dict[str, Any]): What was read, and the size.
@@ -71,7 +73,7 @@ def train_tokenizer(
     splitter = Tokenizer.from_str(backend.to_str())
     words = Counter(word for text in corpus for word in _split(splitter, text))
     n_long = sum(count for word, count in words.items() if len(word) > LONGEST_WORD)
-    first, later = _find_alphabet(words, max_characters)
+    first, later, n_rare = _find_alphabet(words, max_characters, size - len(SPECIAL))
     trainer = WordPieceTrainer(
         vocab_size=size,
         min_frequency=min_count,
@@ -94,6 +96,7 @@ def train_tokenizer(
             "pieces": len(pieces),
             "corpus": asdict(corpus.counts),
             "long_words": n_long,
+            "rare_characters": n_rare,
             "checksum": checksum(vocab),
         }
         (folder / "tokenizer_report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -103,7 +106,8 @@ def train_tokenizer(
             f"- Command: `python -m bert_spacy train-tokenizer CORPUS -o OUT {options} "
             f"--max-characters {max_characters} --window {window}`\n"
             f"- Text: {', '.join(f'`{path.name}`' for path in corpus.paths)}; {corpus.counts}\n"
-            f"- Pieces: {len(pieces)}\n- SHA-256 of vocab.txt: {report['checksum']}\n"
+            f"- Pieces: {len(pieces)}; characters without one, the rarest: {n_rare}\n"
+            f"- SHA-256 of vocab.txt: {report['checksum']}\n"
         )
         (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     return report
@@ -122,8 +126,14 @@ def _drop_long(splitter: Tokenizer, text: str) -> str:
     return " ".join(word for word in _split(splitter, text) if len(word) <= LONGEST_WORD)
 
 
-def _find_alphabet(words: Counter[str], limit: int) -> tuple[list[str], list[str]]:
-    """List the most frequent characters, and those of them that stand within words."""
+def _find_alphabet(words: Counter[str], limit: int, room: int) -> tuple[list[str], list[str], int]:
+    """List the most frequent characters, and those of them that stand within words.
+
+    words (Counter[str]): How often each word comes.
+    limit (int): Most characters.
+    room (int): Most pieces of both lists together.
+    RETURNS (tuple[list[str], list[str], int]): Both lists, and how many characters are left out.
+    """
     counts: Counter[str] = Counter()
     within: set[str] = set()
     for word, count in words.items():
@@ -132,5 +142,7 @@ def _find_alphabet(words: Counter[str], limit: int) -> tuple[list[str], list[str
         for character in word:
             counts[character] += count
         within.update(word[1:])
-    ranked = sorted(counts, key=lambda character: (-counts[character], character))[:limit]
-    return sorted(ranked), sorted(within.intersection(ranked))
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    sizes = accumulate(1 + (character in within) for character in ranked)
+    kept = ranked[: min(limit, sum(size <= room for size in sizes))]
+    return sorted(kept), sorted(within.intersection(kept)), len(ranked) - len(kept)

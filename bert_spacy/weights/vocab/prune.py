@@ -34,6 +34,8 @@ from .score import score_masked_words
 COMPARED_TEXTS, ROUNDS = 32, 3
 # Texts some of whose words are masked.
 SCORED_TEXTS = 256
+# Why there are none.
+NO_SCORES = "not measured, for want of a masked-word head or of words"
 
 
 @dataclass
@@ -198,8 +200,11 @@ def _write_report(
         f"{100 * rate['after']:.3f} % after; texts with other pieces: {report['texts_changed']}",
         f"Largest difference of a hidden state on the first texts: {report['largest_difference']}",
     ]
-    for name in ("perplexity", "accuracy") if (scores := report["masked_words"]) else ():
+    scores = report["masked_words"]
+    for name in ("perplexity", "accuracy") if scores else ():
         before, after = (f"{scores[when][name]:.4g}" for when in ("before", "after"))
         facts.append(f"Masked words of the first texts, {name}: {before} before, {after} after")
+    if not scores:
+        facts.append(f"Masked words of the first texts: {NO_SCORES}")
     about = "Pieces that a corpus does not need are gone."
     write_report(folder, source, about, facts, report)

@@ -79,8 +79,11 @@ def test_what_cannot_be_filled_is_told(folder, bert):
         fill_masks(filler, ["a " * 62 + "[MASK]"])
     with pytest.raises(ValueError, match="B703.*lacks"):
         load_filler(str(bert))
-    with pytest.raises(ValueError, match="B804"):
-        load_filler("./nowhere")
+    # No hub name is taken, so none is offered; how its folder is got is.
+    for name in ("./nowhere", "bert-base-chinese"):
+        with pytest.raises(ValueError, match=r"B804.*folder or an alias.*hf download") as info:
+            load_filler(name)
+        assert "or a name on the Hugging Face hub" not in str(info.value)
 
 
 def test_damaged_weights_are_told(folder):

@@ -1,6 +1,7 @@
 """`pretrain`: what it learns, writes and refuses."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -230,6 +231,14 @@ def test_text_without_letters_is_too_little(bert, tmp_path):
         ("trainer__output_dir", "x"),
         ("trainer__learning_rate", ".0001"),
         ("trainer__save_steps", None),
+        ("trainer__learning_rate", math.inf),
+        ("trainer__weight_decay", -1),
+        ("trainer__adam_beta1", 1.0),
+        ("trainer__eval_steps", -1),
+        ("trainer__bf16", "yes"),
+        ("trainer__fp16", True),
+        ("trainer__lr_scheduler_kwargs", "a"),
+        ("trainer__lr_scheduler_type", "reduce_lr_on_plateau"),
         ("trainer__lr_scheduler_type", "zigzag"),
         ("model__model_type", "bert"),
     ],
@@ -369,7 +378,11 @@ def test_the_command(bert, corpus, tmp_path):
     assert (tmp_path / "out" / "accuracy.svg").is_file()
     kept = (tmp_path / "out" / "pretrain.cfg").read_text()
     assert str(corpus) in kept
+    assert "use_cpu" not in kept
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 1
     assert "B670" in done.output
+    args += ["--corpus.train", str(corpus), "--gpu-id", "-1"]
+    assert CliRunner().invoke(app, args).exit_code == 0
+    assert "use_cpu = true" in (tmp_path / "out" / "pretrain.cfg").read_text()
     assert (tmp_path / "out" / "config.json").is_file()

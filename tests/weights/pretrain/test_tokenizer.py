@@ -51,6 +51,27 @@ def test_it_has_the_size_that_was_asked_for(tmp_path):
     assert train_tokenizer([path], tmp_path / "out", size=150)["pieces"] == 150
 
 
+def test_many_characters_do_not_pass_the_size(tmp_path):
+    """Of 3,000 Chinese characters and 26 letters, which take two pieces, the most frequent stay."""
+    path, letters = tmp_path / "zh.txt", "abcdefghijklmnopqrstuvwxyz"
+    characters = [chr(0x4E00 + i) for i in range(3000)]
+    counts = {x: 3 if i < 400 else 1 for i, x in enumerate(characters)}
+    lines = ["".join(x * n for x, n in counts.items()), letters, letters[::-1]]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    report = train_tokenizer([path], tmp_path / "out", size=500)
+    assert report["pieces"] <= 500
+    pieces = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    wanted = {*characters[:400], *letters, *(f"##{x}" for x in letters)}
+    assert wanted <= set(pieces)
+    # 500 less 5 special ones, 400 and 52: room for 43 of the characters that come once.
+    assert len(set(pieces) & set(characters[400:])) == 43
+    assert report["rare_characters"] == 2600 - 43
+    done = CliRunner().invoke(
+        app, ["train-tokenizer", str(path), "-o", str(tmp_path / "out"), "--size", "500"]
+    )
+    assert "2557 characters, the rarest, have no piece" in " ".join(done.output.split())
+
+
 def test_a_repeat_is_the_same(corpus, tmp_path):
     sums = [train_tokenizer([corpus], tmp_path / x, size=200)["checksum"] for x in "abcd"]
     assert len(set(sums)) == 1
