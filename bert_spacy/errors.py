@@ -551,7 +551,7 @@ class Errors(metaclass=_Coded):
     )
     B633 = (
         "The new pipeline cannot be written to {path}: {reason}. Give a new folder, or one that "
-        "holds an older pipeline."
+        "holds an older pipeline and nothing else."
     )
     B640 = (
         "These settings do not go together: precision {precision!r}, backend {backend!r}, slim "
@@ -713,7 +713,7 @@ class Errors(metaclass=_Coded):
         "start again."
     )
     B707 = (
-        "The stopped run in {work} has another config. Set its config back to that of {path}, or "
+        "The stopped run in {work} does not go with this one: {difference}. Put that back, or "
         "delete the folder to start again."
     )
     B709 = (

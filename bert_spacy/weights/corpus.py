@@ -48,8 +48,8 @@ class Counts:
 class TextCorpus:
     """Texts of `.txt` (one a line), `.jsonl` ("text") and `.spacy` files.
 
-    paths (Sequence[Path]): Files, and folders whose files with these suffixes are
-        read, sorted by name.
+    paths (Sequence[Path]): Files, and folders: all files with these suffixes in them and in
+        folders within, sorted by name.
     on_problem (Callable): Called with each line that is skipped, in the first reading
         alone, and with each text that is processed in parts.
     by_blank_lines (bool): A text of a `.txt` file goes on to the next blank line.
@@ -67,7 +67,11 @@ class TextCorpus:
     ):
         self.show_progress = show_progress
         self.by_blank_lines = by_blank_lines
-        self.paths = [file_ for path in paths for file_ in _find_files(Path(path))]
+        self.paths: list[Path] = []
+        for path in map(Path, paths):
+            if not (found := find_files(path)):
+                raise ValueError(Errors.B670.format(path=path, suffixes=", ".join(SUFFIXES)))
+            self.paths += found
         self.on_problem = on_problem
         self.counts = Counts()
 
@@ -152,12 +156,14 @@ def _load_pkuseg(tokenizer: Any, model: str | None) -> None:
     raise ValueError(Errors.B712.format(model=model, reason=reason))
 
 
-def _find_files(path: Path) -> list[Path]:
-    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
-    files = [file_ for file_ in files if file_.is_file() and file_.suffix.lower() in SUFFIXES]
-    if not files:
-        raise ValueError(Errors.B670.format(path=path, suffixes=", ".join(SUFFIXES)))
-    return files
+def find_files(path: Path) -> list[Path]:
+    """Return the files of a corpus.
+
+    path (Path): A file, or a folder, whose files are those of the folders within too.
+    RETURNS (list[Path]): Files with a suffix of texts, sorted; nothing if there is none.
+    """
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    return [file_ for file_ in files if file_.is_file() and file_.suffix.lower() in SUFFIXES]
 
 
 def _read(path: Path) -> Iterator[tuple[int, str | RowError]]:

@@ -1,19 +1,33 @@
 """What all tools that write model folders share: checks, cards, licences and checksums."""
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from ..errors import Errors
-from ..sources import SOURCES
+from ..sources import SOURCES, TOKENIZER_FILES
 
 CARD_FILE, WEIGHTS_FILE = "README.md", "model.safetensors"
 # The licence of weights that were published without stating it.
 IMPORTED = "that of the original weights, whose files do not state it; ask who published them"
-# One of these tells a folder that a tool wrote, and may write again.
-_MARKS = ("config.json", "tokenizer_report.json")
-_PIPELINE_MARKS = ("config.cfg",)
+# One of these tells that a folder may be a model or a pipeline, in which nothing else is to lie.
+_MARKS = ("config.json", "tokenizer_report.json", "config.cfg")
+# All that our tools write into the folder of a model or a tokenizer, as patterns.
+_MODEL_FILES = (
+    *("config.json", "generation_config.json", "model*.safetensors*", "int8.safetensors"),
+    *(*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("merges.txt", "model*.onnx", CARD_FILE, "perplexity.svg", "accuracy.svg", "pretrain.cfg"),
+    *("pretrain_report.json", "tokenizer_report.json", "vocab_report.json", "distill.json"),
+)
+# The same for pipelines, beside their components.
+_PIPELINE_FILES = (
+    *("config.cfg", "meta.json", "vocab", "tokenizer", CARD_FILE),
+    *("calibrate.json", "optimize.json", "distill.json"),
+)
 _LICENCE = re.compile(r"^(?:- )?licen[cs]e\b[^:\n]*:[^\S\n]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -56,22 +70,23 @@ def write_card(
 def check_output(output: Path, *sources: Path) -> None:
     """Check that a new model folder may be written somewhere.
 
-    output (Path): The new folder. A folder of a model or a tokenizer may be replaced.
+    output (Path): The new folder. A folder of a model or a tokenizer may be replaced if it
+        holds nothing else.
     sources (Path): The folders and files that are read.
     RAISES (ValueError): B676 if something would be lost, or it lies in a folder that is read.
     """
-    if reason := _find_loss(output, sources, _MARKS):
+    if reason := _find_loss(output, sources, _model_parts):
         raise ValueError(Errors.B676.format(path=output, reason=reason))
 
 
 def check_pipeline_output(output: Path, *sources: Path) -> None:
     """Check that a new pipeline may be written somewhere.
 
-    output (Path): Its folder. That of an older pipeline may be replaced.
+    output (Path): Its folder. That of an older pipeline may be replaced if it holds nothing else.
     sources (Path): What is read: the pipeline, if it is a folder, and data.
     RAISES (ValueError): B633 if something would be lost, or it lies in a folder that is read.
     """
-    if reason := _find_loss(output, sources, _PIPELINE_MARKS):
+    if reason := _find_loss(output, sources, _pipeline_parts):
         raise ValueError(Errors.B633.format(path=output, reason=reason))
 
 
@@ -86,15 +101,18 @@ def lies_in_model(path: Path, folder: Path) -> bool:
     path (Path): The path.
     folder (Path): A folder, or anything else, in which nothing lies.
     """
-    return _is_marked(folder, (*_MARKS, *_PIPELINE_MARKS)) and holds(folder, path)
+    return any((folder / mark).is_file() for mark in _MARKS) and holds(folder, path)
 
 
-def _find_loss(output: Path, sources: Sequence[Path], marks: Sequence[str]) -> str:
+def _find_loss(
+    output: Path, sources: Sequence[Path], list_parts: Callable[[Path], Sequence[str]]
+) -> str:
     """Say why writing a folder would lose something; nothing if it would not.
 
-    output (Path): The folder. One with a file that is called like a mark may be replaced.
+    output (Path): The folder.
     sources (Sequence[Path]): What is read.
-    marks (Sequence[str]): Names of files.
+    list_parts (Callable): Tells what may lie in an older one, as patterns of names; nothing if
+        it is none.
     RETURNS (str): The reason.
     """
     if output.exists() and not output.is_dir():
@@ -105,13 +123,37 @@ def _find_loss(output: Path, sources: Sequence[Path], marks: Sequence[str]) -> s
         return "it holds what is read"
     if any(lies_in_model(output, source) for source in sources):
         return "it lies in the folder that is read, which would hold both from then on"
-    if output.is_dir() and any(output.iterdir()) and not _is_marked(output, marks):
-        return "it holds other files, which would be lost"
+    if output.is_dir():
+        parts = list_parts(output)
+        for path in sorted(output.iterdir()):
+            if not any(fnmatchcase(path.name, part) for part in parts):
+                return f"it holds other files, such as {path.name}, which would be lost"
     return ""
 
 
-def _is_marked(folder: Path, marks: Sequence[str]) -> bool:
-    return any((folder / mark).is_file() for mark in marks)
+def _model_parts(folder: Path) -> Sequence[str]:
+    is_model = "model_type" in read_json(folder / "config.json")
+    return _MODEL_FILES if is_model or (folder / "tokenizer.json").is_file() else ()
+
+
+def _pipeline_parts(folder: Path) -> Sequence[str]:
+    meta, config = read_json(folder / "meta.json"), folder / "config.cfg"
+    if "lang" not in meta or not config.is_file():
+        return ()
+    if "[nlp]" not in config.read_text(encoding="utf-8", errors="replace").splitlines():
+        return ()
+    names = [*meta.get("components", ()), *meta.get("pipeline", ())]
+    # spaCy's sentencizer is a file.
+    return (*_PIPELINE_FILES, *names, *(f"{name}.json" for name in names))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds; nothing if it holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def checksum(path: Path) -> str:

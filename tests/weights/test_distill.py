@@ -20,6 +20,7 @@ from bert_spacy.weights.distill import targets as targets_module
 from bert_spacy.weights.distill.run import distill
 from bert_spacy.weights.distill.settings import load_settings, make_settings
 from bert_spacy.weights.distill.soft import compare, make_loss, shift_scores, split_scores
+from bert_spacy.weights.distill.student import make_encoder, make_start, save_encoder
 from bert_spacy.weights.distill.targets import Targets
 from bert_spacy.weights.distill.teacher import open_teacher
 from bert_spacy.weights.folders import checksum
@@ -253,6 +254,52 @@ def test_what_is_not_on_disk_is_predicted(teacher, tmp_path, monkeypatch):
         Targets(teacher).build(docs, path, 10**6)
     with torch.no_grad():
         head.bias -= 1
+
+
+def test_the_threshold_of_the_teacher_is_its_own(place, values, tmp_path):
+    nlp = spacy.load(place / "teacher")
+    nlp.get_pipe("bert_qa").set_null_threshold(3.21)
+    nlp.to_disk(tmp_path / "teacher")
+    teacher = open_teacher(str(tmp_path / "teacher"), "xx")
+    encoder, _ = make_encoder(make_settings(values).student, teacher)
+    save_encoder(encoder, tmp_path / "encoder")
+    make_start(teacher, tmp_path / "encoder", make_settings(values).student, tmp_path / "start")
+    student = spacy.load(tmp_path / "start")
+    assert student.get_pipe("bert_qa").null_threshold == 0.0
+    assert student.config["components"]["bert_qa"]["null_threshold"] == 0.0
+    assert teacher.nlp.get_pipe("bert_qa").null_threshold == 3.21
+
+
+def test_targets_of_other_data_are_removed(place, values, tmp_path, monkeypatch):
+    values["layers"] = {"epochs": 0}
+    values["heads"] = {"steps": 1}
+    distill(make_settings(values), tmp_path / "out")
+    docs = [spacy.blank("en").make_doc("anna was in paris again")]
+    DocBin(docs=docs).to_disk(tmp_path / "other.spacy")
+    built = []
+    build = Targets.build
+
+    def watch(self, *args):
+        build(self, *args)
+        built.append(len(self._places))
+
+    monkeypatch.setattr(Targets, "build", watch)
+    values["train"] = str(tmp_path / "other.spacy")
+    distill(make_settings(values), tmp_path / "out")
+    assert built == [1]
+
+
+@pytest.mark.parametrize("settings", ['{"port": 80}', '{"teacher": "Ms Smith"}', "[1]", "{"])
+def test_settings_of_another_program_are_no_earlier_run(values, tmp_path, settings):
+    for name in ("model", "start", "layers"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("x")
+    (tmp_path / "settings.json").write_text(settings)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="B725.*something else"):
+            distill(make_settings(values), tmp_path, resume=resume)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize("gold", [0.0, 0.25, 1.0])

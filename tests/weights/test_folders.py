@@ -1,19 +1,47 @@
 """What the tools that write folders share."""
 
 import hashlib
+import shutil
 
 import pytest
 
 from bert_spacy.weights.folders import check_output, check_pipeline_output, find_licence, write_card
 
+from ..util import make_nlp, textcat_examples
 
-@pytest.mark.parametrize("mark", ["config.json", "tokenizer_report.json"])
-def test_what_a_tool_wrote_may_be_written_again(tmp_path, mark):
-    (tmp_path / "vocab.txt").touch()
+
+def test_a_model_may_be_replaced_if_the_folder_holds_nothing_else(bert, tmp_path):
+    model = shutil.copytree(bert, tmp_path / "model")
+    check_output(model)
+    for name in ("words.txt", "mine.safetensors", "src"):
+        (model / name).mkdir()
+        with pytest.raises(ValueError, match=rf"\[B676\].*other files, such as {name},"):
+            check_output(model)
+        (model / name).rmdir()
+    check_output(model)
+    (model / "tokenizer.json").unlink()
+    check_output(model)
+    # Any program may have a file of this name.
+    (model / "config.json").write_text('{"port": 80}')
     with pytest.raises(ValueError, match=r"\[B676\].*other files"):
-        check_output(tmp_path)
-    (tmp_path / mark).touch()
-    check_output(tmp_path)
+        check_output(model)
+
+
+def test_a_pipeline_may_be_replaced_if_the_folder_holds_nothing_else(bert, tmp_path):
+    nlp = make_nlp(bert, ["bert_textcat"])
+    nlp.add_pipe("sentencizer")
+    nlp.initialize(lambda: textcat_examples(nlp))
+    nlp.disable_pipe("bert_textcat")
+    (tmp_path / "run").mkdir()
+    nlp.to_disk(tmp_path / "run" / "model-best")
+    check_pipeline_output(tmp_path / "run" / "model-best")
+    # As a training leaves it.
+    shutil.copy(tmp_path / "run" / "model-best" / "config.cfg", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"\[B633\].*such as config.cfg,"):
+        check_pipeline_output(tmp_path / "run")
+    (tmp_path / "run" / "model-best" / "thesis").mkdir()
+    with pytest.raises(ValueError, match=r"\[B633\].*such as thesis,"):
+        check_pipeline_output(tmp_path / "run" / "model-best")
 
 
 @pytest.mark.parametrize("mark", ["config.json", "config.cfg"])

@@ -129,6 +129,26 @@ def test_no_output_overwrites_the_corpus(bert, tmp_path):
     assert corpus.read_bytes() == before and not (tmp_path / "report.json").exists()
 
 
+def test_a_list_that_no_report_proposed_stays(bert, tmp_path):
+    corpus, output = write(tmp_path / "a.txt", TEXT), tmp_path / "words.json"
+    words = write(tmp_path / "words.txt", "my notes\n")
+    for report in (None, "{}", "["):
+        if report:
+            write(output, report)
+        with pytest.raises(ValueError, match=r"\[B674\].*overwrite .*words\.txt"):
+            analyze(str(bert), [corpus], output)
+        assert words.read_text() == "my notes\n"
+    words.unlink()
+    analyze(str(bert), [corpus], output)
+    write(corpus, f"{TEXT} bar bar")
+    analyze(str(bert), [corpus], output)
+    assert words.read_text() == "Foo\nbar\n"
+    words.write_text("Foo\n")  # edited
+    with pytest.raises(ValueError, match=r"\[B674\]"):
+        analyze(str(bert), [corpus], output)
+    assert words.read_text() == "Foo\n"
+
+
 def test_byte_level_pieces_are_those_within_a_text(tiny_folder, tmp_path):
     corpus = write(tmp_path / "a.txt", "the the the")
     report = analyze(str(tiny_folder("roberta")), [corpus], tmp_path / "out.json")

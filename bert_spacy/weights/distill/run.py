@@ -15,7 +15,7 @@ from ...nn.distill import LayerTeacher, LayerWeights
 from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
 from ...util import atomic_file
 from ..corpus import OnProblem
-from ..folders import holds, lies_in_model
+from ..folders import holds, lies_in_model, read_json
 from ..pretrain.filling import load_filler
 from .data import read_data
 from .phases import compare_layers, compare_predictions, make_config, make_corpora, read_corpus
@@ -93,8 +93,8 @@ def prepare_output(settings: Settings, sums: dict[str, str], output: Path, resum
             raise ValueError(Errors.B725.format(path=output, difference=f"{name}, which is read"))
     wanted = {**settings.to_dict(), **{f"{name}_sha256": x for name, x in sums.items()}}
     path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(wanted))
-    if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_json(path)
+    if there.keys() >= {"teacher", "student", "heads", "teacher_sha256"}:
         if resume and there != wanted:
             names = [name for name in wanted if wanted[name] != there.get(name)]
             difference = "; ".join(f"{n}: {there.get(n)} -> {wanted[n]}" for n in names)
@@ -102,6 +102,7 @@ def prepare_output(settings: Settings, sums: dict[str, str], output: Path, resum
         if not resume:
             for name in (MODEL, STUDENT, START, VARIANTS, LAYERS, HEADS):
                 shutil.rmtree(output / name, ignore_errors=True)
+            (output / TARGETS_FILE).unlink(missing_ok=True)
     elif output.is_dir() and any(output.iterdir()):
         raise ValueError(Errors.B725.format(path=output, difference="files of something else"))
     with atomic_file(path) as file_:

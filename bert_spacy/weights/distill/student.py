@@ -176,6 +176,8 @@ def make_start(teacher: Teacher, folder: Path, settings: StudentSettings, output
             make_module(head.model, **head.module_settings())
         # Fitted to the teacher; `calibrate` fits the student.
         head.cfg.update({k: v for k, v in _UNFITTED.items() if k in head.cfg})
+        if hasattr(head, "set_null_threshold"):
+            head.set_null_threshold(0.0)
     if width != teacher_width:
         nlp.add_pipe(PROJECTIONS, config={"width": width, "teacher_width": teacher_width})
     with atomic_dir(output) as target:

@@ -13,6 +13,7 @@ from transformers import AutoModelForMaskedLM
 from ...errors import Errors
 from ...nn.encoder import clean_tokenizer, load_tokenizer, quiet
 from ...sources import resolve_name
+from .task import known_ids
 
 BATCH = 32
 
@@ -96,7 +97,9 @@ def fill_masks(
         model takes.
     """
     tokenizer, model = filler.tokenizer, filler.model
-    top_k = min(top_k, int(model.config.vocab_size), len(tokenizer))
+    known = torch.tensor(known_ids(tokenizer), device=model.device)
+    known = known[known < model.config.vocab_size]
+    top_k = min(top_k, len(known))
     found: list[list[list[Fill]]] = []
     for start in range(0, len(texts), batch_size):
         part = list(texts[start : start + batch_size])
@@ -108,8 +111,7 @@ def fill_masks(
             _check(filler, number, length, masks)
         batch, hits = batch.to(model.device), hits.to(model.device)
         with torch.inference_mode(), _head_reads(model, hits):
-            # Rows of an embedding may outnumber the pieces.
-            logits = model(**batch, return_dict=True).logits[0, :, : len(tokenizer)].float()
+            logits = model(**batch, return_dict=True).logits[0][:, known].float()
             best = logits.softmax(-1).topk(top_k)
         fills = [
             [
@@ -118,7 +120,7 @@ def fill_masks(
                     tokenizer.convert_ids_to_tokens(ids), ids, scores, strict=True
                 )
             ]
-            for ids, scores in zip(best.indices.tolist(), best.values.tolist())
+            for ids, scores in zip(known[best.indices].tolist(), best.values.tolist())
         ]
         at = 0
         for count in hits.sum(1).tolist():

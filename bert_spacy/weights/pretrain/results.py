@@ -10,10 +10,11 @@ import torch
 from thinc.api import Config
 
 from ...util import atomic_dir, remove_unfinished
-from ..folders import WEIGHTS_FILE, checksum, find_licence
+from ..folders import WEIGHTS_FILE, checksum, find_licence, read_json
 from .examples import Examples, collate
 from .settings import Settings
-from .task import PretrainTask, kept_state
+from .sums import Sums, find_change
+from .task import PretrainTask, kept_state, known_ids
 
 CONFIG_FILE, REPORT_FILE = "pretrain.cfg", "pretrain_report.json"
 N_FILLS, CONTEXT, TOP = 5, 12, 3
@@ -34,6 +35,7 @@ class Run:
     name (str): The source as the user called it: weights, or a tokenizer for a new model.
     folder (Path): Its folder.
     facts (dict[str, Any]): What was read, by part of the corpus.
+    sums (Sums): SHA-256 of all files that it came from.
     n_windows (int): Windows of one epoch.
     new (list[str]): Parts of the model that were new.
     """
@@ -43,6 +45,7 @@ class Run:
     name: str
     folder: Path
     facts: dict[str, Any]
+    sums: Sums
     n_windows: int
     new: list[str]
 
@@ -55,6 +58,7 @@ class Result:
     fills (list[dict]): Hidden pieces of that text, with what was put there before and after.
     curve (list[dict]): What was logged, by step.
     facts (dict[str, Any]): What was read.
+    sums (Sums): SHA-256 of all files that were read.
     steps (int): Steps of the optimizer.
     epochs (float): How often the corpus was seen.
     checksum (str): SHA-256 of model.safetensors.
@@ -65,6 +69,7 @@ class Result:
     fills: list[dict[str, Any]]
     curve: list[dict[str, float]]
     facts: dict[str, Any]
+    sums: Sums
     steps: int
     epochs: float
     checksum: str
@@ -90,6 +95,7 @@ def show_fills(task: PretrainTask, dev: Examples, tokenizer: Any) -> list[dict[s
     found = []
     mask = tokenizer.mask_token_id
     device = next(task.parameters()).device
+    known = torch.tensor(known_ids(tokenizer), device=device)
     for window in dev.order(0)[:N_FILLS].tolist():
         example = dev.make(0, window)
         masked = [i for i, at in enumerate(example.places) if example.ids[at] == mask]
@@ -102,10 +108,10 @@ def show_fills(task: PretrainTask, dev: Examples, tokenizer: Any) -> list[dict[s
             logits, _ = task.eval().predict(
                 batch["ids"], batch["mask"], batch["types"], batch["places"][chosen : chosen + 1]
             )
-            best = logits[0, : len(tokenizer)].softmax(-1).topk(TOP)
+            best = logits[0, known].softmax(-1).topk(TOP)
         around = example.ids[max(at - CONTEXT, 0) : at + CONTEXT + 1].tolist()
         pieces = tokenizer.convert_ids_to_tokens(
-            [int(example.labels[chosen]), *best.indices.tolist()]
+            [int(example.labels[chosen]), *known[best.indices].tolist()]
         )
         found.append(
             {
@@ -168,6 +174,7 @@ def write_result(
             fills=fills,
             curve=curve,
             facts=run.facts,
+            sums=run.sums,
             steps=steps,
             epochs=steps * settings.main.batch_size / run.n_windows,
             checksum=checksum(folder / WEIGHTS_FILE),
@@ -181,21 +188,26 @@ def write_result(
     return result
 
 
-def read_result(output: Path, config: Config) -> Result | None:
+def read_result(output: Path, config: Config, sums: Sums) -> Result | None:
     """Read what a run has measured, if a folder is what it left.
 
     output (Path): The folder.
     config (Config): The config of the run.
-    RETURNS (Result | None): The report; None if the folder is not there, or comes from another
-        config, or its weights are no longer those of the report.
+    sums (Sums): Checksums of what the run would read.
+    RETURNS (Result | None): The report; None if the folder is not there or not whole, or comes
+        from another config or from other files, or its weights are no longer those of the report.
     """
     files = [output / name for name in (CONFIG_FILE, REPORT_FILE, WEIGHTS_FILE)]
     if not all(path.is_file() for path in files):
         return None
     if files[0].read_text(encoding="utf-8") != config.to_str():
         return None
-    result = Result(**json.loads(files[1].read_text(encoding="utf-8")))
-    return result if result.checksum == checksum(files[2]) else None
+    try:
+        result = Result(**read_json(files[1]))
+    except TypeError:
+        return None
+    is_same = find_change(result.sums, sums) is None
+    return result if is_same and result.checksum == checksum(files[2]) else None
 
 
 def _draw(result: Result, draw: Callable[[Mapping[str, Any], str], str]) -> dict[str, str]:

@@ -18,16 +18,18 @@ from ...errors import Errors
 from ...nn.encoder import clean_tokenizer, load_tokenizer
 from ...sources import resolve_name
 from ...text.pieces import read_template
-from ...util import atomic_file
+from ...util import atomic_dir, atomic_file
 from ..corpus import OnProblem, TextCorpus, make_nlp
-from ..folders import check_output
+from ..folders import check_output, read_json
 from .engine import PretrainTrainer, find_checkpoint, make_arguments
 from .examples import Examples, Recipe
 from .prepare import Pieces, held_out_every, open_pieces, prepare
 from .results import CONFIG_FILE, Result, Run, read_result, show_fills, write_result
 from .settings import Settings, read_settings
-from .task import PretrainTask, load_task, new_task
+from .sums import Sums, find_change, read_sums
+from .task import PretrainTask, known_ids, load_task, new_task
 
+SUMS_FILE = "sums.json"
 # Pieces that are counted at once.
 _BLOCK = 1 << 22
 
@@ -64,16 +66,17 @@ def pretrain(
     config (Config): Sections as in configs/pretrain.cfg, interpolated.
     output (Path): The new model folder. It appears when all is done.
     resume (bool): Go on with a stopped run, if there is one. If there is none and the output is
-        that of this config, nothing is done.
+        that of this config and of the files that it names, nothing is done.
     on_problem (Callable): Called with each line of the corpus that is skipped.
     draw (Callable | None): Makes an SVG of curves, for the folder.
     RETURNS (Result | None): What was measured, now or then; None in all processes but the first.
     RAISES (ImportError): B700 without accelerate; B710 without a segmenter.
     RAISES (ValueError): B701 for a setting; B702, B801 to B805, B100, B101 and B205 for
         weights; B705 and B713 for a corpus that is too small, B670 and B671 for none; B706 if
-        there is a stopped run and `resume` is not set; B707 if it has another config; B676
-        for a bad output; B709 for several GPUs in one process; B711 if training went astray;
-        B712 for the model of a segmenter.
+        there is a stopped run and `resume` is not set; B707 if it has another config or other
+        files; B676 for a bad output, or if other files lie where the run would keep its work;
+        B709 for several GPUs in one process; B711 if training went astray; B712 for the model
+        of a segmenter.
     """
     output = Path(output)
     work = output.with_name(f"{output.name}.work")
@@ -85,7 +88,8 @@ def pretrain(
     check_output(output, folder, *(x for part in settings.corpus.parts.values() for x in part))
     args = make_arguments(settings, work, output.with_name(f"{output.name}.logs"))
     is_first = args.process_index == 0
-    if resume and not work.exists() and (done := read_result(output, config)) is not None:
+    sums = read_sums(settings, folder) if resume or is_first else {}
+    if resume and not work.exists() and (done := read_result(output, config, sums)) is not None:
         if is_first:
             _remove(work)  # what a kill left of it
         return done if is_first else None
@@ -95,7 +99,7 @@ def pretrain(
     task, new = _make_task(settings, folder, name, tokenizer)
     task.set_trained(settings.main.trained == "heads")
     if is_first:
-        _open_work(work, config, resume)
+        sums = _open_work(work, config, sums, resume)
     with _kept_with_checkpoint(work) if is_first else nullcontext():
         if is_first and not (work / "corpus").is_dir():
             _prepare(settings, tokenizer, work / "corpus", on_problem)
@@ -113,13 +117,13 @@ def pretrain(
             dev,
             pad_id=tokenizer.pad_token_id,
             dev_windows=settings.main.dev_windows,
-            frequent_id=_most_frequent(pieces["train"], len(tokenizer)),
+            frequent_id=_most_frequent(pieces["train"], task.model.config.vocab_size),
         )
         before = _measure_before(trainer, tokenizer, work)
         checkpoint = find_checkpoint(work) if resume else None
         set_seed(settings.main.seed)  # whether the measuring was done now or by a stopped run
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        run = Run(settings, config, name, folder, facts, train.n_windows, new)
+        run = Run(settings, config, name, folder, facts, sums, train.n_windows, new)
         after = {"metrics": trainer.evaluate(), "fills": show_fills(task, dev, tokenizer)}
         history = trainer.state.log_history
         result = None
@@ -166,13 +170,15 @@ def _make_task(
     settings: Settings, folder: Path, name: str, tokenizer: Any
 ) -> tuple[PretrainTask, list[str]]:
     has_pairs = settings.sentences.task != "none"
+    # With a repeated line in its vocabulary a tokenizer has more ids than pieces.
+    last = known_ids(tokenizer)[-1]
     if settings.main.weights is None:
-        task = new_task(settings.model, len(tokenizer), tokenizer.pad_token_id, has_pairs)
+        task = new_task(settings.model, last + 1, tokenizer.pad_token_id, has_pairs)
         new = ["masked-word head", "pooler", "sentence head"]
     else:
         task, new = load_task(folder, name, has_pairs)
     config = task.model.config
-    if max(tokenizer.get_vocab().values()) >= config.vocab_size:
+    if last >= config.vocab_size:
         reason = f"its tokenizer has more pieces than the model, {config.vocab_size}"
         raise ValueError(Errors.B702.format(name=name, reason=reason))
     if has_pairs and config.type_vocab_size < 2:
@@ -184,18 +190,34 @@ def _make_task(
     return task, new
 
 
-def _open_work(work: Path, config: Config, resume: bool) -> None:
-    """Begin the folder of a run, or check that a stopped one can go on."""
-    path = work / CONFIG_FILE
-    text = config.to_str()
+def _open_work(work: Path, config: Config, sums: Sums, resume: bool) -> Sums:
+    """Begin the folder of a run, or check that a stopped one can go on; see B676, B706, B707.
+
+    work (Path): The folder.
+    config (Config): The config.
+    sums (Sums): Checksums of what would be read now.
+    resume (bool): Go on.
+    RETURNS (Sums): Checksums of what the run has read or is to read.
+    """
+    path, text = work / CONFIG_FILE, config.to_str()
     if path.is_file():
         if not resume:
             raise ValueError(Errors.B706.format(work=work))
         if path.read_text(encoding="utf-8") != text:
-            raise ValueError(Errors.B707.format(work=work, path=path))
-    else:
-        with atomic_file(path) as file_:
-            file_.write(text)
+            difference = f"it has another config, {path}"
+            raise ValueError(Errors.B707.format(work=work, difference=difference))
+        then: Sums = read_json(work / SUMS_FILE)
+        if name := find_change(then, sums):
+            difference = f"{name} has changed, is new or is gone"
+            raise ValueError(Errors.B707.format(work=work, difference=difference))
+        return then
+    if work.exists() and not (work.is_dir() and not any(work.iterdir())):
+        reason = f"{work}, where the run would keep its work, holds other files"
+        raise ValueError(Errors.B676.format(path=work.with_suffix(""), reason=reason))
+    with atomic_dir(work) as new:
+        (new / SUMS_FILE).write_text(json.dumps(sums), encoding="utf-8")
+        (new / CONFIG_FILE).write_text(text, encoding="utf-8")
+    return sums
 
 
 @contextmanager

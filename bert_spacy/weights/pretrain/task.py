@@ -137,7 +137,7 @@ def new_task(settings: dict[str, Any], n_pieces: int, pad_id: int, has_pairs: bo
     """Make a model with random weights.
 
     settings (dict[str, Any]): "model_type" and what else its config takes.
-    n_pieces (int): Size of the vocabulary.
+    n_pieces (int): Size of the vocabulary: one more than the largest id.
     pad_id (int): Id of the padding piece.
     has_pairs (bool): Whether there is a sentence task.
     RETURNS (PretrainTask): The model.
@@ -161,6 +161,11 @@ def new_task(settings: dict[str, Any], n_pieces: int, pad_id: int, has_pairs: bo
         allowed = f"settings that make a model, but: {err}"
         raise ValueError(Errors.B701.format(name="model", value=rest, allowed=allowed)) from err
     return PretrainTask(model, has_pairs)
+
+
+def known_ids(tokenizer: Any) -> list[int]:
+    """Return the ids that stand for a piece, in order: rows of an embedding may outnumber them."""
+    return sorted(set(tokenizer.get_vocab().values()))
 
 
 def kept_state(task: PretrainTask, new: list[str]) -> tuple[str, dict[str, Tensor]]:

@@ -14,6 +14,7 @@ from ...errors import Errors
 from ...text.pieces import encode_texts
 from ...util import atomic_file
 from ..corpus import PART_LENGTH, OnProblem, TextCorpus, make_nlp
+from ..folders import read_json
 from .folder import Source, open_source, unknown_rate
 
 SEGMENTERS = ("char", "jieba")
@@ -42,7 +43,8 @@ def analyze(
     name (str): A model folder or an alias.
     paths (Sequence[Path]): `.txt`, `.jsonl` and `.spacy` files, or folders of them.
     output (Path): JSON file for the report. A `.txt` file beside it gets the proposed
-        words, one a line, as `extend` reads them.
+        words, one a line, as `extend` reads them; it replaces only what an earlier report there
+        proposed.
     lang (str): Language whose blank spaCy tokenizer makes the words.
     segmenter (str): For "zh": "jieba" for words, or "char" for characters.
     min_count (int): How often a word must come to be proposed.
@@ -62,6 +64,7 @@ def analyze(
             values = {"name": "output", "value": str(output)}
             allowed = f"a report that does not overwrite {path}, which is part of the corpus"
             raise ValueError(Errors.B674.format(**values, allowed=allowed))
+    _check_words(output)
     n_pieces = n_unknown = 0
     words: Counter[str] = Counter()
     for texts in in_batches(corpus):
@@ -102,6 +105,21 @@ def analyze(
 def words_file(output: Path) -> Path:
     """Return the file of proposed words that goes with a report."""
     return output.with_suffix(".txt")
+
+
+def _check_words(output: Path) -> None:
+    """Refuse to overwrite a list that was edited since, or is none."""
+    path = words_file(output)
+    if not path.is_file():
+        return
+    try:
+        rows = read_json(output)["proposed"]
+        is_ours = path.read_text(encoding="utf-8") == "".join(f"{row['word']}\n" for row in rows)
+    except (ValueError, KeyError, TypeError):
+        is_ours = False
+    if not is_ours:
+        allowed = f"a report that does not overwrite {path}, which no report there proposed so"
+        raise ValueError(Errors.B674.format(name="output", value=str(output), allowed=allowed))
 
 
 def in_batches(corpus: TextCorpus) -> Iterator[list[str]]:

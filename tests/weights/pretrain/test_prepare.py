@@ -9,6 +9,7 @@ import spacy.lang.zh
 from spacy.tokens import DocBin
 from transformers import AutoTokenizer
 
+from bert_spacy.data.corpus import Corpus
 from bert_spacy.weights.corpus import TextCorpus, make_nlp
 from bert_spacy.weights.pretrain.prepare import open_pieces, prepare
 
@@ -163,6 +164,16 @@ def test_all_formats_give_the_same(tokenizer, tmp_path):
     pieces = open_pieces(tmp_path / "out" / "train")
     codes = np.asarray(pieces.codes).reshape(3, -1)
     assert (codes == codes[0]).all()
+
+
+def test_the_files_of_a_folder_are_those_of_training(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    doc = spacy.blank("xx").make_doc("anna")
+    for name in ("x.spacy", "a/y.spacy", "a/b/z.spacy"):
+        DocBin(docs=[doc]).to_disk(tmp_path / name)
+    (tmp_path / "a" / "notes.md").write_text("none")
+    found = TextCorpus([tmp_path]).paths
+    assert len(found) == 3 and found == Corpus([tmp_path]).find_shards()
 
 
 def test_bad_lines_are_reported_and_cost_themselves_alone(tokenizer, tmp_path):

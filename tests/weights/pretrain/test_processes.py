@@ -125,6 +125,45 @@ def test_resume_without_a_stopped_run_starts(bert, tmp_path, monkeypatch):
     assert pretrain(other, output, resume=True).checksum == checksum(output / "model.safetensors")
 
 
+@pytest.mark.parametrize("part", ["corpus", "weights"])
+def test_other_files_make_another_run(bert, tmp_path, monkeypatch, part):
+    """A finished run is done anew; a stopped one is not gone on with."""
+    corpus = make_corpus(tmp_path / "corpus" / "a" / "corpus.txt")
+    weights = shutil.copytree(bert, tmp_path / "weights")
+    config = make_config(tmp_path / "corpus", weights, trainer__max_steps=2)
+    output = tmp_path / "out"
+    old = pretrain(config, output, resume=True)
+    name = {"corpus": "corpus.txt", "weights": "tokenizer.json"}[part]
+    with monkeypatch.context() as patch:
+        stopping(patch, 1)
+        with pytest.raises(Killed):
+            pretrain(config, output)
+    if part == "corpus":
+        make_corpus(corpus, seed=1)
+    else:
+        path = weights / name
+        path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
+    with pytest.raises(ValueError, match=rf"\[B707\].*{name} has changed"):
+        pretrain(config, output, resume=True)
+    shutil.rmtree(tmp_path / "out.work")
+    new = pretrain(config, output, resume=True)
+    assert new.sums != old.sums and new == pretrain(config, tmp_path / "again")
+    (corpus.parent / "more.txt").write_text("anna lives in paris.\n")
+    assert pretrain(config, output, resume=True).facts["train"]["files"] == 2
+    (corpus.parent / "more.txt").unlink()
+    assert pretrain(config, output, resume=True) == new
+    shutil.rmtree(tmp_path / "corpus")  # it was read once
+    assert pretrain(config, output, resume=True).checksum == new.checksum
+
+
+@pytest.mark.parametrize("report", ["{}", '{"before": {', "[]"])
+def test_a_report_that_is_not_whole_is_none(bert, tmp_path, report):
+    config = make_config(make_corpus(tmp_path / "corpus.txt"), bert, trainer__max_steps=1)
+    result = pretrain(config, tmp_path / "out")
+    (tmp_path / "out" / "pretrain_report.json").write_text(report)
+    assert pretrain(config, tmp_path / "out", resume=True) == result
+
+
 @pytest.mark.slow
 def test_a_killed_process_goes_on(bert, tmp_path):
     corpus = make_corpus(tmp_path / "corpus.txt", 300)

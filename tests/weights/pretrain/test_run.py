@@ -7,7 +7,13 @@ import shutil
 import pytest
 import spacy
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertForPreTraining,
+    BertTokenizerFast,
+)
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
@@ -332,6 +338,38 @@ def test_other_files_are_not_replaced(bert, corpus, tmp_path):
         pretrain(make_config(corpus, bert), bert)
 
 
+def test_a_folder_of_the_user_is_no_place_for_work(bert, corpus, tmp_path):
+    work = tmp_path / "out.work"
+    work.mkdir()
+    (work / "mine.txt").write_text("x")
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"\[B676\].*out\.work.* holds other files"):
+            pretrain(make_config(corpus, bert), tmp_path / "out", resume=resume)
+    assert (work / "mine.txt").read_text() == "x"
+    (work / "mine.txt").unlink()
+    assert pretrain(make_config(corpus, bert), tmp_path / "out").steps == 4
+
+
+def test_a_vocabulary_with_a_repeated_line(corpus, tokenizer, tmp_path):
+    """It has more ids than pieces: the last line counts."""
+    vocab = tokenizer / "vocab.txt"
+    pieces = vocab.read_text(encoding="utf-8").splitlines()
+    again = pieces.index("a")
+    vocab.write_text("".join(f"{piece}\n" for piece in [*pieces, "a"]), encoding="utf-8")
+    BertTokenizerFast(str(vocab), model_max_length=32).save_pretrained(tokenizer)
+    text = corpus.read_text(encoding="utf-8") + "a a a a.\n" * 20
+    corpus.write_text(text, encoding="utf-8")
+    result = pretrain(scratch(corpus, tokenizer), tmp_path / "out")
+    pieces = [piece for fill in result.fills for piece, _ in fill["after"]]
+    assert pieces and None not in pieces
+    filler = load_filler(str(tmp_path / "out"))
+    assert filler.model.config.vocab_size == len(filler.tokenizer) + 1
+    (fills,) = fill_masks(filler, ["[MASK] a"], top_k=1000)[0]
+    ids = {fill.id for fill in fills}
+    assert len(fills) == len(filler.tokenizer) and again not in ids
+    assert filler.tokenizer.convert_tokens_to_ids("a") in ids
+
+
 def test_a_folder_that_holds_the_corpus_is_not_replaced(bert, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(bert, output)
@@ -371,8 +409,9 @@ def test_the_command(bert, corpus, tmp_path):
     config = make_config("nowhere.txt", bert)
     config.to_disk(tmp_path / "config.cfg")
     args = ["pretrain", str(tmp_path / "config.cfg"), "-o", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, [*args, "--corpus.train", str(corpus)])
-    assert done.exit_code == 0, done.output
+    for _ in range(2):  # the second one replaces the first
+        done = CliRunner().invoke(app, [*args, "--corpus.train", str(corpus)])
+        assert done.exit_code == 0, done.output
     for word in ("Perplexity", "Masked pieces found", "54 documents", "Model folder written"):
         assert word in done.output
     assert (tmp_path / "out" / "accuracy.svg").is_file()

@@ -31,6 +31,7 @@ def make_corpus(path, n_documents=60, n_sentences=3, seed=0):
                 )
             )
         lines.append(" ".join(sentences))
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
