@@ -160,10 +160,22 @@ def find_files(path: Path) -> list[Path]:
     """Return the files of a corpus.
 
     path (Path): A file, or a folder, whose files are those of the folders within too.
-    RETURNS (list[Path]): Files with a suffix of texts, sorted; nothing if there is none.
+    RETURNS (list[Path]): Files with a suffix of texts, sorted; nothing if there is none. The
+        vocabulary of a model that lies in the folder is no text.
     """
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return [file_ for file_ in files if file_.is_file() and file_.suffix.lower() in SUFFIXES]
+    is_folder = path.is_dir()
+    return [
+        file_
+        for file_ in (sorted(path.rglob("*")) if is_folder else [path])
+        if file_.is_file()
+        and file_.suffix.lower() in SUFFIXES
+        and not (is_folder and _is_vocabulary(file_))
+    ]
+
+
+def _is_vocabulary(path: Path) -> bool:
+    is_called_so = path.name in ("vocab.txt", "merges.txt")
+    return is_called_so and (path.parent / "tokenizer.json").is_file()
 
 
 def _read(path: Path) -> Iterator[tuple[int, str | RowError]]:

@@ -1,6 +1,7 @@
 """Pieces on disk are those of the tokenizer, with words and sentences of spaCy."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -174,6 +175,15 @@ def test_the_files_of_a_folder_are_those_of_training(tmp_path):
     (tmp_path / "a" / "notes.md").write_text("none")
     found = TextCorpus([tmp_path]).paths
     assert len(found) == 3 and found == Corpus([tmp_path]).find_shards()
+
+
+def test_the_vocabulary_of_a_model_among_the_texts_is_none(tiny_folder, tmp_path):
+    for kind in ("bert", "roberta"):
+        shutil.copytree(tiny_folder(kind), tmp_path / "data" / kind)
+    (tmp_path / "data" / "bert" / "vocab.txt").touch()
+    (tmp_path / "data" / "roberta" / "merges.txt").touch()
+    (tmp_path / "data" / "vocab.txt").write_text("a text", encoding="utf-8")
+    assert list(TextCorpus([tmp_path / "data"])) == ["a text"]
 
 
 def test_bad_lines_are_reported_and_cost_themselves_alone(tokenizer, tmp_path):
