@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import spacy
 import srsly
 from spacy.language import Language
 from spacy.training import Example
@@ -14,6 +13,7 @@ from spacy.training import Example
 from ..data.corpus import Corpus
 from ..errors import Errors
 from ..pipeline.base import BertHead
+from ..pipeline.files import load_pipeline
 from ..pipeline.judging import annotate_copies
 from ..pipeline.known import register_pipeline
 from ..scoring.calibration import (
@@ -64,7 +64,7 @@ def calibrate(
     check_pipeline_output(output, Path(pipeline), *map(Path, data))
     if min_precision is not None and not 0 <= min_precision <= 1:
         raise ValueError(Errors.B526.format(value=min_precision))
-    nlp = spacy.load(pipeline)
+    nlp = load_pipeline(pipeline)
     report = calibrate_heads(nlp, data, min_precision=min_precision)
     with atomic_dir(output) as folder:
         nlp.to_disk(folder)

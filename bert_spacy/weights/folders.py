@@ -21,12 +21,13 @@ _MODEL_FILES = (
     *("config.json", "generation_config.json", "model*.safetensors*", "int8.safetensors"),
     *(*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("merges.txt", "model*.onnx", CARD_FILE, "perplexity.svg", "accuracy.svg", "pretrain.cfg"),
-    *("pretrain_report.json", "tokenizer_report.json", "vocab_report.json", "distill.json"),
+    *("pretrain_report.json", "tokenizer_report.json", "vocab_report.json"),
+    *("distill.json", "distill.cfg"),
 )
 # The same for pipelines, beside their components.
 _PIPELINE_FILES = (
     *("config.cfg", "meta.json", "vocab", "tokenizer", CARD_FILE),
-    *("calibrate.json", "optimize.json", "distill.json"),
+    *("calibrate.json", "optimize.json", "distill.json", "distill.cfg"),
 )
 _LICENCE = re.compile(r"^(?:- )?licen[cs]e\b[^:\n]*:[^\S\n]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import spacy
 import srsly
 import torch
 from spacy.language import Language
@@ -31,6 +30,7 @@ from ..nn.onnx import export_onnx, has_onnxruntime, require
 from ..nn.onnx_int8 import quantize_onnx
 from ..nn.quantize import measure_ranges
 from ..pipeline.encoder import BertEncoder
+from ..pipeline.files import load_pipeline
 from ..util import atomic_dir, atomic_file
 from .folders import check_pipeline_output
 from .parity import Parity, Setting, Trial
@@ -80,7 +80,7 @@ def optimize(
     _check(precision, backend, slim)
     output = Path(output)
     check_pipeline_output(output, Path(pipeline), *([] if calibrate is None else [calibrate]))
-    nlp = spacy.load(pipeline)
+    nlp = load_pipeline(pipeline)
     name, encoder = _find_encoder(nlp)
     read = _sample_reader(nlp, calibrate)
     if not any(example.predicted.text.strip() for example in read()):

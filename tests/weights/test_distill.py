@@ -23,7 +23,7 @@ from bert_spacy.weights.distill.soft import compare, make_loss, shift_scores, sp
 from bert_spacy.weights.distill.student import make_encoder, make_start, save_encoder
 from bert_spacy.weights.distill.targets import Targets
 from bert_spacy.weights.distill.teacher import open_teacher
-from bert_spacy.weights.folders import checksum
+from bert_spacy.weights.folders import check_pipeline_output, checksum
 
 from ..tiny import LINES, make_folder
 from ..util import ANY_ENCODER, all_examples, encoder_of, make_nlp, textcat_examples, trained
@@ -74,6 +74,7 @@ def test_a_student_is_an_ordinary_pipeline_and_can_be_repeated_and_killed(
     assert report["variants"] == 0 and not (tmp_path / "out" / "variants").exists()
     assert report["parameters"]["student"] < report["parameters"]["teacher"]
     assert report["scores"]["teacher"]["ents_f"] > 0.9
+    check_pipeline_output(tmp_path / "out" / "model")  # another may take its place
     nlp = spacy.load(tmp_path / "out" / "model")
     assert nlp.pipe_names == ["bert_encoder", *ANY_ENCODER]
     assert nlp.get_pipe("bert_ner").labels == ("LOC", "PER")

@@ -15,6 +15,7 @@ from ...errors import Errors
 from ...nn.encoder import TransformerEncoder
 from ...pipeline.base import BertHead
 from ...pipeline.encoder import BertEncoder
+from ...pipeline.files import load_pipeline
 from ...pipeline.ner import BertEntityRecognizer
 from ...pipeline.qa import BertQuestionAnswerer
 from ...pipeline.textcat import BertTextCategorizer
@@ -96,7 +97,7 @@ def open_teacher(name: str, lang: str) -> Teacher:
     """
     if not ((Path(name) / "meta.json").is_file() or is_package(name)):
         return _open_weights(name, lang)
-    nlp = spacy.load(name)
+    nlp = load_pipeline(name)
     encoders = [n for n, pipe in nlp.components if isinstance(pipe, BertEncoder)]
     if len(encoders) != 1:
         _refuse(name, f"it has {len(encoders)} components bert_encoder")
