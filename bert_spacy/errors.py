@@ -878,7 +878,7 @@ class Warnings(metaclass=_Coded):
     )
     BW307 = (
         "{name!r} is judged by itself: the pipeline that it stands in is not known, so components "
-        "before it annotate nothing. Call bert_spacy.pipeline.known.register_pipeline(nlp) first."
+        "before it annotate nothing. Save the pipeline, and load it again."
     )
 
     # 5xx scoring and training

@@ -97,6 +97,7 @@ def make_bert_textcat(
     from .nn.losses import Loss
     from .pipeline.textcat import BertTextCategorizer
 
+    _register(nlp)
     return BertTextCategorizer(
         nlp.vocab,
         model,
@@ -147,6 +148,7 @@ def make_bert_textcat_multilabel(
     from .nn.losses import Loss
     from .pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 
+    _register(nlp)
     return BertMultilabelTextCategorizer(
         nlp.vocab,
         model,
@@ -181,6 +183,7 @@ def make_bert_regressor(
     """
     from .pipeline.regressor import BertRegressor
 
+    _register(nlp)
     return BertRegressor(nlp.vocab, model, name, scorer=scorer)
 
 
@@ -232,6 +235,7 @@ def make_bert_ner(
     from .nn.losses import Loss
     from .pipeline.ner import BertEntityRecognizer
 
+    _register(nlp)
     return BertEntityRecognizer(
         nlp.vocab,
         model,
@@ -308,4 +312,12 @@ def make_bert_choice(
     """
     from .pipeline.choice import BertChoice
 
+    _register(nlp)
     return BertChoice(nlp.vocab, model, name, scorer=scorer)
+
+
+def _register(nlp: Language) -> None:
+    """Let a head find its pipeline, whatever encoder it has."""
+    from .pipeline.known import register_pipeline
+
+    register_pipeline(nlp)

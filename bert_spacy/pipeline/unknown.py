@@ -68,8 +68,8 @@ class TellingHead(BertHead):
         """Score Examples; BW302 is warned of labels of the gold that nobody knows.
 
         Where a pipeline has several heads of this kind, spaCy would keep the scores of the last
-        alone. There the names begin with that of the component, and the overall score is
-        the mean of theirs.
+        alone. There each has its own, whose names begin with that of the component, and under
+        the plain names stand the means of those that are numbers.
 
         examples (Iterable[Example]): The Examples.
         kwargs: For the scorer.
@@ -77,19 +77,17 @@ class TellingHead(BertHead):
         """
         examples = list(examples)
         own = self.score_alone(examples, **kwargs)
-        parts = {
-            name: own if pipe is self else pipe.score_alone(examples)
-            for name, pipe in self.list_kind()
-        }
-        if len(parts) < 2:
+        heads = self.list_kind()
+        if len(heads) < 2 or all(pipe is not self for _, pipe in heads):
             return own
+        parts = {n: own if x is self else x.score_alone(examples) for n, x in heads}
         scores: dict[str, Any] = {}
+        for key in {key: None for part in parts.values() for key in part}:
+            values = [part[key] for part in parts.values() if part.get(key) is not None]
+            if all(isinstance(value, float) for value in values):
+                scores[key] = sum(values) / len(values) if values else None
         for name, part in parts.items():
             scores.update({f"{name}_{key}": value for key, value in part.items()})
-        main = [part[self.main_score] for part in parts.values() if self.main_score in part]
-        if main:
-            known = [value for value in main if value is not None]
-            scores[self.main_score] = sum(known) / len(known) if known else None
         return scores
 
     def list_kind(self) -> list[tuple[str, "TellingHead"]]:

@@ -117,25 +117,36 @@ def class_results(nlp: Language, examples: Sequence[Example]) -> list[ClassResul
     """
     results: list[ClassResults | None] = []
     known: set[str] = set()
+    true = {label for eg in examples for label in _true_labels(eg)}
+    unknown = sorted(true.difference(*(getattr(pipe, "labels", ()) for _, pipe in nlp.components)))
     for name, pipe in nlp.pipeline:
         if isinstance(pipe, (*MULTI_LABEL, *EXCLUSIVE)):
             known.update(pipe.labels)
             labels, is_exclusive = list(pipe.labels), not isinstance(pipe, MULTI_LABEL)
-            results.append(_results(name, examples, labels, is_exclusive, partial(_score, pipe)))
+            score: Scorer = partial(_score, pipe)
+            results.append(_results(name, examples, labels, unknown, is_exclusive, score))
     labels = list({x: None for eg in examples for x in eg.predicted.cats if x not in known})
     if labels:
-        unknown = sorted({x for eg in examples for x in _true_labels(eg)} - known.union(labels))
+        unknown = sorted(true - known.union(labels))
         is_exclusive = _seem_exclusive(examples, [*labels, *unknown])
         score = partial(score_textcat, labels=labels, multi_label=not is_exclusive, unknown=unknown)
-        results.append(_results(OTHERS, examples, labels, is_exclusive, score))
+        results.append(_results(OTHERS, examples, labels, unknown, is_exclusive, score))
     return [part for part in results if part is not None]
 
 
 def _results(
-    name: str, examples: Sequence[Example], labels: list[str], is_exclusive: bool, score: Scorer
+    name: str,
+    examples: Sequence[Example],
+    labels: list[str],
+    unknown: list[str],
+    is_exclusive: bool,
+    score: Scorer,
 ) -> ClassResults | None:
-    """Return the results of a classifier, None without gold or predictions for its labels."""
-    scored = _list_scored(examples, labels, multi_label=not is_exclusive)
+    """Return the results of a classifier, None without gold or predictions for its labels.
+
+    Gold of labels that no component knows, `unknown`, it has missed.
+    """
+    scored = _list_scored(examples, labels, unknown, multi_label=not is_exclusive)
     if not scored:
         return None
     scores = score(examples)
@@ -145,17 +156,16 @@ def _results(
         ClassRow(label, prf["p"], prf["r"], prf["f"], support[label])
         for label, prf in scores["cats_f_per_type"].items()
     ]
-    found = _compare(scored, labels) if is_exclusive else NOTHING
+    found = _compare(scored, labels, unknown) if is_exclusive else NOTHING
     return ClassResults(name, summary, rows, len(scored), is_exclusive, *found)
 
 
-def _compare(scored: Sequence[Example], labels: list[str]) -> Comparison:
+def _compare(scored: Sequence[Example], labels: list[str], unknown: list[str]) -> Comparison:
     """Return the fields of `ClassResults` that only labels have which exclude each other."""
     golds = []
     for eg in scored:
-        known = true_label(eg, labels)
-        cats = eg.reference.cats
-        golds.append(max(cats, key=cats.__getitem__) if known is None else labels[known])
+        known, missed = true_label(eg, labels), true_label(eg, unknown)
+        golds.append(labels[known] if known is not None else unknown[missed or 0])
     guesses = []
     for eg in scored:
         cats = {label: eg.predicted.cats[label] for label in labels if label in eg.predicted.cats}
@@ -182,7 +192,13 @@ def _compare(scored: Sequence[Example], labels: list[str]) -> Comparison:
 
 def _score(pipe: Any, examples: Sequence[Example]) -> Mapping[str, Any]:
     """Let a component score Examples, by our scorer if its own says nothing of each label."""
-    scores = getattr(pipe, "score_alone", pipe.score)(examples)
+    if hasattr(pipe, "score_alone"):
+        scores = pipe.score_alone(examples)
+    else:  # spaCy's own counts texts without gold as well
+        is_multi = isinstance(pipe, MULTI_LABEL)
+        scores = pipe.score(
+            [eg for eg in examples if has_gold(eg, pipe.labels, multi_label=is_multi)]
+        )
     if scores.get("cats_f_per_type"):
         return scores
     return score_textcat(
@@ -195,13 +211,13 @@ def _score(pipe: Any, examples: Sequence[Example]) -> Mapping[str, Any]:
 
 
 def _list_scored(
-    examples: Sequence[Example], labels: list[str], *, multi_label: bool
+    examples: Sequence[Example], labels: list[str], unknown: list[str], *, multi_label: bool
 ) -> list[Example]:
-    """Return the Examples with gold and predictions for some labels."""
+    """Return the Examples with gold and predictions for some labels; gold may be unknown too."""
     return [
         eg
         for eg in examples
-        if has_gold(eg, labels, multi_label=multi_label)
+        if has_gold(eg, [*labels, *unknown], multi_label=multi_label)
         and not eg.predicted.cats.keys().isdisjoint(labels)
     ]
 
@@ -209,7 +225,7 @@ def _list_scored(
 def _seem_exclusive(examples: Sequence[Example], labels: list[str]) -> bool:
     """Guess whether labels exclude each other: each text has one, or at most one and all
     probabilities sum to one."""
-    scored = _list_scored(examples, labels, multi_label=True)
+    scored = _list_scored(examples, labels, [], multi_label=True)
     n_true = {sum(label in labels for label in _true_labels(eg)) for eg in scored}
     sums = [sum(eg.predicted.cats.get(label, 0.0) for label in labels) for eg in scored]
     return n_true == {1} or (n_true == {0, 1} and np.allclose(sums, 1, atol=SUM_TOLERANCE))

@@ -88,7 +88,7 @@ def trust_results(nlp: Language, examples: Sequence[Example]) -> list[TrustResul
     RETURNS (list[TrustResults]): One for each component with something to judge. Classes that
         exclude each other are in `class_results`, unless a temperature was fitted.
     """
-    # A head on a stock transformer is told of its pipeline by none other.
+    # A head that was taken from another pipeline by source= may not know this one.
     register_pipeline(nlp)
     results: list[TrustResults] = []
     for name, pipe in nlp.pipeline:

@@ -163,13 +163,13 @@ def has_gold(eg: Example, labels: Sequence[str] = (), *, multi_label: bool = Fal
 
     eg (Example): The Example.
     labels (Sequence[str]): The component's labels; if empty, any label counts.
-    multi_label (bool): If False, one label must be true.
+    multi_label (bool): If False, one of them must be true: true labels of other components say
+        nothing here.
     RETURNS (bool): Whether it can.
     """
     cats = eg.reference.cats
-    if labels and not any(label in cats for label in labels):
-        return False
-    return bool(cats) if multi_label else any(value > 0 for value in cats.values())
+    known = [cats[label] for label in labels or cats if label in cats]
+    return bool(known) if multi_label else any(value > 0 for value in known)
 
 
 def _exclusive_views(scored: Sequence[Example], labels: Sequence[str]) -> dict[int, dict]:

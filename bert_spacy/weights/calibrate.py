@@ -77,7 +77,7 @@ def calibrate_heads(
     nlp: Language, data: Sequence[Path], *, min_precision: float | None = None
 ) -> dict[str, Any]:
     """Fit the heads of a loaded pipeline in place; see `calibrate`."""
-    # A head on a stock transformer is told of its pipeline by none other.
+    # A head that was taken from another pipeline by source= may not know this one.
     register_pipeline(nlp)
     examples = list(Corpus(list(data))(nlp))
     found = {

@@ -8,6 +8,7 @@ from spacy.tokens import DocBin
 from spacy.training import Example
 
 from bert_spacy.cli.predict import predict
+from bert_spacy.report.analysis import analyse
 from bert_spacy.targets import set_targets
 from bert_spacy.weights.optimize import optimize
 
@@ -58,7 +59,12 @@ def test_each_head_has_the_scores_that_it_has_alone(nlp):
             if key.startswith("cats_"):
                 assert found[f"{name}_{key}"] == value, (name, key)
     assert found["cats_score"] == pytest.approx(sum(alone.values()) / 3)
-    assert "cats_macro_f" not in found
+    means = [found[f"{name}_cats_macro_f"] for name in LABELS]
+    assert found["cats_macro_f"] == pytest.approx(sum(means) / 3)
+    assert "cats_f_per_type" not in found
+    with nlp.select_pipes(disable="tone"):
+        scores = nlp.get_pipe("tone").score(make_examples(nlp))
+    assert "cats_f_per_type" in scores and "topic_cats_score" not in scores
 
 
 def test_the_overall_score_is_over_heads_with_gold(nlp):
@@ -67,6 +73,18 @@ def test_the_overall_score_is_over_heads_with_gold(nlp):
     assert found["tone_cats_score"] is found["marks_cats_score"] is None
     unscored = [Example.from_dict(nlp.make_doc("a film"), {})]
     assert nlp.evaluate(unscored)["cats_score"] is None
+
+
+def test_true_labels_of_another_head_are_no_gold(nlp):
+    text, labels = "a good film", {"city": 0.0, "film": 0.0}
+    none = Example.from_dict(nlp.make_doc(text), {"cats": {**labels, "good": 1.0, "bad": 0.0}})
+    examples = make_examples(nlp, ["topic"])
+    with_it, without = nlp.evaluate([*examples, none]), nlp.evaluate(examples)
+    for key in ("cats_score", "cats_micro_p", "cats_f_per_type"):
+        assert with_it[f"topic_{key}"] == without[f"topic_{key}"]
+    found = {x.name: x for x in analyse(nlp, [eg.reference for eg in [*examples, none]]).classes}
+    assert found["topic"].labels == ["city", "film"] and found["topic"].n_texts == len(examples)
+    assert found["tone"].n_texts == 1
 
 
 def test_regressors_are_told_apart(bert):
@@ -82,6 +100,20 @@ def test_regressors_are_told_apart(bert):
     assert list(found["heat_regression_per_target"]) == ["warmth"]
     mean = (found["size_regression_score"] + found["heat_regression_score"]) / 2
     assert found["regression_score"] == pytest.approx(mean)
+
+
+def test_heads_with_encoders_of_their_own_are_told_apart_too(bert):
+    nlp = spacy.blank("en")
+    own = {"@architectures": "bert-spacy.BertEncoder.v1", "name": str(bert)}
+    for name in ("topic", "tone"):
+        pipe = nlp.add_pipe("bert_textcat", name=name, config={"model": {"encoder": own}})
+        for label in LABELS[name]:
+            pipe.add_label(label)
+    examples = make_examples(nlp, ["topic", "tone"])
+    nlp.initialize(lambda: examples)
+    found = nlp.evaluate(examples)
+    assert set(found["topic_cats_f_per_type"]) == set(LABELS["topic"])
+    assert set(found["tone_cats_f_per_type"]) == set(LABELS["tone"])
 
 
 def test_labels_that_two_heads_share_are_told(bert):

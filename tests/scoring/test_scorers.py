@@ -211,9 +211,11 @@ def test_textcat_partial_gold_of_exclusive_labels(nlp):
     # Gold for another classifier's labels is no gold for this one.
     other = [cats_example(nlp, predicted, {"X": 1.0, "Y": 0.0})]
     assert scorer(other, labels=["A", "B"])["cats_score"] is None
-    # A true label that the component does not know is an error, not a gap.
-    unknown = [cats_example(nlp, predicted, {"A": 0.0, "B": 0.0, "Z": 1.0})]
-    assert scorer([*right, *unknown], labels=["A", "B"])["cats_micro_p"] == pytest.approx(1 / 2)
+    # A true label that no component knows is an error, one that another knows is not.
+    more = [*right, cats_example(nlp, predicted, {"A": 0.0, "B": 0.0, "Z": 1.0})]
+    for unknown, precision in ((["Z"], 1 / 2), ([], 1)):
+        scores = scorer(more, labels=["A", "B"], unknown=unknown)
+        assert scores["cats_micro_p"] == pytest.approx(precision)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
