@@ -1,5 +1,6 @@
 """Small pieces of HTML; all text that comes from data is escaped here."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -47,6 +48,11 @@ def page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><h1>{escape(title)}</h1><nav>{links}</nav>\n{body}</body></html>\n"
     )
+
+
+def plain_name(name: str) -> str:
+    """Return a component's name as a part of ids and of names of files."""
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

@@ -1,6 +1,5 @@
 """Draw the charts as PNG files, with matplotlib."""
 
-import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from ..util import atomic_file
 from .analysis import Analysis
 from .classes import Bin
+from .html import plain_name
 from .render import cut_matrix
 from .svg import COLORS, thin
 from .trust import LabelCurve
@@ -31,13 +31,13 @@ def write_pngs(analysis: Analysis, folder: Path) -> list[Path]:
     figures: dict[str, Figure] = {}
     for part in analysis.classes:
         if part.is_exclusive:
-            which = f"-{_plain(part.name)}" if len(analysis.classes) > 1 else ""
+            which = f"-{plain_name(part.name)}" if len(analysis.classes) > 1 else ""
             figures[f"confusion{which}"] = _confusion(*cut_matrix(part), part.labels)
             figures[f"calibration{which}"] = _calibration(part.bins)
     for number, target in enumerate(analysis.targets, start=1):
         figures[f"target-{number}"] = _scatter(target.gold, target.predicted)
     for trust in analysis.trust:
-        name, before = _plain(trust.name), trust.before.bins if trust.before else ()
+        name, before = plain_name(trust.name), trust.before.bins if trust.before else ()
         # That of a classifier shows what stands there, and what was before.
         figures[f"calibration-{name}"] = _calibration(trust.now.bins, before)
         if trust.curves:
@@ -61,10 +61,6 @@ def plain_names(names: Sequence[str], rows: Sequence[str] | None = None) -> list
         return [name.replace("$", r"\$") for name in names]
     number = {name: str(i) for i, name in enumerate(names if rows is None else rows, start=1)}
     return [number.get(name, name) for name in names]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w-]", "_", name)
 
 
 def _is_latin(names: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from .choices import ChoiceResults
 from .classes import ClassResults, ClassRow
 from .curves import Curves
 from .entities import EntityResults
-from .html import example, highlight, note, page, paragraph, table
+from .html import example, highlight, note, page, paragraph, plain_name, table
 from .questions import QuestionGroup, QuestionResults
 from .svg import lines_svg, matrix_svg, recall_svg, reliability_svg, scatter_svg
 from .targets import TargetResults
@@ -75,7 +75,7 @@ def _summary(analysis: Analysis) -> str:
 
 def _class_sections(results: ClassResults, name: str) -> Iterator[Section]:
     """Lay out one classifier, named where there are several."""
-    which, of = (f"-{name}", f" of {name}") if name else ("", "")
+    which, of = (f"-{plain_name(name)}", f" of {name}") if name else ("", "")
     yield (
         f"classes{which}",
         f"Labels{of}",
@@ -212,7 +212,7 @@ def _trust_section(results: TrustResults) -> Section:
         cells = [(c.label, c.threshold, p, r, c.area, c.n_gold) for c, (r, p) in points]
         header = ["Label", "Threshold", "Precision", "Recall", "Area under the curve", "Gold"]
         markup += table(header, cells)
-    return f"trust-{results.name}", f"Probabilities of {results.name}", markup
+    return f"trust-{plain_name(results.name)}", f"Probabilities of {results.name}", markup
 
 
 def _curves(curves: Curves) -> str:
