@@ -35,6 +35,7 @@ from .checkpoint import (
     find_checkpoint,
     read_pipeline,
     read_progress,
+    remove_checkpoints,
     restore_optimizer,
     restore_random,
     save_checkpoint,
@@ -80,8 +81,8 @@ def train(
 
     config (Config): For `spacy train`, not interpolated.
     output (Path): Folder for `model-best`, `model-last` and `checkpoints`.
-    resume (bool): Go on from the newest checkpoint if there is one; otherwise what an earlier
-        run left in the folder goes once the first pipelines of this one are saved.
+    resume (bool): Go on from the newest checkpoint if there is one; otherwise checkpoints of an
+        earlier run go before the first step, its pipelines once the first of this one are saved.
     checkpoint_every (int): Steps between checkpoints; 0 for one with each evaluation.
     use_gpu (int): GPU, -1 for the CPU.
     start (Path): A saved pipeline of the same components to start from; None to initialize.
@@ -163,8 +164,9 @@ class _Run:
                 info["seconds"] += done.seconds
                 if is_evaluated:
                     self._save_models(info, is_best)
-                if step == 0:
-                    self._remove_earlier(is_best)
+                if step == 0 and not is_best:  # the score is not a number
+                    # spaCy evaluates the first step: this one is of an earlier run.
+                    shutil.rmtree(self.output / DIR_MODEL_BEST, ignore_errors=True)
                 log(info if is_evaluated else None)
                 _follow(now, info, is_evaluated)
                 now.data = self.data
@@ -207,6 +209,9 @@ class _Run:
         the same when nothing is learnt from the first batches.
         """
         for k, (epoch, batch) in enumerate(_swap_random(batches, random.getstate())):
+            if k == 0 and self.checkpoint is None:
+                # The data can be read, so this run begins: none may go on with an earlier one.
+                remove_checkpoints(self.output / CHECKPOINTS)
             if k == self.done.step and self.checkpoint is not None:
                 if self.data != self.done.data:
                     raise ValueError(Errors.B542.format(path=self.checkpoint, n=k))
@@ -227,13 +232,6 @@ class _Run:
     def _remove_unfinished(self) -> None:
         for name in (DIR_MODEL_BEST, DIR_MODEL_LAST):
             remove_unfinished(self.output / name)
-
-    def _remove_earlier(self, is_best: bool | None) -> None:
-        # spaCy evaluates the first step, so that the pipelines of this run stand in the place of
-        # the earlier ones. Its checkpoints are not for this run to go on from.
-        shutil.rmtree(self.output / CHECKPOINTS, ignore_errors=True)
-        if not is_best:  # the score is not a number
-            shutil.rmtree(self.output / DIR_MODEL_BEST, ignore_errors=True)
 
     def _save_models(self, info: dict[str, Any], is_best: bool | None) -> None:
         with self.nlp.select_pipes(disable=self.settings["frozen_components"]):
