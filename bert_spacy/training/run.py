@@ -1,6 +1,5 @@
 """Training that can be killed at any step and goes on to the same weights."""
 
-import os
 import random
 import shutil
 import sys
@@ -28,7 +27,7 @@ from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, Optimizer, fix_random_seed
 
 from ..errors import Errors
-from ..util import atomic_dir, is_finite, remove_unfinished
+from ..util import atomic_dir, atomic_file, is_finite, remove_unfinished
 from .checkpoint import (
     Progress,
     check_config,
@@ -110,7 +109,7 @@ def train(
         done = read_progress(checkpoint)
     prepare(nlp)
     log = nlp.config.interpolate()["training"]["logger"].get("output_file")
-    with _set_aside(Path(log) if log and checkpoint is not None else None) as drop_log:
+    with _set_aside(Path(log) if log else None, checkpoint) as drop_log:
         run = _Run(nlp, output, checkpoint, done, drop_log)
         return run.train(checkpoint_every, stdout, stderr)
 
@@ -323,23 +322,30 @@ def _follow(now: Progress, info: dict[str, Any], is_evaluated: bool) -> None:
 
 
 @contextmanager
-def _set_aside(log: Path | None) -> Iterator[Callable[[], None]]:
-    """Rename the log of a run that was stopped: spaCy's loggers write no file where one stands.
+def _set_aside(log: Path | None, checkpoint: Path | None) -> Iterator[Callable[[], None]]:
+    """Move the log of a run that was stopped: spaCy's loggers write no file where one stands.
 
-    log (Path | None): The log, whose rows are written again; None for nothing to rename.
+    log (Path | None): The log, whose rows are written again; None if there is none.
+    checkpoint (Path | None): Where it is kept meanwhile; None for a run that begins.
     YIELDS (Callable): To be called when the run goes on: the old log is needed no more. Without
         that call it is put back.
     """
-    if log is None:
+    if log is None or checkpoint is None:
         yield lambda: None
         return
-    kept = log.with_name(f"{log.name}.before")
-    if kept.is_file():  # a kill came before it was known whether the run goes on
+    log, kept = log.resolve(), checkpoint / "log"
+    if not kept.is_file() and log.is_file():
+        _copy(log, kept)  # the checkpoint may be on another disk
+    if kept.is_file():  # it may be from a kill that came before it was known if the run goes on
         log.unlink(missing_ok=True)
-    elif log.is_file():
-        os.replace(log, kept)
     try:
         yield lambda: kept.unlink(missing_ok=True)
     finally:
         if kept.is_file():
-            os.replace(kept, log)
+            _copy(kept, log)
+            kept.unlink()
+
+
+def _copy(path: Path, to: Path) -> None:
+    with atomic_file(to, "wb") as file_:
+        file_.write(path.read_bytes())

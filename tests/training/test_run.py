@@ -325,11 +325,29 @@ def test_other_data_are_refused(config, tmp_path, part, code):
         doc.cats = {name: 1.0 - value for name, value in doc.cats.items()}
     DocBin(docs=docs).to_disk(path)
     log = (tmp_path / "log.jsonl").read_bytes()
+    (tmp_path / "log.jsonl.before").write_text("mine")
     for _ in range(2):
         with pytest.raises(ValueError, match=code):
             train(config, tmp_path / "out", resume=True)
         assert (tmp_path / "log.jsonl").read_bytes() == log  # the curve so far is not lost
-    assert not (tmp_path / "log.jsonl.before").exists()
+    assert (tmp_path / "log.jsonl.before").read_text() == "mine"
+
+
+def test_a_log_that_was_set_aside_survives_a_kill_and_goes_with_its_checkpoint(config, tmp_path):
+    output, log = tmp_path / "out", tmp_path / "log.jsonl"
+    run(config, output, [])
+    rows = log.read_bytes()
+    checkpoint = find_checkpoint(output / CHECKPOINTS)
+    (checkpoint / "log").write_bytes(rows)
+    log.write_bytes(rows[:50])  # a kill came while the rows were written again
+    train(config, output, resume=True)
+    assert log.read_bytes() == rows and not (checkpoint / "log").exists()
+    (checkpoint / "log").write_bytes(b"old")
+    with pytest.raises(Killed):
+        KILL_AT.add(6)
+        train(config, output)
+    train(config, output, resume=True)
+    assert log.read_bytes()[:1] == b"{" and not list(output.glob("checkpoints/*/log"))
 
 
 def change_answer(doc):
