@@ -246,7 +246,8 @@ class Errors(metaclass=_Coded):
     )
     B310 = (
         "The pipeline {path} cannot be loaded: {reason}. Give the folder or the name of a trained "
-        "pipeline. If a file of it is damaged, copy it again, or save it anew with nlp.to_disk."
+        "pipeline. If a file of it is damaged, copy it again, or save it anew with nlp.to_disk; if "
+        "a setting in its config.cfg is wrong, mend that."
     )
     B311 = (
         "Component {name!r} has nothing to learn from: none of {n} training examples has {gold}. "
@@ -507,9 +508,10 @@ class Errors(metaclass=_Coded):
         "its model."
     )
     B568 = (
-        "The loss of {name!r} is {value}: training went astray. Set a lower learning rate "
-        "(initial_rate in [training.optimizer.learn_rate]; learn_rate in [distill.heads]) or more "
-        "warmup_steps. The last pipeline that was saved is whole."
+        "The loss of {name!r} is {value}: training went astray. Begin again, or from weights that "
+        "were saved before, with a lower learning rate or a longer warmup. In a config these are "
+        "initial_rate and warmup_steps in [training.optimizer.learn_rate], and learn_rate in "
+        "[distill.heads]."
     )
 
     # 6xx command line and tools

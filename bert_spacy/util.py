@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from .errors import Errors
 
 # Ends the name of what stood there until the new folder has its place.
 _OLD = ".old"
+# It cannot be read without setting it, for all threads: done once.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 
 def is_finite(value: Any) -> bool:
@@ -95,11 +99,13 @@ def _open_up(path: Path) -> None:
 
     Temporary files, and those of safetensors, are for their owner alone.
     """
-    umask = os.umask(0o077)  # it cannot be read without setting it
-    os.umask(umask)
     for place in (path, *(path.rglob("*") if path.is_dir() else ())):
-        if not place.is_symlink():
-            place.chmod((0o777 if place.is_dir() else 0o666) & ~umask)
+        if place.is_symlink():
+            continue
+        if place.is_dir():  # in a folder that a group shares, it stays the group's
+            place.chmod(0o777 & ~_UMASK | place.stat().st_mode & stat.S_ISGID)
+        else:
+            place.chmod(0o666 & ~_UMASK)
 
 
 def remove_unfinished(path: Path) -> None:

@@ -38,7 +38,7 @@ def calibrate_cli(
     choose_gpu(gpu_id)
     try:
         report = calibrate(pipeline, data, output, min_precision=min_precision)
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, ImportError) as err:
         msg.fail(f"Can't calibrate {pipeline}", str(err), exits=1)
     header = ("Component", "Predictions", "Temperature", "ECE %", "Brier")
     rows = [_row(name, part) for name, part in report.items() if "temperature" in part]

@@ -42,7 +42,7 @@ def evaluate_cli(
     try:
         nlp = load_pipeline(pipeline)
         scores = evaluate(nlp, data, output, batch_size=batch_size)
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, ImportError) as err:
         msg.fail(f"Can't evaluate {pipeline}", str(err), exits=1)
     rows = [
         (name, f"{value * 100:.2f}")

@@ -73,7 +73,7 @@ def predict_cli(
             resume=resume,
             show_progress=True,
         )
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, ImportError) as err:
         msg.fail(f"Can't predict {source}", str(err), exits=1)
     except KeyboardInterrupt:
         msg.fail("Interrupted", "Run the same command with --resume to go on.", exits=1)

@@ -47,7 +47,7 @@ def report_cli(
         page, analysis = report(
             nlp, data, output, training_log=training_log, limit=limit, batch_size=batch_size
         )
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, ImportError) as err:
         msg.fail(f"Can't report on {pipeline}", str(err), exits=1)
     try:
         from ..report.png import write_pngs

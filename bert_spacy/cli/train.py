@@ -45,6 +45,13 @@ def train_cli(
     import_code(code)
     choose_gpu(gpu_id, silent=False)
     overrides = parse_overrides(ctx.args)
+
+    def newest() -> tuple[Path, int] | None:
+        # Two runs give their checkpoints the same names.
+        path = find_checkpoint(output / CHECKPOINTS)
+        return None if path is None else (path, path.stat().st_mtime_ns)
+
+    earlier = newest()
     try:
         with show_validation_error(config_path):
             config = load_config(config_path, overrides=overrides, interpolate=False)
@@ -52,12 +59,17 @@ def train_cli(
                 config, output, resume=resume, checkpoint_every=checkpoint_every, use_gpu=gpu_id
             )
     except KeyboardInterrupt:
-        best = output / "model-best"
-        if find_checkpoint(output / CHECKPOINTS) is None:
+        best, found = output / "model-best", newest()
+        if found is None:
             advice = f"What is in {best} stays until another run replaces it."
             msg.warn(
                 "Stopped before the first checkpoint; --resume would start again",
                 advice if best.exists() else "",
+            )
+        elif found == earlier and not resume:
+            msg.warn(
+                "Stopped before the first step; start again without --resume",
+                f"The checkpoint in {output} is that of an earlier run.",
             )
         else:
             msg.warn(f"Stopped. The best pipeline so far is in {best}; go on with --resume.")

@@ -1,5 +1,6 @@
 """The files of a pipeline and of its components."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,28 @@ from spacy.language import Language
 from ..errors import Errors
 from ..util import atomic_file
 
+_CODE = re.compile(r"\[[BE]\d+\]")
+
 
 def load_pipeline(name: str | Path) -> Language:
     """Load a pipeline; where spaCy's own readers stumble over a damaged file, say of which.
 
     name (str | Path): Its folder, or the name of a package.
     RETURNS (Language): The pipeline.
-    RAISES (ValueError): B310 with the reason, whatever it is.
+    RAISES (ValueError): B310 with the reason, or a coded error of ours or of spaCy.
+    RAISES (ImportError): If the pipeline needs a package that is missing.
     """
     try:
         return spacy.load(name)
-    except Exception as err:  # noqa: BLE001 - damaged bytes may raise anything
-        text = str(err)
-        reason = text if text.startswith("[") else f"{type(err).__name__}: {text}"
+    except (ImportError, MemoryError):
+        raise
+    except Exception as err:  # damaged bytes may raise anything
+        reason = " ".join(str(err).split())
+        is_coded = _CODE.match(reason)
+        if is_coded and isinstance(err, ValueError):  # it says what is wrong, and what to do
+            raise
+        reason = reason if is_coded else f"{type(err).__name__}: {reason}"
+        reason = reason[:300].rstrip(". ")
         raise ValueError(Errors.B310.format(path=name, reason=reason)) from err
 
 

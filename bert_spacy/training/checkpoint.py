@@ -93,11 +93,20 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for other in folder.iterdir():
-        # Those with a dot were cut off while they were written.
-        if other != final and other.name.startswith(("step-", ".step-")):
-            shutil.rmtree(other, ignore_errors=True)
+    remove_checkpoints(folder, final)
     return final
+
+
+def remove_checkpoints(folder: Path, kept: Path | None = None) -> None:
+    """Remove all checkpoints of a folder but one.
+
+    folder (Path): Where checkpoints lie, if it is there.
+    kept (Path | None): The one that stays.
+    """
+    for other in folder.iterdir() if folder.is_dir() else ():
+        # Those with a dot were cut off while they were written.
+        if other != kept and other.name.startswith(("step-", ".step-")):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def check_config(path: Path, config: str) -> None:

@@ -1,6 +1,5 @@
 """Training that can be killed at any step and goes on to the same weights."""
 
-import os
 import random
 import shutil
 import sys
@@ -28,13 +27,14 @@ from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, Optimizer, fix_random_seed
 
 from ..errors import Errors
-from ..util import atomic_dir, is_finite, remove_unfinished
+from ..util import atomic_dir, atomic_file, is_finite, remove_unfinished
 from .checkpoint import (
     Progress,
     check_config,
     find_checkpoint,
     read_pipeline,
     read_progress,
+    remove_checkpoints,
     restore_optimizer,
     restore_random,
     save_checkpoint,
@@ -80,8 +80,8 @@ def train(
 
     config (Config): For `spacy train`, not interpolated.
     output (Path): Folder for `model-best`, `model-last` and `checkpoints`.
-    resume (bool): Go on from the newest checkpoint if there is one; otherwise what an earlier
-        run left in the folder goes once the first pipelines of this one are saved.
+    resume (bool): Go on from the newest checkpoint if there is one; otherwise checkpoints of an
+        earlier run go before the first step, its pipelines once the first of this one are saved.
     checkpoint_every (int): Steps between checkpoints; 0 for one with each evaluation.
     use_gpu (int): GPU, -1 for the CPU.
     start (Path): A saved pipeline of the same components to start from; None to initialize.
@@ -109,7 +109,7 @@ def train(
         done = read_progress(checkpoint)
     prepare(nlp)
     log = nlp.config.interpolate()["training"]["logger"].get("output_file")
-    with _set_aside(Path(log) if log and checkpoint is not None else None) as drop_log:
+    with _set_aside(Path(log) if log else None, checkpoint) as drop_log:
         run = _Run(nlp, output, checkpoint, done, drop_log)
         return run.train(checkpoint_every, stdout, stderr)
 
@@ -163,8 +163,9 @@ class _Run:
                 info["seconds"] += done.seconds
                 if is_evaluated:
                     self._save_models(info, is_best)
-                if step == 0:
-                    self._remove_earlier(is_best)
+                if step == 0 and not is_best:  # the score is not a number
+                    # spaCy evaluates the first step: this one is of an earlier run.
+                    shutil.rmtree(self.output / DIR_MODEL_BEST, ignore_errors=True)
                 log(info if is_evaluated else None)
                 _follow(now, info, is_evaluated)
                 now.data = self.data
@@ -207,6 +208,9 @@ class _Run:
         the same when nothing is learnt from the first batches.
         """
         for k, (epoch, batch) in enumerate(_swap_random(batches, random.getstate())):
+            if k == 0 and self.checkpoint is None:
+                # The data can be read, so this run begins: none may go on with an earlier one.
+                remove_checkpoints(self.output / CHECKPOINTS)
             if k == self.done.step and self.checkpoint is not None:
                 if self.data != self.done.data:
                     raise ValueError(Errors.B542.format(path=self.checkpoint, n=k))
@@ -227,13 +231,6 @@ class _Run:
     def _remove_unfinished(self) -> None:
         for name in (DIR_MODEL_BEST, DIR_MODEL_LAST):
             remove_unfinished(self.output / name)
-
-    def _remove_earlier(self, is_best: bool | None) -> None:
-        # spaCy evaluates the first step, so that the pipelines of this run stand in the place of
-        # the earlier ones. Its checkpoints are not for this run to go on from.
-        shutil.rmtree(self.output / CHECKPOINTS, ignore_errors=True)
-        if not is_best:  # the score is not a number
-            shutil.rmtree(self.output / DIR_MODEL_BEST, ignore_errors=True)
 
     def _save_models(self, info: dict[str, Any], is_best: bool | None) -> None:
         with self.nlp.select_pipes(disable=self.settings["frozen_components"]):
@@ -325,23 +322,30 @@ def _follow(now: Progress, info: dict[str, Any], is_evaluated: bool) -> None:
 
 
 @contextmanager
-def _set_aside(log: Path | None) -> Iterator[Callable[[], None]]:
-    """Rename the log of a run that was stopped: spaCy's loggers write no file where one stands.
+def _set_aside(log: Path | None, checkpoint: Path | None) -> Iterator[Callable[[], None]]:
+    """Move the log of a run that was stopped: spaCy's loggers write no file where one stands.
 
-    log (Path | None): The log, whose rows are written again; None for nothing to rename.
+    log (Path | None): The log, whose rows are written again; None if there is none.
+    checkpoint (Path | None): Where it is kept meanwhile; None for a run that begins.
     YIELDS (Callable): To be called when the run goes on: the old log is needed no more. Without
         that call it is put back.
     """
-    if log is None:
+    if log is None or checkpoint is None:
         yield lambda: None
         return
-    kept = log.with_name(f"{log.name}.before")
-    if kept.is_file():  # a kill came before it was known whether the run goes on
+    log, kept = log.resolve(), checkpoint / "log"
+    if not kept.is_file() and log.is_file():
+        _copy(log, kept)  # the checkpoint may be on another disk
+    if kept.is_file():  # it may be from a kill that came before it was known if the run goes on
         log.unlink(missing_ok=True)
-    elif log.is_file():
-        os.replace(log, kept)
     try:
         yield lambda: kept.unlink(missing_ok=True)
     finally:
         if kept.is_file():
-            os.replace(kept, log)
+            _copy(kept, log)
+            kept.unlink()
+
+
+def _copy(path: Path, to: Path) -> None:
+    with atomic_file(to, "wb") as file_:
+        file_.write(path.read_bytes())

@@ -1,11 +1,15 @@
 """Files and folders appear whole, and take the place of nothing but files and folders."""
 
 import os
+import stat
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from bert_spacy import util
 from bert_spacy.util import atomic_dir, atomic_file
 
 
@@ -41,16 +45,31 @@ def test_a_link_to_a_folder_is_replaced_and_its_folder_stays(tmp_path):
 @pytest.mark.parametrize(
     "umask, file_mode, dir_mode", [(0o022, 0o644, 0o755), (0o007, 0o660, 0o770)]
 )
-def test_modes_are_those_that_the_umask_gives(tmp_path, umask, file_mode, dir_mode):
-    before = os.umask(umask)
-    try:
-        with atomic_dir(tmp_path / "folder") as folder:
-            (folder / "part").mkdir()
-            save_file({"x": torch.zeros(2)}, folder / "part" / "model.safetensors")
-            with atomic_file(folder / "config.cfg") as file_:
-                file_.write("text")
-        assert os.umask(umask) == umask
-    finally:
-        os.umask(before)
+def test_modes_are_those_that_the_umask_gives(tmp_path, monkeypatch, umask, file_mode, dir_mode):
+    monkeypatch.setattr(util, "_UMASK", umask)
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("other threads write files, too"))
+    with atomic_dir(tmp_path / "folder") as folder:
+        (folder / "part").mkdir()
+        save_file({"x": torch.zeros(2)}, folder / "part" / "model.safetensors")
+        with atomic_file(folder / "config.cfg") as file_:
+            file_.write("text")
     for path in (tmp_path / "folder", *(tmp_path / "folder").rglob("*")):
         assert path.stat().st_mode & 0o777 == (dir_mode if path.is_dir() else file_mode), path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such modes here")
+def test_the_umask_is_that_of_the_start():
+    code = (
+        "import os; os.umask(0o027); from bert_spacy import util; print(util._UMASK, os.umask(0))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout.split() == [b"23", b"23"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="groups of folders are inherited otherwise")
+def test_a_folder_in_one_that_a_group_shares_stays_so(tmp_path):
+    tmp_path.chmod(0o2775)
+    with atomic_dir(tmp_path / "folder") as folder:
+        (folder / "part").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "folder" / "part"):
+        assert path.stat().st_mode & stat.S_ISGID, path

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 import bert_spacy.util
+from bert_spacy.pipeline.files import load_pipeline
 
 from ..util import (
     HEADS,
@@ -242,3 +243,44 @@ def test_bert_encoder_takes_names_that_lead_somewhere_alone(tmp_path):
     for name, code in ((str(tmp_path / "none"), "B804"), (str(tmp_path), "B803")):
         with pytest.raises(ValueError, match=rf"\[{code}\]"):
             make_nlp(name).initialize()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("[E002] Can't find factory for 'x'."),
+        ValueError("[B303] The file x is damaged."),
+        ImportError("No module named 'x'"),
+        MemoryError(),
+    ],
+)
+def test_errors_that_are_no_damage_are_told_as_they_are(monkeypatch, error):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(spacy, "load", fail)
+    with pytest.raises(type(error)) as caught:
+        load_pipeline("model")
+    assert caught.value is error
+
+
+def test_a_pipeline_of_an_unknown_component_is_no_damaged_one(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(tmp_path)
+    config = (tmp_path / "config.cfg").read_text()
+    text = config.replace('factory = "sentencizer"', 'factory = "no_such"')
+    (tmp_path / "config.cfg").write_text(text)
+    with pytest.raises(ValueError, match=r"^\[E002\].*no_such"):
+        load_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize("reason", ["It is\n\ncut off.", "[E050] It is cut off."])
+def test_the_reason_of_a_damaged_pipeline_stands_on_one_line(monkeypatch, reason):
+    def fail(name):
+        raise OSError(reason)
+
+    monkeypatch.setattr(spacy, "load", fail)
+    with pytest.raises(ValueError, match=r"^\[B310\].*: .*It is cut off\. Give") as caught:
+        load_pipeline("model")
+    assert "\n" not in str(caught.value)

@@ -187,6 +187,22 @@ def test_without_resume_the_run_begins_anew(config, tmp_path):
     assert find_checkpoint(tmp_path / "out" / CHECKPOINTS) is None
 
 
+def test_checkpoints_of_an_earlier_run_are_not_gone_on_with(config, tmp_path):
+    output = tmp_path / "out"
+    run(config, output, [])
+    (output / CHECKPOINTS / "notes.txt").touch()
+    with pytest.raises(Killed):
+        KILL_AT.add(0)
+        train(config, output)
+    assert find_checkpoint(output / CHECKPOINTS) is None
+    assert (output / CHECKPOINTS / "notes.txt").exists()
+    assert (output / "model-best").exists() and (output / "model-last").exists()
+
+
+def stop(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
 def full(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -195,7 +211,7 @@ def full(*args, **kwargs):
 def test_a_full_disk_leaves_the_earlier_run(config, tmp_path, monkeypatch, part):
     output = tmp_path / "out"
     run(config, output, [])
-    before = weights_of(output)
+    before = {k: data for k, data in weights_of(output).items() if CHECKPOINTS not in k}
     if part == "last":
         monkeypatch.setattr(Language, "to_disk", full)
     else:
@@ -204,7 +220,7 @@ def test_a_full_disk_leaves_the_earlier_run(config, tmp_path, monkeypatch, part)
     with pytest.raises(OSError, match="No space left"):
         train(config, output)
     after = weights_of(output)
-    assert len(before) > 6
+    assert len(before) > 3
     assert {name: after.get(name) for name in before} == before
 
 
@@ -239,6 +255,29 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_the_best_pipeline(config, tmp
         assert CliRunner().invoke(app, [*args, "--resume"]).exit_code == 130
         assert (weights_of(best) == before) is (step == 0)
     assert set(weights_of(best)) == set(before)
+
+
+@pytest.mark.parametrize("when", ["data", "step"])
+def test_ctrl_c_speaks_of_resume_for_a_checkpoint_of_this_run_alone(
+    config, tmp_path, monkeypatch, when
+):
+    monkeypatch.setitem(globals(), "Killed", KeyboardInterrupt)
+    run(config, tmp_path / "out", [])
+    config.to_disk(tmp_path / "train.cfg")
+    args = ["train", str(tmp_path / "train.cfg"), "-o", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        if when == "data":
+            patch.setattr(run_module, "init_nlp", stop)
+        else:
+            KILL_AT.add(0)
+        result = CliRunner().invoke(app, args)
+    told = " ".join(result.output.split())
+    assert result.exit_code == 130 and "go on with --resume" not in told
+    wanted = {"data": "start again without --resume", "step": "--resume would start again"}
+    assert wanted[when] in told
+    KILL_AT.add(11)
+    result = CliRunner().invoke(app, args)  # the checkpoint has the name of the earlier one
+    assert result.exit_code == 130 and "go on with --resume" in " ".join(result.output.split())
 
 
 def test_another_config_is_refused_with_the_difference(config, tmp_path):
@@ -286,11 +325,29 @@ def test_other_data_are_refused(config, tmp_path, part, code):
         doc.cats = {name: 1.0 - value for name, value in doc.cats.items()}
     DocBin(docs=docs).to_disk(path)
     log = (tmp_path / "log.jsonl").read_bytes()
+    (tmp_path / "log.jsonl.before").write_text("mine")
     for _ in range(2):
         with pytest.raises(ValueError, match=code):
             train(config, tmp_path / "out", resume=True)
         assert (tmp_path / "log.jsonl").read_bytes() == log  # the curve so far is not lost
-    assert not (tmp_path / "log.jsonl.before").exists()
+    assert (tmp_path / "log.jsonl.before").read_text() == "mine"
+
+
+def test_a_log_that_was_set_aside_survives_a_kill_and_goes_with_its_checkpoint(config, tmp_path):
+    output, log = tmp_path / "out", tmp_path / "log.jsonl"
+    run(config, output, [])
+    rows = log.read_bytes()
+    checkpoint = find_checkpoint(output / CHECKPOINTS)
+    (checkpoint / "log").write_bytes(rows)
+    log.write_bytes(rows[:50])  # a kill came while the rows were written again
+    train(config, output, resume=True)
+    assert log.read_bytes() == rows and not (checkpoint / "log").exists()
+    (checkpoint / "log").write_bytes(b"old")
+    with pytest.raises(Killed):
+        KILL_AT.add(6)
+        train(config, output)
+    train(config, output, resume=True)
+    assert log.read_bytes()[:1] == b"{" and not list(output.glob("checkpoints/*/log"))
 
 
 def change_answer(doc):
