@@ -401,6 +401,10 @@ class Errors(metaclass=_Coded):
         "{path} has {count} columns named {name!r}. Rename all but the one that is meant; the "
         "column options of convert take numbers from 0 too."
     )
+    B429 = (
+        "The problems cannot be written to {path}: they are text, and a name that ends in .spacy "
+        "is for Docs. Give another name, such as problems.txt."
+    )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."
@@ -534,6 +538,10 @@ class Errors(metaclass=_Coded):
     B627 = (
         "The disk is full, or cannot be written: {reason}. What stood there before is whole. Free "
         "some space and run the command again; a run with checkpoints goes on with --resume."
+    )
+    B628 = (
+        "{path} has {count} columns named {name!r}, which predict reads. Rename all but the one "
+        "that is meant."
     )
     B630 = (
         "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
