@@ -721,8 +721,8 @@ class Errors(metaclass=_Coded):
         "start again."
     )
     B707 = (
-        "The stopped run in {work} does not go with this one: {difference}. Put that back, or "
-        "delete the folder to start again."
+        "The stopped run in {work} does not go with this one: {difference}. To start again, delete "
+        "the folder."
     )
     B709 = (
         "One process sees {n_gpu} GPUs. Start one for each: torchrun --nproc_per_node {n_gpu} -m "
