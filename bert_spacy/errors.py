@@ -559,7 +559,8 @@ class Errors(metaclass=_Coded):
     )
     B633 = (
         "The new pipeline cannot be written to {path}: {reason}. Give a new folder, or one that "
-        "holds an older pipeline and nothing else."
+        "holds an older pipeline with nothing else beside its components. The folders of these are "
+        "replaced with all that lies in them."
     )
     B640 = (
         "These settings do not go together: precision {precision!r}, backend {backend!r}, slim "
