@@ -45,7 +45,7 @@ def pretrain_cli(
     is_first = os.environ.get("RANK", "0") == "0"
     overrides = parse_overrides(ctx.args)
     if gpu_id is not None and gpu_id >= (n_gpu := torch.cuda.device_count()):
-        reason = f"CUDA shows {n_gpu} GPUs. Give -1 for the CPU."
+        reason = f"GPUs that CUDA shows: {n_gpu}. Give -1 for the CPU."
         raise typer.BadParameter(reason, param_hint="--gpu-id")
     try:
         config = load_config(config_path, overrides=overrides, interpolate=True)
