@@ -402,6 +402,10 @@ class Errors(metaclass=_Coded):
         "{path} has {count} columns named {name!r}. Rename all but the one that is meant; the "
         "column options of convert take numbers from 0 too."
     )
+    B429 = (
+        "The problems cannot be written to {path}: they are text, and a name that ends in .spacy "
+        "is for Docs. Give another name, such as problems.txt."
+    )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."
@@ -537,6 +541,10 @@ class Errors(metaclass=_Coded):
         "The disk is full, or cannot be written: {reason}. What stood there before is whole. Free "
         "some space and run the command again; a run with checkpoints goes on with --resume."
     )
+    B628 = (
+        "{path} has {count} columns named {name!r}, which predict reads. Rename all but the one "
+        "that is meant."
+    )
     B630 = (
         "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
         "if [training.logger] has an output_file."
@@ -553,7 +561,8 @@ class Errors(metaclass=_Coded):
     )
     B633 = (
         "The new pipeline cannot be written to {path}: {reason}. Give a new folder, or one that "
-        "holds an older pipeline and nothing else."
+        "holds an older pipeline with nothing else beside its components. The folders of these are "
+        "replaced with all that lies in them."
     )
     B640 = (
         "These settings do not go together: precision {precision!r}, backend {backend!r}, slim "
@@ -715,8 +724,8 @@ class Errors(metaclass=_Coded):
         "start again."
     )
     B707 = (
-        "The stopped run in {work} does not go with this one: {difference}. Put that back, or "
-        "delete the folder to start again."
+        "The stopped run in {work} does not go with this one: {difference}. To start again, delete "
+        "the folder."
     )
     B709 = (
         "One process sees {n_gpu} GPUs. Start one for each: torchrun --nproc_per_node {n_gpu} -m "

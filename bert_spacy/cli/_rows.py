@@ -10,7 +10,7 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from ..data.convert.labels import check_header, locate
+from ..data.convert.labels import check_header
 from ..data.convert.rows import RowError
 from ..data.convert.tables import read_csv_cells
 from ..data.convert.text import is_broken, load_json, read_lines
@@ -67,7 +67,8 @@ def read_rows(path: Path, *, text_column: str = TEXT, max_length: int) -> Iterat
     max_length (int): Longest text of a Doc, in characters.
     YIELDS (InputRow | BadRow): The rows in order.
     RAISES (ValueError): B620 for another suffix; B621 if a csv file has no such column;
-        B425 if the names of its columns are not UTF-8; B428 if one is there twice.
+        B425 if the names of its columns are not UTF-8; B628 if a column that is read is there
+        twice. Of others of one name, a row holds the list.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -151,14 +152,24 @@ def _read_csv(path: Path, text_column: str) -> Iterator[tuple[int, Any, str]]:
             if text_column not in names and not {QUESTION, CONTEXT} <= set(names):
                 check_header(names, path)
                 raise ValueError(Errors.B621.format(path=path, column=text_column, found=names))
-            for name in filter(str.strip, names):
-                locate(name, names, path)
+            used = (text_column, TEXT_B) if text_column in names else (QUESTION, CONTEXT, CHOICES)
+            for name in used:
+                if (count := names.count(name)) > 1:
+                    raise ValueError(Errors.B628.format(path=path, name=name, count=count))
         elif len(cells) > len(names):
             yield line, cells, "more cells than the header has"
         elif cells:
-            yield line, dict(zip_longest(names, cells)), ""
+            yield line, _to_record(names, cells), ""
     if names is None:
         raise ValueError(Errors.B621.format(path=path, column=text_column, found=[]))
+
+
+def _to_record(names: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    """Return the cells by name, as a list where several columns have one name."""
+    found: dict[str, list[str | None]] = {}
+    for name, cell in zip_longest(names, cells):
+        found.setdefault(name, []).append(cell)
+    return {name: row if len(row) > 1 else row[0] for name, row in found.items()}
 
 
 def _parse(raw: Any, suffix: str) -> dict[str, Any]:

@@ -177,10 +177,9 @@ def convert_files(
         nlp = spacy.blank(lang)
         made = make_options(format_name, options)
         if error_file is not None:
-            used = [output, *find_files(format_name, inputs)]
-            if error_file.suffix == SUFFIX:
-                used.append(error_file)  # it may be a shard of the output, and is taken for one
-            check_file(error_file, used)
+            if error_file.suffix == SUFFIX:  # it may be a shard of the output
+                raise ValueError(Errors.B429.format(path=error_file))
+            check_file(error_file, [output, *find_files(format_name, inputs)])
             error_file.parent.mkdir(parents=True, exist_ok=True)
         may_write = True
         summary = convert(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import app, choose_gpu, parse_overrides
+from .app import app, parse_overrides
 
 
 @app.command(
@@ -27,7 +27,7 @@ def pretrain_cli(
         typer.Option(
             "--gpu-id",
             "-g",
-            help="GPU, -1 for the CPU; without it the GPU that each process sees, if there is one.",
+            help="-1 for the CPU; else, as without it, the GPUs that CUDA shows, one a process.",
         ),
     ] = None,
 ) -> None:
@@ -36,6 +36,7 @@ def pretrain_cli(
     Settings of the config can be given as options, such as `--trainer.max_steps 500`. Several
     processes: `torchrun --nproc_per_node 2 -m bert_spacy pretrain ...`.
     """
+    import torch
     from spacy.util import load_config
 
     from ..report.svg import lines_svg
@@ -43,15 +44,16 @@ def pretrain_cli(
 
     is_first = os.environ.get("RANK", "0") == "0"
     overrides = parse_overrides(ctx.args)
-    if gpu_id is not None:
-        choose_gpu(gpu_id)
-        overrides["trainer.use_cpu"] = gpu_id < 0
+    if gpu_id is not None and gpu_id >= (n_gpu := torch.cuda.device_count()):
+        reason = f"GPUs that CUDA shows: {n_gpu}. Give -1 for the CPU."
+        raise typer.BadParameter(reason, param_hint="--gpu-id")
     try:
         config = load_config(config_path, overrides=overrides, interpolate=True)
         result = pretrain(
             config,
             output,
             resume=resume,
+            use_cpu=None if gpu_id is None else gpu_id < 0,
             on_problem=lambda problem: msg.warn(str(problem)),
             draw=lines_svg,
         )
@@ -74,4 +76,5 @@ def pretrain_cli(
     ]
     msg.table(rows, header=("Text", "Piece", "Before", "After"), divider=True, max_col=70)
     msg.text(f"{result.steps} steps, {result.epochs:.2f} epochs, SHA-256 {result.checksum}")
-    msg.good("Model folder written", str(output))
+    title = "Model folder written" if result.is_new else "Finished before; nothing was written"
+    msg.good(title, str(output))

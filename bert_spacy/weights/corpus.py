@@ -16,6 +16,8 @@ from ..data.docbin import read_docbin
 from ..errors import Errors
 
 SUFFIXES = (".txt", ".jsonl", ".spacy")
+# Beside these a vocab.txt is that of a model, also one of TensorFlow.
+_MODEL_MARKS = ("tokenizer.json", "config.json", "*bert_config*.json")
 # Characters that are tokenized together; a longer text is processed in parts.
 PART_LENGTH = 100_000
 
@@ -49,7 +51,7 @@ class TextCorpus:
     """Texts of `.txt` (one a line), `.jsonl` ("text") and `.spacy` files.
 
     paths (Sequence[Path]): Files, and folders: all files with these suffixes in them and in
-        folders within, sorted by name.
+        folders within, sorted by name, as `find_files` tells.
     on_problem (Callable): Called with each line that is skipped, in the first reading
         alone, and with each text that is processed in parts.
     by_blank_lines (bool): A text of a `.txt` file goes on to the next blank line.
@@ -160,8 +162,9 @@ def find_files(path: Path) -> list[Path]:
     """Return the files of a corpus.
 
     path (Path): A file, or a folder, whose files are those of the folders within too.
-    RETURNS (list[Path]): Files with a suffix of texts, sorted; nothing if there is none. The
-        vocabulary of a model that lies in the folder is no text.
+    RETURNS (list[Path]): Files with a suffix of texts, sorted; nothing if there is none. In a
+        folder, what is hidden, by a name that begins with a dot, is passed over, and the
+        vocabulary of a model is no text.
     """
     is_folder = path.is_dir()
     return [
@@ -169,13 +172,17 @@ def find_files(path: Path) -> list[Path]:
         for file_ in (sorted(path.rglob("*")) if is_folder else [path])
         if file_.is_file()
         and file_.suffix.lower() in SUFFIXES
-        and not (is_folder and _is_vocabulary(file_))
+        and not (is_folder and (_is_hidden(file_.relative_to(path)) or _is_vocabulary(file_)))
     ]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_vocabulary(path: Path) -> bool:
     is_called_so = path.name in ("vocab.txt", "merges.txt")
-    return is_called_so and (path.parent / "tokenizer.json").is_file()
+    return is_called_so and any(any(path.parent.glob(mark)) for mark in _MODEL_MARKS)
 
 
 def _read(path: Path) -> Iterator[tuple[int, str | RowError]]:

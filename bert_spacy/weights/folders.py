@@ -83,7 +83,9 @@ def check_output(output: Path, *sources: Path) -> None:
 def check_pipeline_output(output: Path, *sources: Path) -> None:
     """Check that a new pipeline may be written somewhere.
 
-    output (Path): Its folder. That of an older pipeline may be replaced if it holds nothing else.
+    output (Path): Its folder. That of an older pipeline may be replaced if nothing else lies
+        beside its components. What lies in their folders is not looked at: any component
+        may keep anything there.
     sources (Path): What is read: the pipeline, if it is a folder, and data.
     RAISES (ValueError): B633 if something would be lost, or it lies in a folder that is read.
     """

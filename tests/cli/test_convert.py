@@ -74,13 +74,15 @@ def test_white_space_makes_a_text_too_long(tmp_path):
 
 def test_the_errors_file_takes_the_place_of_nothing(tsv, tmp_path):
     before, output = tsv.read_bytes(), tmp_path / "o.spacy"
-    for errors, code in ((tsv, "B623"), (output, "B623"), (tmp_path, "B810")):
+    for errors, code in ((tsv, "B623"), (output, "B429"), (tmp_path, "B810")):
         for source in (tsv, tmp_path):
             result = run("tsv", source, output, "--errors", errors)
             assert result.exit_code == 1 and code in result.output
     shards, first = tmp_path / "shards", tmp_path / "shards" / "part-00000.spacy"
-    result = run("tsv", tsv, shards, "--shard-size", 1, "--errors", first)
-    assert result.exit_code == 1 and "B623" in result.output and not shards.exists()
+    for errors in (first, tmp_path / "elsewhere" / "e.spacy"):
+        result = run("tsv", tsv, shards, "--shard-size", 1, "--errors", errors)
+        assert result.exit_code == 1 and "B429" in result.output and not shards.exists()
+    assert not (tmp_path / "elsewhere").exists()
     result = run("tsv", tsv, output, "--errors", tsv / "errors.txt")
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
     assert tsv.read_bytes() == before and not output.exists()

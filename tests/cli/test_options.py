@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import spacy
+import torch
 from spacy.cli import _util
 from typer.testing import CliRunner
 from wasabi import msg
@@ -29,7 +30,7 @@ def test_an_option_that_is_no_setting(command, config, tmp_path):
     assert "--nope" in result.stderr and "--section.name" in result.stderr
 
 
-@pytest.mark.parametrize("command", [*CONFIGS, "evaluate", "report", "predict"])
+@pytest.mark.parametrize("command", ["distill", "train", "evaluate", "report", "predict"])
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError])
 def test_a_gpu_that_cannot_be_used(command, kind, config, tmp_path, monkeypatch):
     def fail(gpu_id):
@@ -41,6 +42,14 @@ def test_a_gpu_that_cannot_be_used(command, kind, config, tmp_path, monkeypatch)
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 2
     assert "no such GPU" in result.stderr and "-1" in result.stderr
+
+
+def test_a_gpu_that_cuda_does_not_show(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    args = ["pretrain", str(config), "-o", str(tmp_path / "out"), "--gpu-id", "3"]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 2
+    assert "shows: 3." in result.stderr and "-1" in result.stderr
 
 
 @pytest.mark.parametrize(

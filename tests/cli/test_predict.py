@@ -135,12 +135,21 @@ def test_text_and_csv(nlp, tmp_path):
 
 def test_a_column_that_stands_twice_is_not_guessed(nlp, tmp_path):
     table = tmp_path / "in.csv"
-    for header in ("text,text,", "text,id,id"):
+    for header in ("text,text,", "text,text_b,text_b", "question,context,choices,choices"):
         table.write_text(f"{header}\nParis,Rome,x\n", "utf-8")
-        with pytest.raises(ValueError, match=r"\[B428\].*2 columns"):
+        with pytest.raises(ValueError, match=r"\[B628\].*2 columns"):
             predict(nlp, table, tmp_path / "out.jsonl")
+
+
+def test_columns_of_one_name_that_are_not_read_are_kept(nlp, tmp_path):
+    table, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    table.write_text("text,note,note,id\nParis,a,b,1\nRome,c\n", "utf-8")
+    assert predict(nlp, table, output).n_bad == 0
+    rows = read_jsonl(output)
+    assert [row["note"] for row in rows] == [["a", "b"], ["c", None]]
+    assert [row["id"] for row in rows] == ["1", None]
     table.write_text("text,,\nParis,,\n", "utf-8")  # as spreadsheets write them
-    assert predict(nlp, table, tmp_path / "out.jsonl").n_bad == 0
+    assert predict(nlp, table, output).n_bad == 0
 
 
 def test_a_quote_that_nothing_closes_costs_its_own_row_alone(nlp, tmp_path):

@@ -133,6 +133,15 @@ def test_bad_options(tmp_path):
         run(tmp_path, "form form ner\na b O\n", header=True)
 
 
+def test_numbers_tell_columns_of_one_name_apart(tmp_path):
+    content = "token tag tag\na X B-P\n"
+    for options in ({}, {"token_column": "0"}, {"tag_column": "tag"}):
+        with pytest.raises(ValueError, match=r"\[B428\].*'tag'"):
+            run(tmp_path, content, header=True, **options)
+    rows, bad, _ = run(tmp_path, content, header=True, token_column="0", tag_column="2")
+    assert rows[0].entities == [(0, 1, "P")] and bad == []
+
+
 def test_separators(tmp_path):
     # Tabs on every line: spaces belong to the words, even a word that is one.
     rows, bad, _ = run(tmp_path, "New York\tB-L\n \tO\nx\tO\n")

@@ -42,6 +42,12 @@ def test_a_pipeline_may_be_replaced_if_the_folder_holds_nothing_else(bert, tmp_p
     (tmp_path / "run" / "model-best" / "thesis").mkdir()
     with pytest.raises(ValueError, match=r"\[B633\].*such as thesis,"):
         check_pipeline_output(tmp_path / "run" / "model-best")
+    (tmp_path / "run" / "model-best" / "thesis").rmdir()
+    # Components keep what they like; the message says that it is not looked at.
+    (tmp_path / "run" / "model-best" / "bert_textcat" / "thesis.txt").touch()
+    check_pipeline_output(tmp_path / "run" / "model-best")
+    with pytest.raises(ValueError, match=r"\[B633\].*folders .* replaced with all .* in them"):
+        check_pipeline_output(tmp_path / "run")
 
 
 @pytest.mark.parametrize("mark", ["config.json", "config.cfg"])

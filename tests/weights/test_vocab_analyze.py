@@ -135,7 +135,7 @@ def test_a_list_that_no_report_proposed_stays(bert, tmp_path):
     for report in (None, "{}", "["):
         if report:
             write(output, report)
-        with pytest.raises(ValueError, match=r"\[B674\].*overwrite .*words\.txt"):
+        with pytest.raises(ValueError, match=r"\[B674\].*words\.txt.* edited .*rename"):
             analyze(str(bert), [corpus], output)
         assert words.read_text() == "my notes\n"
     words.unlink()

@@ -146,12 +146,14 @@ def _find_columns(
 ) -> tuple[int, int, int | None]:
     """Return the columns of words, tags and spaces."""
     known = [name.casefold() for name in names or []]
-    token = next((locate(name, known, path) for name in _WORD_NAMES if name in known), 0)
-    tag = next((locate(name, known, path) for name in _TAG_NAMES if name in known), width - 1)
-    if options.token_column is not None:
-        token = find_column(options.token_column, names, width, path)
-    if options.tag_column is not None:
-        tag = find_column(options.tag_column, names, width, path)
+
+    def find(spec: str | None, usual: tuple[str, ...], default: int) -> int:
+        if spec is not None:
+            return find_column(spec, names, width, path)
+        return next((locate(name, known, path) for name in usual if name in known), default)
+
+    token = find(options.token_column, _WORD_NAMES, 0)
+    tag = find(options.tag_column, _TAG_NAMES, width - 1)
     if options.space_column is None:
         return token, tag, None
     return token, tag, find_column(options.space_column, names, width, path)

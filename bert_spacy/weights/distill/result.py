@@ -154,7 +154,8 @@ def _card(report: dict[str, Any], teacher: Teacher, config_file: str) -> str:
     facts += [
         f"Held-out data: {', '.join(settings['dev'])}; {_counts(report, 'dev')}",
         f"Steps: {steps or 'none'}; seed {settings['seed']}",
-        f"Command: `python -m bert_spacy distill {config_file} -o OUT`",
+        "Command: `python -m bert_spacy distill CONFIG -o OUT`, from the folder where the run was "
+        f"started, with the path of `{config_file}` as CONFIG",
         f"SHA-256 of the encoder's {WEIGHTS_FILE}: {report['sha256']}",
     ]
     scores, weights = report["scores"], teacher.nlp.config["training"]["score_weights"]

@@ -34,18 +34,23 @@ DEFAULTS = {
 }
 
 
-def make_arguments(settings: Settings, work: Path, logs: Path) -> TrainingArguments:
+def make_arguments(
+    settings: Settings, work: Path, logs: Path, use_cpu: bool | None = None
+) -> TrainingArguments:
     """Make the Trainer's settings; a step is the same for any number of processes.
 
     settings (Settings): The config.
     work (Path): Folder for checkpoints.
     logs (Path): Folder for the curves of TensorBoard, unless the config names one.
+    use_cpu (bool | None): Compute on the CPU, or not; None to go by the config.
     RETURNS (TrainingArguments): The settings. With them, the processes have found each other.
     RAISES (ValueError): B701 if the windows of a step cannot be shared by the processes, or
         for a value that transformers does not take, or a logger that is not installed; B709
         for one process with several GPUs.
     """
     given = {**DEFAULTS, "logging_dir": str(logs), **settings.trainer}
+    if use_cpu is not None:
+        given["use_cpu"] = use_cpu
     if not torch.cuda.is_available():
         given.setdefault("use_cpu", True)
     try:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ...util import atomic_dir, remove_unfinished
 from ..folders import WEIGHTS_FILE, checksum, find_licence, read_json
 from .examples import Examples, collate
 from .settings import Settings
-from .sums import Sums, find_change
+from .sums import Sums
 from .task import PretrainTask, kept_state, known_ids
 
 CONFIG_FILE, REPORT_FILE = "pretrain.cfg", "pretrain_report.json"
@@ -62,6 +62,7 @@ class Result:
     steps (int): Steps of the optimizer.
     epochs (float): How often the corpus was seen.
     checksum (str): SHA-256 of model.safetensors.
+    is_new (bool): False for what a run has left that was finished before.
     """
 
     before: dict[str, float]
@@ -73,6 +74,7 @@ class Result:
     steps: int
     epochs: float
     checksum: str
+    is_new: bool = field(default=True, compare=False)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value before, and value after of each measure."""
@@ -179,7 +181,9 @@ def write_result(
             epochs=steps * settings.main.batch_size / run.n_windows,
             checksum=checksum(folder / WEIGHTS_FILE),
         )
-        _write_json(folder / REPORT_FILE, asdict(result))
+        report = asdict(result)
+        del report["is_new"]
+        _write_json(folder / REPORT_FILE, report)
         charts = _draw(result, draw) if draw else {}
         for name, svg in charts.items():
             (folder / name).write_text(svg, encoding="utf-8", newline="\n")
@@ -188,14 +192,13 @@ def write_result(
     return result
 
 
-def read_result(output: Path, config: Config, sums: Sums) -> Result | None:
+def read_result(output: Path, config: Config) -> Result | None:
     """Read what a run has measured, if a folder is what it left.
 
     output (Path): The folder.
     config (Config): The config of the run.
-    sums (Sums): Checksums of what the run would read.
     RETURNS (Result | None): The report; None if the folder is not there or not whole, or comes
-        from another config or from other files, or its weights are no longer those of the report.
+        from another config, or its weights are no longer those of the report.
     """
     files = [output / name for name in (CONFIG_FILE, REPORT_FILE, WEIGHTS_FILE)]
     if not all(path.is_file() for path in files):
@@ -203,11 +206,10 @@ def read_result(output: Path, config: Config, sums: Sums) -> Result | None:
     if files[0].read_text(encoding="utf-8") != config.to_str():
         return None
     try:
-        result = Result(**read_json(files[1]))
+        result = Result(**read_json(files[1]), is_new=False)
     except TypeError:
         return None
-    is_same = find_change(result.sums, sums) is None
-    return result if is_same and result.checksum == checksum(files[2]) else None
+    return result if result.checksum == checksum(files[2]) else None
 
 
 def _draw(result: Result, draw: Callable[[Mapping[str, Any], str], str]) -> dict[str, str]:

@@ -53,6 +53,7 @@ def pretrain(
     output: Path,
     *,
     resume: bool = False,
+    use_cpu: bool | None = None,
     on_problem: OnProblem = lambda problem: None,
     draw: Callable[[Mapping[str, Any], str], str] | None = None,
 ) -> Result | None:
@@ -67,6 +68,8 @@ def pretrain(
     output (Path): The new model folder. It appears when all is done.
     resume (bool): Go on with a stopped run, if there is one. If there is none and the output is
         that of this config and of the files that it names, nothing is done.
+    use_cpu (bool | None): Compute on the CPU, or not; None to go by the config. The run is the
+        same one wherever it computes.
     on_problem (Callable): Called with each line of the corpus that is skipped.
     draw (Callable | None): Makes an SVG of curves, for the folder.
     RETURNS (Result | None): What was measured, now or then; None in all processes but the first.
@@ -86,20 +89,25 @@ def pretrain(
     name = settings.main.weights or settings.main.tokenizer or ""
     folder = _find(name)
     check_output(output, folder, *(x for part in settings.corpus.parts.values() for x in part))
-    args = make_arguments(settings, work, output.with_name(f"{output.name}.logs"))
+    args = make_arguments(settings, work, output.with_name(f"{output.name}.logs"), use_cpu)
     is_first = args.process_index == 0
-    sums = read_sums(settings, folder) if resume or is_first else {}
-    if resume and not work.exists() and (done := read_result(output, config, sums)) is not None:
-        if is_first:
-            _remove(work)  # what a kill left of it
-        return done if is_first else None
+    if is_first:
+        _check_work(work, config, resume)
+    # Of large corpora, checksums take their time.
+    sums: Sums = {}
+    if resume and not work.exists() and (done := read_result(output, config)) is not None:
+        sums = read_sums(settings, folder)
+        if find_change(done.sums, sums) is None:
+            if is_first:
+                _remove(work)  # what a kill left of it
+            return done if is_first else None
     tokenizer = clean_tokenizer(load_tokenizer(str(folder), True))
     recipe = _make_recipe(settings, name, tokenizer)
     set_seed(settings.main.seed)
     task, new = _make_task(settings, folder, name, tokenizer)
     task.set_trained(settings.main.trained == "heads")
     if is_first:
-        sums = _open_work(work, config, sums, resume)
+        sums = _open_work(work, config, sums or read_sums(settings, folder))
     with _kept_with_checkpoint(work) if is_first else nullcontext():
         if is_first and not (work / "corpus").is_dir():
             _prepare(settings, tokenizer, work / "corpus", on_problem)
@@ -190,33 +198,45 @@ def _make_task(
     return task, new
 
 
-def _open_work(work: Path, config: Config, sums: Sums, resume: bool) -> Sums:
-    """Begin the folder of a run, or check that a stopped one can go on; see B676, B706, B707.
+def _check_work(work: Path, config: Config, resume: bool) -> None:
+    """Refuse the folder of another run, or one that is none; see B676, B706, B707.
 
     work (Path): The folder.
     config (Config): The config.
-    sums (Sums): Checksums of what would be read now.
     resume (bool): Go on.
-    RETURNS (Sums): Checksums of what the run has read or is to read.
     """
-    path, text = work / CONFIG_FILE, config.to_str()
+    path, difference = work / CONFIG_FILE, ""
     if path.is_file():
         if not resume:
             raise ValueError(Errors.B706.format(work=work))
-        if path.read_text(encoding="utf-8") != text:
-            difference = f"it has another config, {path}"
+        if path.read_text(encoding="utf-8") != config.to_str():
+            difference = f"it has another config, {path}; give the same settings"
+        elif not (work / SUMS_FILE).is_file():
+            difference = "it is from an earlier version, which noted no checksums of what it read"
+        if difference:
             raise ValueError(Errors.B707.format(work=work, difference=difference))
-        then: Sums = read_json(work / SUMS_FILE)
-        if name := find_change(then, sums):
-            difference = f"{name} has changed, is new or is gone"
-            raise ValueError(Errors.B707.format(work=work, difference=difference))
-        return then
-    if work.exists() and not (work.is_dir() and not any(work.iterdir())):
+    elif work.exists() and not (work.is_dir() and not any(work.iterdir())):
         reason = f"{work}, where the run would keep its work, holds other files"
         raise ValueError(Errors.B676.format(path=work.with_suffix(""), reason=reason))
+
+
+def _open_work(work: Path, config: Config, sums: Sums) -> Sums:
+    """Begin the folder of a run, or check that a stopped one has read the same; see B707.
+
+    work (Path): The folder, checked.
+    config (Config): The config.
+    sums (Sums): Checksums of what would be read now.
+    RETURNS (Sums): Checksums of what the run has read or is to read.
+    """
+    if (work / CONFIG_FILE).is_file():
+        then: Sums = read_json(work / SUMS_FILE)
+        if name := find_change(then, sums):
+            difference = f"{name} has changed, is new or is gone; put it back as it was"
+            raise ValueError(Errors.B707.format(work=work, difference=difference))
+        return then
     with atomic_dir(work) as new:
         (new / SUMS_FILE).write_text(json.dumps(sums), encoding="utf-8")
-        (new / CONFIG_FILE).write_text(text, encoding="utf-8")
+        (new / CONFIG_FILE).write_text(config.to_str(), encoding="utf-8")
     return sums
 
 

@@ -118,7 +118,8 @@ def _check_words(output: Path) -> None:
     except (ValueError, KeyError, TypeError):
         is_ours = False
     if not is_ours:
-        allowed = f"a report that does not overwrite {path}, which no report there proposed so"
+        allowed = f"a report that does not overwrite {path}, which was edited or is another file; "
+        allowed += "rename it or give another name"
         raise ValueError(Errors.B674.format(name="output", value=str(output), allowed=allowed))
 
 

@@ -73,6 +73,7 @@ def test_a_student_is_an_ordinary_pipeline_and_can_be_repeated_and_killed(
         f"data.spacy; {n_docs} documents",
         f"Steps: {steps} of the phase 'layers', {steps} of the phase 'heads'; seed 0",
         f"SHA-256 of the encoder's model.safetensors: {sha256}",
+        "`python -m bert_spacy distill CONFIG -o OUT`, from the folder where the run was started",
     ):
         assert part in cards[0]
     assert "None" not in cards[0] and "Variants" not in cards[0]

@@ -182,8 +182,22 @@ def test_the_vocabulary_of_a_model_among_the_texts_is_none(tiny_folder, tmp_path
         shutil.copytree(tiny_folder(kind), tmp_path / "data" / kind)
     (tmp_path / "data" / "bert" / "vocab.txt").touch()
     (tmp_path / "data" / "roberta" / "merges.txt").touch()
+    for mark in ("config.json", "albert_config.json", "bert_config.json", "bert_config_tiny.json"):
+        folder = tmp_path / "data" / mark.removesuffix(".json")
+        folder.mkdir()
+        (folder / mark).write_text("{}")
+        (folder / "vocab.txt").write_text("[PAD]\n")
     (tmp_path / "data" / "vocab.txt").write_text("a text", encoding="utf-8")
     assert list(TextCorpus([tmp_path / "data"])) == ["a text"]
+
+
+def test_hidden_files_of_a_folder_are_no_texts(tmp_path):
+    place = tmp_path / ".hidden" / "data"  # which is named
+    for name in (".ipynb_checkpoints/a.txt", "b/.c/d/e.txt", "b/._a.txt", "b/a.txt"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(name)
+    assert list(TextCorpus([place])) == ["b/a.txt"]
+    assert list(TextCorpus([place / "b" / "._a.txt"])) == ["b/._a.txt"]
 
 
 def test_bad_lines_are_reported_and_cost_themselves_alone(tokenizer, tmp_path):

@@ -421,7 +421,24 @@ def test_the_command(bert, corpus, tmp_path):
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 1
     assert "B670" in done.output
-    args += ["--corpus.train", str(corpus), "--gpu-id", "-1"]
+
+
+def test_where_it_computes_is_no_setting_of_a_run(bert, corpus, tmp_path, monkeypatch):
+    make_config(corpus, bert).to_disk(tmp_path / "config.cfg")
+    args = ["pretrain", str(tmp_path / "config.cfg"), "-o", str(tmp_path / "out")]
     assert CliRunner().invoke(app, args).exit_code == 0
-    assert "use_cpu = true" in (tmp_path / "out" / "pretrain.cfg").read_text()
-    assert (tmp_path / "out" / "config.json").is_file()
+    before = (tmp_path / "out").stat()
+    done = CliRunner().invoke(app, [*args, "--resume", "--gpu-id", "-1"])
+    assert done.exit_code == 0, done.output
+    assert "Finished before" in done.output and "Model folder written" not in done.output
+    assert (tmp_path / "out").stat().st_ino == before.st_ino
+    settings = read_settings(make_config(corpus, bert, trainer__use_cpu=True))
+    for value, is_used in ((None, True), (False, False), (True, True)):
+        args_ = make_arguments(settings, tmp_path, tmp_path, value)
+        assert args_.use_cpu is is_used
+    asked = []
+    monkeypatch.setattr(run_module, "pretrain", lambda *_, use_cpu, **__: asked.append(use_cpu))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # CuPy is not asked for
+    for given in ([], ["--gpu-id", "0"], ["--gpu-id", "-1"]):
+        assert CliRunner().invoke(app, [*args, *given]).exit_code == 0
+    assert asked == [None, False, True]
