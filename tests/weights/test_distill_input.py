@@ -167,7 +167,8 @@ def test_the_config_in_the_folder_can_be_read_back(values, tmp_path):
     distill(settings, tmp_path / "out")
     folder = tmp_path / "out" / "model"
     assert load_settings(folder / "distill.cfg") == settings
-    assert "distill distill.cfg -o OUT" in (folder / "README.md").read_text(encoding="utf-8")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "distill CONFIG -o OUT" in card and "`distill.cfg` as CONFIG" in card
 
 
 def test_a_licence_goes_with_the_weights(bert, tmp_path):
