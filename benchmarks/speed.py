@@ -64,23 +64,30 @@ def main() -> int:
     report = read_report(args.output / "results.json", mode) if args.only else {}
     report |= {"mode": mode, "machine": describe_machine(args.threads), "texts": inputs["origin"]}
     results = {result.id: result for result in from_json(report.get("rows", []))}
+
+    begin = time.monotonic()
+
+    def keep(part: str, found: list[Result]) -> None:
+        """Write what there is after each part, so that a run that is stopped loses one part."""
+        nonlocal begin
+        print(f"{part}: took {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        begin = time.monotonic()
+        results.update({result.id: result for result in found})
+        report["rows"] = to_json(in_order(results))
+        write_json(args.output / "results.json", report)
+
     for group in GROUPS:
         rows = choose_rows(group, args.only, mode)
         if rows:
-            begin = time.monotonic()
-            found = run_group(group, rows, settings, assets, args.rounds or rounds)
-            seconds = time.monotonic() - begin
-            print(f"{group.name}: took {seconds:.0f} s", file=sys.stderr, flush=True)
-            results |= {result.id: result for result in found}
+            keep(group.name, run_group(group, rows, settings, assets, args.rounds or rounds))
     if is_chosen("startup", args.only, mode):
-        found = startup.measure(assets, args.rounds or rounds, args.threads, mode)
-        results |= {result.id: result for result in found}
+        keep("startup", startup.measure(assets, args.rounds or rounds, args.threads, mode))
     if is_chosen("sweeps", args.only, mode):
         report["sweeps"] = sweeps.measure(settings, assets, folder)
+        keep("sweeps", [])
     if is_chosen("memory", args.only, mode):
         report["memory"] = measure_all(args.threads)
-    report["rows"] = to_json(in_order(results))
-    write_json(args.output / "results.json", report)
+        keep("memory", [])
     chart.draw_rows(in_order(results), args.output / "ratios.png")
     if report.get("sweeps"):
         chart.draw_sweeps(report["sweeps"], args.output / "sweeps.png")
