@@ -1,9 +1,5 @@
 """Pipelines with an ELMo in `bert_encoder`: all heads, stock components, training and files."""
 
-import subprocess
-import sys
-import zipfile
-
 import pytest
 import spacy
 import torch
@@ -28,6 +24,7 @@ from ..util import (
     trained,
     weights,
 )
+from ..wheel import assert_same_in_wheel
 
 ELMO = {"@architectures": "bert-spacy.ElmoEncoder.v1", "mix_lr_multiplier": 1.0}
 LISTENER = {
@@ -212,42 +209,7 @@ def test_same_seed_same_weights(folder):
     assert all(same_weights(a, b) for a, b in zip(run(), run()))
 
 
-RUN = """
-import sys
-sys.modules["h5py"] = None
-sys.path.insert(0, sys.argv[1])
-import en_tiny_elmo
-nlp = en_tiny_elmo.load()
-for doc in nlp.pipe(sys.argv[2:]):
-    print({k: round(v, 3) for k, v in sorted(doc.cats.items())}, [e.text for e in doc.ents])
-"""
-
-
 @pytest.mark.slow
 def test_a_wheel_carries_the_weights_and_needs_no_h5py(joint, tmp_path):
     joint.to_disk(tmp_path / "model")
-    (tmp_path / "packages").mkdir()
-    options = ["--name", "tiny_elmo", "--version", "1.0.0", "--build", "wheel"]
-    subprocess.run(
-        [sys.executable, "-m", "spacy", "package", "model", "packages", *options],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    (wheel,) = (tmp_path / "packages").rglob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path / "site"), *TEXTS],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    wanted = [
-        f"{ {k: round(v, 3) for k, v in sorted(doc.cats.items())} } {[e.text for e in doc.ents]}"
-        for doc in joint.pipe(TEXTS)
-    ]
-    assert done.stdout.splitlines() == wanted
+    assert_same_in_wheel(tmp_path / "model", TEXTS, tmp_path)

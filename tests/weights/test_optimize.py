@@ -3,15 +3,13 @@
 import json
 import math
 import shutil
-from importlib.metadata import requires, version
+from importlib.metadata import version
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import spacy
 import torch
-from spacy.cli.package import package
 from spacy.tokens import DocBin
-from spacy.util import split_requirement
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
@@ -301,28 +299,6 @@ def test_a_slim_pipeline_runs_and_refuses_to_learn(trained, tmp_path):
         nlp.update(EXAMPLES["bert_textcat"](nlp), sgd=False)
     with pytest.raises(ValueError, match=r"\[B641\]"):
         optimize(tmp_path / "slim", tmp_path / "slimmer")
-
-
-@needs_onnx
-@pytest.mark.parametrize(
-    "precision, needed", [("fp32", {"onnxruntime"}), ("int8", {"onnx", "onnxruntime"})]
-)
-@pytest.mark.filterwarnings("ignore:.*BW131")
-def test_a_wheel_requires_what_it_predicts_with(trained, tmp_path, precision, needed):
-    (tmp_path / "packages").mkdir()
-    options = {"precision": precision, "backend": "onnx", "force": True}
-    optimize(trained / "pipeline", tmp_path / "new", **options)
-    package(
-        *(tmp_path / "new", tmp_path / "packages"),
-        name="fast", version="1.0.0", create_sdist=False, silent=True,
-    )  # fmt: skip
-    (meta,) = (tmp_path / "packages").glob("*/meta.json")
-    lines = json.loads(meta.read_text(encoding="utf-8"))["requirements"]
-    assert {split_requirement(line)[0] for line in lines} == {"bert-spacy", *needed}
-    extra = {line.split(";")[0] for line in requires("bert-spacy") if '"onnx"' in line}
-    assert set(module.REQUIREMENTS[precision]) <= extra
-    optimize(tmp_path / "new", tmp_path / "again", backend="torch")
-    assert spacy.load(tmp_path / "again").meta["requirements"] == []
 
 
 @pytest.mark.parametrize(
