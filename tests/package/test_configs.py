@@ -28,7 +28,8 @@ HEADS = {
     "joint": ["bert_textcat", "bert_ner", "bert_qa"],
 }
 PATHS = {"paths.train": "train.spacy", "paths.dev": "dev.spacy"}
-make_config = runpy.run_path(str(ROOT / "scripts" / "make_config.py"))["make_config"]
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "make_config.py"))
+make_config, find_doubts = SCRIPT["make_config"], SCRIPT["find_doubts"]
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
@@ -96,6 +97,23 @@ def test_it_can_be_put_in_another_language(path, lang):
     assert [token.text for token in nlp.make_doc("北京 a")][:1] == (
         ["北"] if lang == "zh" else ["北京"]
     )
+
+
+def test_another_language_gets_other_weights_and_another_rate(path):
+    before = load_config(path, interpolate=False)
+    config = make_config(path, "en", "minilm-l6-en", 5e-5)
+    assert config["components"]["bert_encoder"]["model"]["name"] == "minilm-l6-en"
+    assert config["training"]["optimizer"]["learn_rate"]["initial_rate"] == 5e-5
+    assert not find_doubts(config, before)
+
+
+def test_weights_of_another_language_and_a_rate_for_others_are_told(path):
+    before = load_config(path, interpolate=False)
+    (note,) = find_doubts(make_config(path, "en"), before)
+    assert "'albert-tiny-zh' was made for 'zh', not 'en'" in note and "--weights" in note
+    (note,) = find_doubts(make_config(path, "en", "minilm-l6-en"), before)
+    assert "--learn-rate" in note
+    assert not find_doubts(make_config(path, "zh"), before)
 
 
 def test_the_config_of_a_pretraining_is_complete():

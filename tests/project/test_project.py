@@ -126,7 +126,7 @@ def test_variables_reach_the_commands(task):
     assert f"convert csv mine/train.txt data/{task}/train.spacy --lang en" in convert
     assert "--header" in convert
     assert "--training.optimizer.learn_rate.total_steps 123" in train
-    assert "--components.bert_encoder.model.name my-weights" in train
+    assert "--weights my-weights --learn-rate 0.0" in train
 
 
 @pytest.mark.parametrize("task", TASKS)
