@@ -67,7 +67,7 @@ def extend_cli(
     ],
     output: Annotated[Path, typer.Argument(help="The new model folder.")],
     mode: Annotated[
-        str, typer.Option(help="append (new rows) or unused (rows of [unused1] and so on).")
+        str, typer.Option(help="append (new rows) or unused (rows of \\[unused1] and so on).")
     ] = "append",
     init: Annotated[
         str, typer.Option(help="mean (of the pieces that a word had) or normal.")

@@ -122,3 +122,8 @@ def test_a_package_that_a_pipeline_lacks_is_named(command, tmp_path, monkeypatch
     result = CliRunner().invoke(app, [command, str(folder), str(data), "-o", str(tmp_path / "o")])
     told = " ".join(result.output.split())
     assert result.exit_code == 1 and "No module named 'x'" in told and "B310" not in told
+
+
+def test_help_shows_what_stands_in_brackets():
+    result = CliRunner().invoke(app, ["vocab", "extend", "--help"])
+    assert "[unused1]" in result.stdout
