@@ -2,8 +2,9 @@
 
     python examples/new_encoder.py TEXTS.txt [STEPS]
 
-`pip install 'bert-spacy[pretrain]'` before. TEXTS.txt has one English text a line. A few steps show
-that it works; an encoder that is worth something needs millions of texts and days of a GPU.
+`pip install 'bert-spacy[pretrain]'` before. TEXTS.txt has an English text a line, 20 or more, as one
+in 20 is held out. A few steps show that it works; an encoder that is worth something needs millions
+of texts and days of a GPU.
 """
 
 import sys
@@ -57,4 +58,6 @@ def main(texts: str, steps: int = 60) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -47,9 +47,7 @@ def main(weights: str = "minilm-l6-en", steps: int = 20) -> Language:
     nlp.initialize(lambda: examples)
     optimizer = registry.optimizers.get("bert-spacy.AdamW.v1")(learn_rate=1e-4)
     for step in range(steps):
-        losses = nlp.update(examples, sgd=False)
-        for _, pipe in nlp.pipeline:
-            pipe.finish_update(optimizer)
+        losses = nlp.update(examples, sgd=optimizer)
         print(f"step {step + 1}: loss {losses['bert_textcat']:.3f}")
     pairs = [make_pair(nlp, a, b) for a, b, _ in NEW]
     for doc, (a, b, label) in zip(nlp.pipe(pairs), NEW):

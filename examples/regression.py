@@ -3,8 +3,8 @@
     python examples/regression.py [WEIGHTS]
 
 WEIGHTS is an alias that is fetched (minilm-l6-en by default) or a Hugging Face folder. A real
-training set has thousands of pairs: `bert_spacy convert pairs --score-column` or `convert glue
---task STS-B`, then `bert_spacy train configs/regressor.cfg`.
+training set has thousands of pairs: `python -m bert_spacy convert pairs --score-column` or
+`convert glue --task STS-B`, then `python -m bert_spacy train configs/regressor.cfg`.
 """
 
 import sys

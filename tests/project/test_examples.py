@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.skipif(
     not EXAMPLES.exists(), reason="the examples are not installed with the package"
 )
+
+
+@pytest.mark.parametrize("name", ["candidates", "choice", "elmo", "new_encoder", "resume"])
+def test_without_arguments_they_show_their_usage(name, monkeypatch):
+    path = EXAMPLES / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    with pytest.raises(SystemExit, match=rf"python examples/{name}.py "):
+        runpy.run_path(str(path), run_name="__main__")
 
 
 def test_pairs_are_learnt(bert, capsys):
