@@ -2,9 +2,9 @@
 
     python examples/candidates.py PIPELINE texts.txt > to_annotate.jsonl
 
-PIPELINE holds a trained `bert_ner`; `python -m bert_spacy calibrate` makes its probabilities better.
-texts.txt has one text a line. The most doubtful texts come first, one JSON object a line: the
-text, its entities and what else might be one, each with its probability.
+PIPELINE holds a trained `bert_ner`; `python -m bert_spacy calibrate` makes its
+probabilities better. texts.txt has one text a line. The most doubtful texts come first, one JSON
+object a line: the text, its entities and what else might be one, each with its probability.
 """
 
 import json

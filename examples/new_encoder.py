@@ -2,9 +2,9 @@
 
     python examples/new_encoder.py TEXTS.txt [STEPS]
 
-`pip install 'bert-spacy[pretrain]'` before. TEXTS.txt has an English text a line, 20 or more, as one
-in 20 is held out. A few steps show that it works; an encoder that is worth something needs millions
-of texts and days of a GPU.
+`pip install 'bert-spacy[pretrain]'` before. TEXTS.txt has an English text a line, 20 or more,
+as one in 20 is held out. A few steps show that it works; an encoder that is worth something needs
+millions of texts and days of a GPU.
 """
 
 import sys
