@@ -406,6 +406,10 @@ class Errors(metaclass=_Coded):
         "The problems cannot be written to {path}: they are text, and a name that ends in .spacy "
         "is for Docs. Give another name, such as problems.txt."
     )
+    B430 = (
+        "No Doc of {path} has categories, so it gives no labels (--labels-from). Name the .spacy "
+        "file of training, made from rows with labels."
+    )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
         "value. Correct the value, or leave the target out if it is not known."

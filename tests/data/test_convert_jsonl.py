@@ -90,6 +90,25 @@ def test_an_empty_list_beside_lists_of_entities_says_that_there_are_none(tmp_pat
     assert [doc.cats for doc in docs] == [{}] * 3
 
 
+def test_labels_of_training_have_a_value_in_other_files(tmp_path):
+    nlp = spacy.blank("en")
+    train, dev = tmp_path / "train.spacy", tmp_path / "dev.spacy"
+    rows = [{"text": "a", "label": ["x", "z"]}, {"text": "b", "label": ["y"]}, {"text": "c"}]
+    convert(nlp, "jsonl", [write(tmp_path, rows)], train)
+    rows = [{"text": "d", "label": ["x"]}, {"text": "e", "label": []}, {"text": "f", "label": None}]
+    convert(nlp, "jsonl", [write(tmp_path, rows)], dev, labels_from=train)
+    cats = [doc.cats for doc in read_docbin(dev, nlp.vocab)]
+    assert cats == [{"x": 1.0, "y": 0.0, "z": 0.0}, {"x": 0.0, "y": 0.0, "z": 0.0}, {}]
+
+
+def test_labels_come_from_docs_with_categories(tmp_path):
+    nlp = spacy.blank("en")
+    path = write(tmp_path, [{"text": "a", "spans": []}])
+    convert(nlp, "jsonl", [path], tmp_path / "train.spacy")
+    with pytest.raises(ValueError, match="B430"):
+        convert(nlp, "jsonl", [path], tmp_path / "o.spacy", labels_from=tmp_path / "train.spacy")
+
+
 def test_label_map_of_entities(tmp_path):
     rows = [
         {"text": "Anna sings", "label": [[0, 4, "0"]]},
