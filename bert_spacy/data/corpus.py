@@ -12,7 +12,7 @@ from spacy.util import registry
 from ..errors import Errors
 from ..segments import write_segments
 from ..types import SEGMENTS
-from .docbin import SUFFIX, read_docbin
+from .docbin import find_docbins, read_docbin
 from .pairs import get_segments
 
 
@@ -93,12 +93,11 @@ class Corpus:
             raise ValueError(Errors.B424.format(paths=", ".join(map(str, self.paths))))
 
     def find_shards(self) -> list[Path]:
-        """Return all files, those of a folder in the order of their names."""
-        found = []
-        for path in map(Path, self.paths):
-            # A folder without shards stays, for the reader to complain about.
-            found.extend(sorted(path.rglob(f"*{SUFFIX}")) or [path])
-        return found
+        """Return all files, those of a folder in the order of their names.
+
+        RAISES (ValueError): B413 if there is none in a path.
+        """
+        return [file_ for path in map(Path, self.paths) for file_ in find_docbins(path)]
 
 
 def make_example(nlp: Language, reference: Doc, *, gold_tokens: bool = False) -> Example:
