@@ -327,7 +327,8 @@ class Errors(metaclass=_Coded):
     )
     B407 = (
         "Cannot find a tag scheme: most tags are like {tags}. Known schemes are {allowed}; all "
-        "but io write a letter and '-' before the label. Check --tag-column or give --scheme."
+        "but io write a letter and '-' before the label. Check --tag-column or give --scheme; if "
+        "comments are among the lines, name their first characters by --comment-prefix."
     )
     B408 = (
         "Cannot read columns with scheme {scheme!r} and {doc_size} sentences per Doc. Allowed are "
