@@ -556,7 +556,7 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers, "
+        "the pipeline {pipes} predicts, or there is nothing in gold and predictions. Give a file with gold categories, entities, answers, "
         "choices or targets."
     )
     B632 = (
