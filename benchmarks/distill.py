@@ -13,7 +13,8 @@ with the same weights and see the training data equally often; --init says which
 masked-word model NAME has changed: half of the passes, rounded down, over up to twice the texts.
 
 Each result is a JSON line on the screen and in --out. Lines of the same settings that are there
-are not measured again, and a training that was killed goes on, so the command can be repeated until it is done.
+are not measured again, and a training that was killed goes on, so the command can be repeated
+until it is done.
 """
 
 import argparse

@@ -556,8 +556,8 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts, or there is nothing in gold and predictions. Give a file with gold categories, entities, answers, "
-        "choices or targets."
+        "the pipeline {pipes} predicts, or gold and predictions are both empty. Give a file with "
+        "gold categories, entities, answers, choices or targets."
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "

@@ -48,8 +48,8 @@ def make_config(
     teacher (Teacher): The teacher.
     phase (LayerSettings | HeadSettings): Those of the phase.
     n_batches (Callable): Takes a batcher, counts the batches of an epoch.
-    RETURNS (Config): The config. An evaluation falls on the last step, so that the steps are rounded
-        up to whole evaluations.
+    RETURNS (Config): The config. An evaluation falls on the last step: steps are rounded up to
+        whole evaluations.
     """
     config = copy.deepcopy(nlp.config.interpolate())
     given = settings.training
