@@ -12,12 +12,14 @@ with the same weights and see the training data equally often; --init says which
 --augment NAME adds a student that is taught on variants of the texts too, whose words the
 masked-word model NAME has changed: half of the passes, rounded down, over up to twice the texts.
 
-Each result is a JSON line on the screen and in --out. Lines that are there are not measured
-again, and a training that was killed goes on, so the command can be repeated until it is done.
+Each result is a JSON line on the screen and in --out. Lines of the same settings that are there
+are not measured again, and a training that was killed goes on, so the command can be repeated
+until it is done.
 """
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -60,14 +62,47 @@ def main() -> None:
     for name in args.tasks:
         for seed in args.seeds:
             for system in (*SYSTEMS, AUGMENTED) if args.augment else SYSTEMS:
-                key = {"task": name, "seed": seed, "system": system, "init": args.init}
-                if any(all(row.get(k) == v for k, v in key.items()) for row in done):
+                if any(is_of(row, args, name, seed, system) for row in done):
                     continue
-                row = {**key, **run(TASKS[name], seed, system, args)}
+                row = {
+                    **{"task": name, "seed": seed, "system": system, "init": args.init},
+                    **{key: value for key, value in settings_of(args, system).items() if value},
+                    **run(TASKS[name], seed, system, args),
+                }
                 add_row(args.out, row)
                 done.append(row)
-    for row in summarize([r for r in done if r["init"] == args.init and r["task"] in args.tasks]):
+    rows = [r for r in done if is_of(r, args, r["task"], r["seed"], r["system"])]
+    for row in summarize([r for r in rows if r["task"] in args.tasks]):
         print(json.dumps(row), flush=True)
+
+
+def settings_of(args: argparse.Namespace, system: str) -> dict[str, Any]:
+    """Return the other settings on which a system depends; None where one is not given."""
+    return {
+        "limit": args.limit,
+        "given_teacher": args.teacher,
+        "student_layers": None if system == "teacher" else args.layers,
+        "augmented_by": args.augment if system == AUGMENTED else None,
+    }
+
+
+def is_of(row: dict[str, Any], args: argparse.Namespace, task: str, seed: int, system: str) -> bool:
+    """Tell whether a row is the result of a system under these settings."""
+    wanted = {"task": task, "seed": seed, "system": system, "init": args.init}
+    if system == AUGMENTED:  # rows of before do not say by which model
+        row = {"augmented_by": args.augment, **row}
+    return all(row.get(k) == v for k, v in {**wanted, **settings_of(args, system)}.items())
+
+
+def folder_of(args: argparse.Namespace, task: str, seed: int, system: str = "teacher") -> Path:
+    """Return where a system is trained; that of the teacher holds the data as well."""
+    parts = {key: value for key, value in settings_of(args, system).items() if value}
+    limit = parts.pop("limit", None)
+    root = args.work / (task if limit is None else f"{task}-{limit}") / str(seed)
+    if system == "teacher":
+        return root
+    names = [re.sub(r"\W+", "-", str(value)) for value in parts.values()]
+    return root / "-".join((system, args.init, *names))
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,14 +126,14 @@ def parse_args() -> argparse.Namespace:
 def run(task: Task, seed: int, system: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train one system and score it."""
     splits = {name: items[: args.limit] for name, items in task.load(args.data).items()}
-    root = args.work / task.name / str(seed)
+    root = folder_of(args, task.name, seed)
     root.mkdir(parents=True, exist_ok=True)
     write_gold(task, splits, root)
     began = time.process_time()
     teacher = train_teacher(task, seed, root, args.teacher)
     path = teacher
     if system != "teacher":
-        path = root / f"{system}-{args.init}"
+        path = folder_of(args, task.name, seed, system)
         distill(make_setting(task, seed, root, teacher, system, args), path, resume=True)
         path = path / "model"
     seconds = time.process_time() - began

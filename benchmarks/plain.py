@@ -278,14 +278,14 @@ def run(task: Task, splits: dict[str, list], weights: str, seed: int) -> tuple[S
     windows = runner.make_windows(train)
     steps = task.epochs * -(-len(windows) // BATCH_SIZE)
     optimizer, schedule = make_optimizer(runner, encoder_rate(weights), steps)
-    best: Score = -1.0
+    best: Score = 0.0
     state: dict[str, Tensor] = {}
     threshold = 0.0
     for epoch in range(task.epochs):
         mean = train_epoch(runner, windows, optimizer, schedule, rng)
         dev = evaluate(runner, splits["dev"], is_dev=True)
         print(f"epoch {epoch + 1}: loss {mean:.4f}, dev {dev}", flush=True)
-        if main_score(dev) > main_score(best):
+        if not state or main_score(dev) > main_score(best):
             best = dev
             state = {name: value.clone() for name, value in runner.model.state_dict().items()}
             threshold = getattr(runner, "threshold", 0.0)

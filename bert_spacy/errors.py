@@ -327,7 +327,8 @@ class Errors(metaclass=_Coded):
     )
     B407 = (
         "Cannot find a tag scheme: most tags are like {tags}. Known schemes are {allowed}; all "
-        "but io write a letter and '-' before the label. Check --tag-column or give --scheme."
+        "but io write a letter and '-' before the label. Check --tag-column or give --scheme; if "
+        "comments are among the lines, name their first characters by --comment-prefix."
     )
     B408 = (
         "Cannot read columns with scheme {scheme!r} and {doc_size} sentences per Doc. Allowed are "
@@ -405,6 +406,10 @@ class Errors(metaclass=_Coded):
     B429 = (
         "The problems cannot be written to {path}: they are text, and a name that ends in .spacy "
         "is for Docs. Give another name, such as problems.txt."
+    )
+    B430 = (
+        "No Doc of {path} has categories, so it gives no labels (--labels-from). Name the .spacy "
+        "file of training, made from rows with labels."
     )
     B440 = (
         "Target {name!r} cannot be {value!r}. A target has a name and a finite number as its "
@@ -551,8 +556,8 @@ class Errors(metaclass=_Coded):
     )
     B631 = (
         "Nothing to report on: in {path}, {n_docs} Docs were read, and none has gold for what "
-        "the pipeline {pipes} predicts. Give a file with gold categories, entities, answers, "
-        "choices or targets."
+        "the pipeline {pipes} predicts, or gold and predictions are both empty. Give a file with "
+        "gold categories, entities, answers, choices or targets."
     )
     B632 = (
         "No probability can be fitted: each component needs {least} predictions or more that gold "

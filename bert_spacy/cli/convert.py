@@ -65,6 +65,12 @@ KeepUnaligned = Annotated[
     typer.Option("--keep-unaligned", help="squad: keep answers not in the context, for scoring."),
 ]
 ShardSize = Annotated[int | None, typer.Option(min=1, help="Docs per file.")]
+LabelsFrom = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, help="A .spacy file (of training) whose categories are known here too."
+    ),
+]
 ErrorFile = Annotated[Path | None, typer.Option("--errors", help="Write all problems there.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")]
 AllowBad = Annotated[
@@ -97,6 +103,7 @@ def convert_cli(
     strip_index: StripIndex = None,
     keep_unaligned: KeepUnaligned = None,
     shard_size: ShardSize = None,
+    labels_from: LabelsFrom = None,
     errors: ErrorFile = None,
     strict: Strict = False,
     allow_bad: AllowBad = False,
@@ -124,7 +131,15 @@ def convert_cli(
     }
     options = {key: value for key, value in given.items() if value is not None}
     n_bad = convert_files(
-        format_name, inputs, output, lang, options, shard_size, errors, is_strict=strict
+        format_name,
+        inputs,
+        output,
+        lang,
+        options,
+        shard_size,
+        errors,
+        labels_from=labels_from,
+        is_strict=strict,
     )
     if n_bad and not allow_bad:
         raise typer.Exit(2)
@@ -139,6 +154,7 @@ def convert_files(
     shard_size: int | None = None,
     error_file: Path | None = None,
     *,
+    labels_from: Path | None = None,
     is_strict: bool = False,
 ) -> int:
     """Convert files, print problems and a summary; on failure leave with exit code 1.
@@ -150,6 +166,7 @@ def convert_files(
     options (dict[str, Any]): The format's options by name.
     shard_size (int): Docs per file; None for one file.
     error_file (Path): Where to write all problems; None to only print them.
+    labels_from (Path): Docs whose categories are known too; see `convert`.
     is_strict (bool): Whether to stop at the first bad row.
     RETURNS (int): Number of bad rows.
     """
@@ -189,6 +206,7 @@ def convert_files(
             output,
             made,
             shard_size=shard_size,
+            labels_from=labels_from,
             is_strict=is_strict,
             on_problem=show,
         )

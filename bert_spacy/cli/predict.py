@@ -112,6 +112,8 @@ def predict(
         is not the one of the earlier run; B623 if it would be overwritten or removed; B810 if
         the output is a folder or a device; B625 for no process; B626 to resume from something else.
     """
+    from itertools import chain
+
     from tqdm import tqdm
 
     from ..pipeline.textcat import BertTextCategorizer
@@ -126,6 +128,8 @@ def predict(
     multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
     exclusive = {n: p.labels for n, p in nlp.pipeline if isinstance(p, BertTextCategorizer)}
     rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
+    first = next(rows, None)  # an input that is refused must cost no rows of an earlier run
+    rows = chain([] if first is None else [first], rows)
     if resume and files.is_complete():
         new = next(_skip_done(source, rows, files), None)
         if new is not None:

@@ -12,7 +12,7 @@ from spacy.util import registry
 from ..errors import Errors
 from ..segments import write_segments
 from ..types import SEGMENTS
-from .docbin import SUFFIX, read_docbin
+from .docbin import find_docbins, read_docbin
 from .pairs import get_segments
 
 
@@ -88,40 +88,48 @@ class Corpus:
                 if self.limit and n >= self.limit:
                     return
                 n += 1
-                yield self._make_example(nlp, reference)
+                yield make_example(nlp, reference, gold_tokens=self.gold_tokens)
         if n == 0:
             raise ValueError(Errors.B424.format(paths=", ".join(map(str, self.paths))))
 
     def find_shards(self) -> list[Path]:
-        """Return all files, those of a folder in the order of their names."""
-        found = []
-        for path in map(Path, self.paths):
-            # A folder without shards stays, for the reader to complain about.
-            found.extend(sorted(path.rglob(f"*{SUFFIX}")) or [path])
-        return found
+        """Return all files, those of a folder in the order of their names.
 
-    def _make_example(self, nlp: Language, reference: Doc) -> Example:
-        if self.gold_tokens or reference.has_unknown_spaces:
-            words = [token.text for token in reference]
-            spaces = [bool(token.whitespace_) for token in reference]
-            predicted = Doc(nlp.vocab, words=words, spaces=spaces)
-            if SEGMENTS in reference.spans:
-                spans = get_segments(reference)
-                write_segments(predicted, [len(s) for s in spans], [s.label_ for s in spans])
-            return Example(predicted, reference)
-        if SEGMENTS not in reference.spans:
-            return Example(nlp.make_doc(reference.text), reference)
-        segments = get_segments(reference)
-        edges = [s.start_char for s in segments if len(s)][1:] + [len(reference.text)]
-        parts: list[Doc] = []
-        at = 0
-        for segment in segments:
-            # White space after a segment belongs to it, as it did when joined.
-            n_filled = sum(1 for part in parts if len(part))
-            stop = edges[n_filled] if len(segment) else at
-            parts.append(nlp.make_doc(reference.text[at:stop]) if stop > at else Doc(nlp.vocab))
-            at = stop
-        filled = [part for part in parts if len(part)]
-        predicted = Doc.from_docs(filled, ensure_whitespace=False) if filled else Doc(nlp.vocab)
-        write_segments(predicted, [len(p) for p in parts], [s.label_ for s in segments])
+        RAISES (ValueError): B413 if there is none in a path.
+        """
+        return [file_ for path in map(Path, self.paths) for file_ in find_docbins(path)]
+
+
+def make_example(nlp: Language, reference: Doc, *, gold_tokens: bool = False) -> Example:
+    """Make an Example of a gold Doc and the Doc to predict on, which has no gold.
+
+    nlp (Language): Its tokenizer is used.
+    reference (Doc): The gold Doc. Its segments are marked on the other Doc too.
+    gold_tokens (bool): Keep the gold tokens, as is done where their text is not known because
+        their spaces are not.
+    RETURNS (Example): The Example.
+    """
+    if gold_tokens or reference.has_unknown_spaces:
+        words = [token.text for token in reference]
+        spaces = [bool(token.whitespace_) for token in reference]
+        predicted = Doc(nlp.vocab, words=words, spaces=spaces)
+        if SEGMENTS in reference.spans:
+            spans = get_segments(reference)
+            write_segments(predicted, [len(s) for s in spans], [s.label_ for s in spans])
         return Example(predicted, reference)
+    if SEGMENTS not in reference.spans:
+        return Example(nlp.make_doc(reference.text), reference)
+    segments = get_segments(reference)
+    edges = [s.start_char for s in segments if len(s)][1:] + [len(reference.text)]
+    parts: list[Doc] = []
+    at = 0
+    for segment in segments:
+        # White space after a segment belongs to it, as it did when joined.
+        n_filled = sum(1 for part in parts if len(part))
+        stop = edges[n_filled] if len(segment) else at
+        parts.append(nlp.make_doc(reference.text[at:stop]) if stop > at else Doc(nlp.vocab))
+        at = stop
+    filled = [part for part in parts if len(part)]
+    predicted = Doc.from_docs(filled, ensure_whitespace=False) if filled else Doc(nlp.vocab)
+    write_segments(predicted, [len(p) for p in parts], [s.label_ for s in segments])
+    return Example(predicted, reference)

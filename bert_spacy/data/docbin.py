@@ -8,7 +8,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
 from ..errors import Errors
-from ..util import atomic_dir, atomic_file
+from ..util import atomic_dir, atomic_file, remove_unfinished
 
 SUFFIX = ".spacy"
 SHARD_NAME = "part-{number:05d}.spacy"
@@ -39,6 +39,7 @@ def write_docbin(docs: Iterable[Doc], path: Path, shard_size: int | None = None)
         _write_file(remaining, path)
         return [path]
     names: list[str] = []
+    remove_unfinished(path)
     with atomic_dir(path) as folder:
         while shard := list(islice(remaining, shard_size)):
             names.append(SHARD_NAME.format(number=len(names)))
@@ -72,14 +73,23 @@ def check_output(path: Path, shard_size: int | None) -> None:
 def find_docbins(path: Path) -> list[Path]:
     """Return a file, or all `.spacy` files in a folder, by name.
 
-    path (Path): The file or folder.
+    path (Path): The file or folder. In a folder, what is hidden, by a name that begins with a
+        dot, is passed over.
     RETURNS (list[Path]): The files.
     RAISES (ValueError): B413 if there is none.
     """
-    files = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        found = sorted(path.rglob(f"*{SUFFIX}"))
+        files = [file_ for file_ in found if not is_hidden(file_.relative_to(path))]
     if not files or not files[0].is_file():
         raise ValueError(Errors.B413.format(path=path))
     return files
+
+
+def is_hidden(path: Path) -> bool:
+    """Tell whether a name in a path begins with a dot: what a kill has left, or another program."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_docbin(path: Path, vocab: Vocab) -> Iterator[Doc]:

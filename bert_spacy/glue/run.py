@@ -23,6 +23,7 @@ from .files import Item, read_items, write_predictions
 from .tasks import METRICS, TASKS, GlueTask
 
 RESULT, TABLE, PROBLEMS, SETTINGS = "result.json", "results.md", "problems.txt", "settings.json"
+TRAINING = "training"
 BATCH_SIZE = 16
 
 CONFIG = """
@@ -144,6 +145,9 @@ def _run_task(
         if changed:
             raise ValueError(Errors.B643.format(path=home, changed=", ".join(changed)))
         return srsly.read_json(home / RESULT)
+    if changed and (home / TRAINING).exists():
+        # A stop between the two must not leave checkpoints of others beside these settings.
+        shutil.rmtree(home / TRAINING)
     _write_json(home / SETTINGS, settings)
     problems: list[RowError] = []
     nlp = spacy.blank("en")
@@ -157,8 +161,8 @@ def _run_task(
     n_train = min(n_docs["train"], recipe.limit or n_docs["train"])
     config = make_config(task, recipe, home / "data", n_train)
     # A run that was stopped goes on from its last checkpoint, unless settings or data changed.
-    train(config, home / "training", resume=not changed, use_gpu=use_gpu)
-    nlp = spacy.load(home / "training" / "model-best")
+    train(config, home / TRAINING, resume=not changed, use_gpu=use_gpu)
+    nlp = spacy.load(home / TRAINING / "model-best")
     result: dict[str, Any] = {"task": task.name, "n_train": n_train, "dev": {}, "test": {}}
     for key, name in task.dev.items():
         items, bad = read_items(folder / name, task)
@@ -183,7 +187,7 @@ def _run_task(
         file_.writelines(f"{problem}\n" for problem in (*lost.values(), *notes))
     _write_json(home / RESULT, result)
     for name in ("checkpoints", "model-last"):
-        shutil.rmtree(home / "training" / name, ignore_errors=True)
+        shutil.rmtree(home / TRAINING / name, ignore_errors=True)
     return result
 
 

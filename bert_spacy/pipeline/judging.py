@@ -128,7 +128,11 @@ def judge_answers(pipe: "BertQuestionAnswerer", examples: Sequence[Example]) -> 
     docs = [doc for batch, _ in batches for doc in batch]
     for batch, output in batches:
         pipe.set_annotations(batch, output)
-    verdicts = [qa.score_question(Example(doc, eg.reference)) for doc, eg in zip(docs, examples)]
+    rule = qa.find_rule(pipe.scorer)
+    verdicts = [
+        qa.score_question(Example(doc, eg.reference), language_rule=rule)
+        for doc, eg in zip(docs, examples)
+    ]
     given = np.array([bool(qa.answer_texts(doc)) for doc in docs], dtype=bool)
     # Without anything known of "no answer", a question that gets no answer has no probability.
     known = np.array([qa.given_probability(doc) is not None for doc in docs], dtype=bool)
@@ -162,8 +166,9 @@ def judge_null(
         F1 of that answer in 0..1, and whether gold holds an answer. Shape (Q,).
     RAISES (ValueError): B332 without the pipeline.
     """
+    rule = qa.find_rule(pipe.scorer)
     judged = [
-        (gap, qa.score_question(eg, with_withheld=True))
+        (gap, qa.score_question(eg, language_rule=rule, with_withheld=True))
         for eg in annotate_copies(pipe, _questions(examples))
         if (gap := qa.null_score(eg.predicted)) is not None
     ]

@@ -9,12 +9,13 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import minibatch
 
-from ..data.pairs import get_segments, make_segments
+from ..data.corpus import make_example
 from ..layers.encoder import count_cut
 from ..pipeline.encoder import BertEncoder
+from ..pipeline.qa import BertQuestionAnswerer
 from ..scoring.choice import CHOICE_SCORES, score_choice
 from ..scoring.ner import score_ner
-from ..scoring.qa import QA_SCORES, score_qa
+from ..scoring.qa import QA_SCORES, find_rule, score_qa
 from ..scoring.regression import score_regression
 from ..types import SEGMENTS
 from .choices import ChoiceResults, choice_results
@@ -80,13 +81,16 @@ def analyse(
     batch_size (int): Docs per batch; the pipeline's own if None.
     RETURNS (Analysis): The results.
     """
-    references = list(references)
-    inputs = (make_input(nlp, doc) for doc in references)
-    predicted = nlp.pipe(inputs, batch_size=batch_size)
-    examples = [Example(*docs) for docs in zip(predicted, references)]
+    examples = [make_example(nlp, doc) for doc in references]
+    trust = trust_results(nlp, examples)
+    predicted = nlp.pipe((eg.predicted for eg in examples), batch_size=batch_size)
+    examples = [Example(doc, eg.reference) for eg, doc in zip(examples, predicted)]
     classes = class_results(nlp, examples)
     entities = entity_results(examples)
-    questions = question_results(examples)
+    # Of several, the last writes the answers that stand.
+    heads = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, BertQuestionAnswerer)]
+    rule = find_rule(heads[-1].scorer) if heads else "auto"
+    questions = question_results(examples, rule)
     choices = choice_results(examples)
     targets = target_results(examples)
     summary: dict[str, float] = {}
@@ -96,30 +100,16 @@ def analyse(
     if entities:
         summary.update(_pick(score_ner(examples), ENTS_SUMMARY))
     if questions:
-        summary.update(_pick(score_qa(examples), QA_SCORES))
+        summary.update(_pick(score_qa(examples, language_rule=rule), QA_SCORES))
     if choices:
         summary.update(_pick(score_choice(examples), CHOICE_SCORES))
     if targets:
         summary.update(_pick(score_regression(examples), REGRESSION_SUMMARY))
     name = "_".join(filter(None, (nlp.lang, nlp.meta.get("name"))))
     pipes = list(nlp.pipe_names)
-    trust = trust_results(nlp, [Example(make_input(nlp, doc), doc) for doc in references])
     results = (classes, entities, questions, choices, targets)
     cut = _count_cut(nlp, [eg.predicted for eg in examples])
-    return Analysis(name, pipes, len(references), summary, *results, curves, trust, *cut)
-
-
-def make_input(nlp: Language, reference: Doc) -> Doc:
-    """Make the Doc to predict on, with the text and segments of a gold Doc, and no gold.
-
-    nlp (Language): Its tokenizer is used.
-    reference (Doc): The gold Doc.
-    RETURNS (Doc): The Doc.
-    """
-    if SEGMENTS not in reference.spans:
-        return nlp.make_doc(reference.text)
-    segments = get_segments(reference)
-    return make_segments(nlp, [s.text for s in segments], [s.label_ for s in segments])
+    return Analysis(name, pipes, len(examples), summary, *results, curves, trust, *cut)
 
 
 def _count_cut(nlp: Language, docs: list[Doc]) -> tuple[int, int]:

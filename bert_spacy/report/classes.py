@@ -14,7 +14,7 @@ from spacy.training import Example
 
 from ..pipeline.textcat import BertTextCategorizer
 from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
-from ..scoring.calibration import brier_score, expected_error, reliability
+from ..scoring.calibration import Bools, Floats, brier_score, expected_error, reliability
 from ..scoring.textcat import has_gold, score_textcat, true_label
 
 # The stock classifier of several labels is a subclass of the other, so these are asked first.
@@ -53,6 +53,20 @@ class Bin:
     confidence: float
     accuracy: float
     count: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Probabilities and outcomes at one temperature.
+
+    bins (list[Bin]): Predictions by their probability.
+    error (float): Expected calibration error, 0..1.
+    brier (float): Mean squared distance of probability and outcome, 0..1.
+    """
+
+    bins: list[Bin]
+    error: float
+    brier: float
 
 
 @dataclass(frozen=True)
@@ -160,6 +174,18 @@ def _results(
     return ClassResults(name, summary, rows, len(scored), is_exclusive, *found)
 
 
+def find_agreement(p: Floats, hit: Bools) -> Agreement:
+    """Compare probabilities with outcomes.
+
+    p (Floats): Probabilities of what was predicted, 0..1. Shape (N,).
+    hit (Bools): Whether it is right. Shape (N,).
+    RETURNS (Agreement): How far they agree.
+    """
+    groups = reliability(p, hit)
+    bins = [Bin(*row) for row in zip(groups.confidence, groups.accuracy, groups.count)]
+    return Agreement(bins, expected_error(p, hit) or 0.0, brier_score(p, hit) or 0.0)
+
+
 def _compare(scored: Sequence[Example], labels: list[str], unknown: list[str]) -> Comparison:
     """Return the fields of `ClassResults` that only labels have which exclude each other."""
     golds = []
@@ -178,16 +204,14 @@ def _compare(scored: Sequence[Example], labels: list[str], unknown: list[str]) -
     # As the scorer has it, a text whose label the component does not know says nothing here.
     judged = [(p, gold == guess) for gold, (guess, p) in zip(golds, guesses) if gold in labels]
     p, hit = np.array(judged, dtype=np.float64).reshape(-1, 2).T
-    p = np.clip(p, 0.0, 1.0)
-    groups = reliability(p, hit)
-    bins = [Bin(*row) for row in zip(groups.confidence, groups.accuracy, groups.count)]
+    found = find_agreement(np.clip(p, 0.0, 1.0), hit.astype(bool))
     mistakes = [
         Mistake(eg.reference.text, gold, guess, probability)
         for eg, gold, (guess, probability) in zip(scored, golds, guesses)
         if gold != guess
     ]
     mistakes.sort(key=lambda mistake: -mistake.probability)
-    return names, matrix, bins, expected_error(p, hit) or 0.0, brier_score(p, hit) or 0.0, mistakes
+    return names, matrix, found.bins, found.error, found.brier, mistakes
 
 
 def _score(pipe: Any, examples: Sequence[Example]) -> Mapping[str, Any]:

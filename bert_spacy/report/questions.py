@@ -60,14 +60,15 @@ class QuestionResults:
     docs: list[QuestionDoc]
 
 
-def question_results(examples: Sequence[Example]) -> QuestionResults | None:
+def question_results(examples: Sequence[Example], language_rule: str) -> QuestionResults | None:
     """Compare predicted with gold answers.
 
     examples (Sequence[Example]): Those without gold or predicted answers are left out.
+    language_rule (str): See `create_qa_scorer_v1`.
     RETURNS (QuestionResults | None): None if none is left.
     """
     docs = [
-        _question_doc(eg)
+        _question_doc(eg, language_rule)
         for eg in examples
         if has_gold(eg) and ANSWERS in eg.predicted.spans and get_question(eg.reference)
     ]
@@ -87,10 +88,10 @@ def question_results(examples: Sequence[Example]) -> QuestionResults | None:
     return QuestionResults(_filled(groups), _filled(by_length), worst)
 
 
-def _question_doc(eg: Example) -> QuestionDoc:
+def _question_doc(eg: Example, language_rule: str) -> QuestionDoc:
     pair = get_question(eg.reference)
     question, context = pair if pair else (eg.reference[:0], eg.reference[:])
-    score = score_question(eg)
+    score = score_question(eg, language_rule=language_rule)
     return QuestionDoc(
         question=question.text,
         n_tokens=len(question),

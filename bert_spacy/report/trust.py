@@ -10,31 +10,8 @@ from spacy.training import Example
 
 from ..pipeline.known import register_pipeline
 from ..pipeline.textcat import BertTextCategorizer
-from ..scoring.calibration import (
-    Bools,
-    Floats,
-    Judged,
-    Outcomes,
-    average_precision,
-    brier_score,
-    expected_error,
-    reliability,
-)
-from .classes import Bin
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Probabilities and outcomes at one temperature.
-
-    bins (list[Bin]): Predictions by their probability.
-    error (float): Expected calibration error, 0..1.
-    brier (float): Mean squared distance of probability and outcome, 0..1.
-    """
-
-    bins: list[Bin]
-    error: float
-    brier: float
+from ..scoring.calibration import Floats, Judged, Outcomes, average_precision
+from .classes import Agreement, find_agreement
 
 
 @dataclass(frozen=True)
@@ -100,22 +77,16 @@ def trust_results(nlp: Language, examples: Sequence[Example]) -> list[TrustResul
         if not len(outcomes.hit) or is_shown:
             continue
         p = outcomes.at(temperature)
-        before = _agreement(outcomes.at(1.0), outcomes.hit) if temperature != 1.0 else None
+        before = find_agreement(outcomes.at(1.0), outcomes.hit) if temperature != 1.0 else None
         thresholds = pipe.cfg.get("thresholds")
         curves = []
         if thresholds is not None:
             default = getattr(pipe, "threshold", 0.0)
             used = [thresholds.get(label, default) for label in outcomes.labels]
             curves = _curves(outcomes, p, used)
-        now = _agreement(p, outcomes.hit)
+        now = find_agreement(p, outcomes.hit)
         results.append(TrustResults(name, len(p), temperature, before, now, curves))
     return results
-
-
-def _agreement(p: Floats, hit: Bools) -> Agreement:
-    groups = reliability(p, hit)
-    bins = [Bin(*row) for row in zip(groups.confidence, groups.accuracy, groups.count)]
-    return Agreement(bins, expected_error(p, hit) or 0.0, brier_score(p, hit) or 0.0)
 
 
 def _curves(outcomes: Outcomes, p: Floats, thresholds: Sequence[float]) -> list[LabelCurve]:

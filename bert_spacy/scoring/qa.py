@@ -67,6 +67,16 @@ def create_qa_scorer_v1(language_rule: str = "auto") -> Callable[..., dict[str, 
     return partial(score_qa, language_rule=language_rule)
 
 
+def find_rule(scorer: Any) -> str:
+    """Return the rule by which a scorer of a component compares answers.
+
+    scorer (Callable): The scorer, or None.
+    RETURNS (str): Its language rule; "auto" for what `create_qa_scorer_v1` has not made.
+    """
+    is_ours = isinstance(scorer, partial) and scorer.func is score_qa
+    return str(scorer.keywords["language_rule"]) if is_ours else "auto"
+
+
 def score_qa(
     examples: Iterable[Example], *, language_rule: str = "auto", **cfg: Any
 ) -> dict[str, Any]:

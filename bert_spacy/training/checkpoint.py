@@ -36,6 +36,7 @@ class Progress:
     seconds (int): Time spent.
     data (int): Checksum of the batches so far.
     dev (int): Checksum of the development data.
+    seed (int): What was drawn where the config has none; the order of the data follows from it.
     """
 
     step: int = 0
@@ -45,6 +46,7 @@ class Progress:
     seconds: int = 0
     data: int = 0
     dev: int = 0
+    seed: int | None = None
 
 
 def find_checkpoint(folder: Path) -> Path | None:

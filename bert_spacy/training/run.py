@@ -129,8 +129,10 @@ class _Run:
         self.go_on = go_on  # called when the data are known to be those of the checkpoint
         config = nlp.config.interpolate()
         self.text, self.data = _text_of(nlp), 0
-        if config["training"]["seed"] is not None:
-            fix_random_seed(config["training"]["seed"])
+        seed = config["training"]["seed"]
+        if seed is None:
+            seed = done.seed = random.getrandbits(32) if done.seed is None else done.seed
+        fix_random_seed(seed)
         self.settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
         _check_numbers(self.settings)
         names = [self.settings["train_corpus"], self.settings["dev_corpus"]]
@@ -190,7 +192,7 @@ class _Run:
             self.nlp,
             self.optimizer,
             self._leave_out(batches),
-            _remember(evaluate, self.done),
+            _remember(evaluate, self.done, self._pass_over_dev),
             dropout=settings["dropout"],
             accumulate_gradient=settings["accumulate_gradient"],
             patience=settings["patience"],
@@ -227,6 +229,13 @@ class _Run:
         if self.checkpoint is not None and found != self.done.dev:
             raise ValueError(Errors.B544.format(path=self.checkpoint))
         return found
+
+    def _pass_over_dev(self) -> None:
+        """Read the development data as an evaluation does: a reader that shuffles goes on."""
+        corpus = self.corpora[1]
+        if getattr(corpus, "shuffle", True):
+            for _ in corpus(self.nlp):
+                pass
 
     def _remove_unfinished(self) -> None:
         for name in (DIR_MODEL_BEST, DIR_MODEL_LAST):
@@ -294,13 +303,16 @@ def _places(spans: Iterable[Span]) -> list[tuple[int, int, str]]:
     return [(span.start_char, span.end_char, span.label_) for span in spans]
 
 
-def _remember(evaluate: Evaluate, done: Progress) -> Evaluate:
-    """Give the scores of evaluations that are done, then evaluate."""
+def _remember(evaluate: Evaluate, done: Progress, pass_over: Callable[[], None]) -> Evaluate:
+    """Give the scores of evaluations that are done, and pass over their data; then evaluate."""
     known = iter(list(done.evaluations))
 
     def remembered() -> tuple[float, dict[str, Any]]:
         record = next(known, None)
-        return evaluate() if record is None else (record["score"], record["other_scores"])
+        if record is None:
+            return evaluate()
+        pass_over()
+        return record["score"], record["other_scores"]
 
     return remembered
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..data.convert.rows import RowError
 from ..data.convert.text import is_broken, parse_json_line, read_lines
-from ..data.docbin import read_docbin
+from ..data.docbin import is_hidden, read_docbin
 from ..errors import Errors
 
 SUFFIXES = (".txt", ".jsonl", ".spacy")
@@ -172,12 +172,8 @@ def find_files(path: Path) -> list[Path]:
         for file_ in (sorted(path.rglob("*")) if is_folder else [path])
         if file_.is_file()
         and file_.suffix.lower() in SUFFIXES
-        and not (is_folder and (_is_hidden(file_.relative_to(path)) or _is_vocabulary(file_)))
+        and not (is_folder and (is_hidden(file_.relative_to(path)) or _is_vocabulary(file_)))
     ]
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_vocabulary(path: Path) -> bool:

@@ -41,6 +41,15 @@ def test_all_good_rows_exit_with_0_and_a_summary(tsv, tmp_path):
     ]
 
 
+def test_labels_of_another_file(tsv, tmp_path):
+    assert run("tsv", tsv, tmp_path / "train.spacy").exit_code == 0
+    tsv.write_text("sport\tfirst text\nsport\tsecond text\n")
+    command = ("tsv", tsv, tmp_path / "dev.spacy", "--labels-from", tmp_path / "train.spacy")
+    assert run(*command).exit_code == 0
+    cats = [doc.cats for doc in read(tmp_path / "dev.spacy")]
+    assert cats == [{"art": 0.0, "sport": 1.0}] * 2
+
+
 def test_some_bad_rows_exit_with_2_and_write_the_rest(tsv, tmp_path):
     tsv.write_text(tsv.read_text() + "art\n" * (MAX_SHOWN + 5))
     errors = tmp_path / "errors.txt"

@@ -369,3 +369,19 @@ def test_two_processes(tmp_path):
     counts = predict(nlp, source, tmp_path / "two.jsonl", batch_size=4, n_process=2)
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
     assert counts.n_bad == 3
+
+
+def test_an_input_that_is_refused_costs_no_rows_of_an_earlier_run(nlp, tmp_path):
+    kept = {"out.partial": '{"line": 1, "text": "a"}\n', "out.errors.partial": ""}
+    for name, code in (("in.csv", "B621"), ("in.xml", "B620")):
+        (tmp_path / name).write_text("review\na\nb\n", "utf-8")
+        for resume in (False, True):
+            for left in ({}, kept):
+                for file_, text in left.items():
+                    (tmp_path / file_).write_text(text, "utf-8")
+                with pytest.raises(ValueError, match=code):
+                    predict(nlp, tmp_path / name, tmp_path / "out.jsonl", resume=resume)
+                found = {p.name: p.read_text("utf-8") for p in tmp_path.glob("*.partial")}
+                assert found == left
+                for path in tmp_path.glob("*.partial"):
+                    path.unlink()

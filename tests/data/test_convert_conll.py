@@ -197,6 +197,14 @@ def test_a_comment_that_costs_a_sentence_names_the_option(tmp_path):
     assert "--comment-prefix '#'" in bad[0][1] and "--comment-prefix" not in bad[1][1]
 
 
+def test_a_comment_with_as_many_cells_as_a_word_names_the_option(tmp_path):
+    content = "# id 1f domain=train\nhe _ _ O\nin _ _ O\nLeeds _ _ B-LOC\n"
+    _, [(line, reason)], _ = run(tmp_path, content)
+    assert line == 1 and "--comment-prefix '#'" in reason
+    with pytest.raises(ValueError, match=r"\[B407\].*--comment-prefix"):
+        run(tmp_path, "# id 1f domain=train\nhe _ _ O\n")
+
+
 def test_comments(tmp_path):
     content = "# text = a b\n# B-P\n#tag O\n\nb O\n"
     rows, _, _ = run(tmp_path, content.replace("# text = a b\n", ""))

@@ -77,6 +77,50 @@ def test_missing_gold_stays_missing_beside_rows_with_gold(tmp_path):
     assert [[t.ent_iob_ for t in doc] for doc in docs] == [["", ""], ["B", "O"], ["O", "O"]]
 
 
+def test_an_empty_list_beside_lists_of_entities_says_that_there_are_none(tmp_path):
+    rows = [
+        {"text": "none here", "label": []},
+        {"text": "Anna sings", "label": [[0, 4, "PER"]]},
+        {"text": "nobody knows", "label": None},
+    ]
+    nlp = spacy.blank("en")
+    convert(nlp, "jsonl", [write(tmp_path, rows)], tmp_path / "o.spacy")
+    docs = list(read_docbin(tmp_path / "o.spacy", nlp.vocab))
+    assert [tags_of(doc) for doc in docs] == ["OO", "BO", "--"]
+    assert [doc.cats for doc in docs] == [{}] * 3
+
+
+def test_labels_of_training_have_a_value_in_other_files(tmp_path):
+    nlp = spacy.blank("en")
+    train, dev = tmp_path / "train.spacy", tmp_path / "dev.spacy"
+    rows = [{"text": "a", "label": ["x", "z"]}, {"text": "b", "label": ["y"]}, {"text": "c"}]
+    convert(nlp, "jsonl", [write(tmp_path, rows)], train)
+    rows = [{"text": "d", "label": ["x"]}, {"text": "e", "label": []}, {"text": "f", "label": None}]
+    convert(nlp, "jsonl", [write(tmp_path, rows)], dev, labels_from=train)
+    cats = [doc.cats for doc in read_docbin(dev, nlp.vocab)]
+    assert cats == [{"x": 1.0, "y": 0.0, "z": 0.0}, {"x": 0.0, "y": 0.0, "z": 0.0}, {}]
+
+
+def test_labels_come_from_docs_with_categories(tmp_path):
+    nlp = spacy.blank("en")
+    path = write(tmp_path, [{"text": "a", "spans": []}])
+    convert(nlp, "jsonl", [path], tmp_path / "train.spacy")
+    with pytest.raises(ValueError, match="B430"):
+        convert(nlp, "jsonl", [path], tmp_path / "o.spacy", labels_from=tmp_path / "train.spacy")
+
+
+def test_label_map_of_entities(tmp_path):
+    rows = [
+        {"text": "Anna sings", "label": [[0, 4, "0"]]},
+        {"text": "Anna sings", "spans": [{"start": 0, "end": 4, "label": "LOC"}]},
+        {"text": "Anna sings", "label": [[0, 4, "2"]]},
+    ]
+    (tmp_path / "map").write_text("PER\nLOC\n")
+    good, bad = run(tmp_path, rows, label_map=tmp_path / "map")
+    assert [row.entities for row in good] == [[(0, 4, "PER")], [(0, 4, "LOC")]]
+    assert bad == [(3, "label '2' is not in the label map")]
+
+
 def test_other_field_names_and_label_map(tmp_path):
     (tmp_path / "map").write_text("no\nyes\n")
     rows = [{"sentence": "a", "gold": 1}, {"sentence": "b", "gold": 2}]

@@ -91,6 +91,31 @@ def test_a_column_whose_name_is_not_known_is_not_guessed(tmp_path, name, text):
         read(tmp_path, name, text)
 
 
+def test_columns_without_names_are_not_guessed_unless_they_are_three(tmp_path):
+    text = "17\tHow old?\tWhat age?\t1\n18\tWhere?\tWhen?\t0\n"
+    for options in ({}, {"text_column": "1", "text_b_column": "2"}):
+        with pytest.raises(ValueError, match=r"\[B406\].*4 columns without names"):
+            read(tmp_path, "x.tsv", text, **options)
+    options = {"text_column": "1", "text_b_column": "2", "label_column": "3"}
+    rows = [(1, "How old?", "What age?", "1"), (2, "Where?", "When?", "0")]
+    assert rows_of(read(tmp_path, "x.tsv", text, **options)) == rows
+    # A row that is too wide is bad, and no others are.
+    items = read(tmp_path, "x.tsv", "a\tb\t1\nc\td\te\t0\ne\tf\t0\n")
+    assert [row[0] for row in rows_of(items)] == [1, 3]
+    assert reasons_of(items) == [(2, "4 columns where 3 are expected")]
+
+
+def test_minus_one_is_no_label_unless_the_label_map_has_it(tmp_path):
+    text = "a\tb\t0\nc\td\t-1\ne\tf\t1\n"
+    items = read(tmp_path, "x.tsv", text)
+    assert [row[3] for row in rows_of(items)] == ["0", "1"]
+    [(line, reason)] = reasons_of(items)
+    assert line == 2 and reason.startswith("the label is '-1': no gold")
+    (tmp_path / "map").write_text("-1\tagainst\n0\tnone\n1\tfor\n")
+    items = read(tmp_path, "x.tsv", text, label_map=tmp_path / "map")
+    assert [row[3] for row in rows_of(items)] == ["none", "against", "for"]
+
+
 @pytest.mark.parametrize("options", [{}, {"header": True}, {"text_column": "句子1"}])
 def test_names_of_columns_in_another_encoding_are_refused(tmp_path, options):
     text = "sentence1,句子2,label\na,b,1\n" if not options else "句子1,句子2,标签\na,b,1\n"

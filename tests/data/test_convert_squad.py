@@ -164,3 +164,52 @@ def test_broken_bytes_and_mark(tmp_path):
     good = write(tmp_path, question([("Ann", 0)]))
     good.write_bytes(b"\xef\xbb\xbf" + good.read_bytes())
     assert len(run(good)[0]) == 1
+
+
+def flat(qid, question, texts, starts):
+    answers = {"text": texts, "answer_start": starts}
+    return {"id": qid, "title": "t", "context": CONTEXT, "question": question, "answers": answers}
+
+
+FLAT = [
+    flat("a", "Where?", ["Bonn", "to Bonn"], [12, 9]),
+    flat("b", "Why?", [], []),
+    flat("c", "Who?", ["Ann"], []),
+]
+
+
+@pytest.mark.parametrize("name", ["lines.json", "lines.jsonl", "list.json", "data.json"])
+def test_questions_that_have_each_its_context(tmp_path, name):
+    path = tmp_path / name
+    if name.startswith("lines"):
+        path.write_text("\n".join(map(json.dumps, [*FLAT, [1]])))
+        places = ["3 id=c", 4]
+    else:
+        path.write_text(json.dumps([*FLAT, 1] if name[0] == "l" else {"data": [*FLAT, 1]}))
+        places = ["data[2] id=c", "data[3]"]
+    rows, bad, notes = run(path)
+    assert [(row.qid, row.question, row.context) for row in rows] == [
+        ("a", "Where?", CONTEXT),
+        ("b", "Why?", CONTEXT),
+    ]
+    assert [(x["text"], x["start"]) for x in rows[0].answers] == [("Bonn", 12), ("to Bonn", 9)]
+    assert rows[1].answers == [] and notes == []
+    assert [line for line, _ in bad] == places
+    assert bad[0][1] == "'answers' has not as many 'text' as 'answer_start'"
+
+
+def test_the_first_layout_of_cmrc(tmp_path):
+    qas = [
+        {"query_id": "1", "query_text": "Where?", "answers": ["Bonn", "Ulm"]},
+        {"query_id": "2", "query_text": "Who?", "answers": ["Ann"]},
+        {"query_id": "3", "query_text": "When?", "answers": ["today"]},
+    ]
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps([{"context_id": "x", "context_text": CONTEXT, "qas": qas}]))
+    rows, bad, notes = run(path)
+    assert [(row.qid, row.question) for row in rows] == [("1", "Where?"), ("2", "Who?")]
+    places = [[(x["text"], x["start"]) for x in row.answers] for row in rows]
+    assert places == [[("Bonn", 12), ("Ulm", 41)], [("Ann", 0)]]
+    assert notes == [("data[0].qas[1] id=2", "first place")]
+    [(place, reason)] = bad
+    assert place == "data[0].qas[2] id=3" and "does not stand in the context" in reason

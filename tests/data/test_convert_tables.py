@@ -62,6 +62,11 @@ def test_header_is_found_only_where_it_is_sure(tmp_path):
     assert len(run(read_tsv, tmp_path, "text\tsome words\ntext\tother words\n")[0]) == 2
     assert len(run(read_tsv, tmp_path, "label\ttext\n1\tgood\n", header=False)[0]) == 2
     assert run(read_tsv, tmp_path, "q\tw\n1\tgood\n", header=True)[0] == [(2, "good", "1")]
+    # What pandas writes, whose index has no name.
+    table = ",text,label\n0,good,1\n1,bad,0\n"
+    for options in ({}, {"text_column": "1", "label_column": "2"}):
+        good, bad, _ = run(read_csv, tmp_path, table, **options)
+        assert good == [(2, "good", "1"), (3, "bad", "0")] and bad == []
     # A name that is asked for is a header.
     rows = run(read_tsv, tmp_path, "q\tw\n1\tgood\n", text_column="w")[0]
     assert rows == [(2, "good", "1")]

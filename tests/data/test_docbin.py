@@ -7,6 +7,7 @@ import pytest
 import spacy
 from spacy.tokens import Span
 
+from bert_spacy.data.corpus import Corpus
 from bert_spacy.data.docbin import check_output, read_docbin, write_docbin
 
 
@@ -45,6 +46,24 @@ def test_shards_keep_order_and_are_read_as_one(nlp, tmp_path):
     # Fewer shards replace the old ones, all of them.
     write_docbin(docs[:5], tmp_path / "out", shard_size=10)
     assert os.listdir(tmp_path / "out") == ["part-00000.spacy"]
+
+
+def test_what_is_hidden_in_a_folder_is_passed_over(nlp, tmp_path):
+    folder = tmp_path / ".mine" / "data"  # asked for by name
+    write_docbin(make_docs(nlp, 3), folder / "ner", shard_size=2)
+    write_docbin(make_docs(nlp, 3), folder / ".ner.a1b2c3d4", shard_size=2)
+    (folder / "ner" / "._part-00000.spacy").write_bytes(b"\0\5\26\7")  # macOS
+    assert len(list(read_docbin(folder, nlp.vocab))) == 3
+    assert len(list(Corpus([folder])(nlp))) == 3
+    with pytest.raises(ValueError, match="B413"):
+        Corpus([folder / "ner" / "none"]).find_shards()
+
+
+def test_shards_of_a_killed_call_go_with_the_next(nlp, tmp_path):
+    left = tmp_path / ".out.a1b2c3d4"
+    write_docbin(make_docs(nlp, 3), left, shard_size=2)
+    write_docbin(make_docs(nlp, 3), tmp_path / "out", shard_size=2)
+    assert os.listdir(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("shard_size", [None, 2])

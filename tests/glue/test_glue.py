@@ -114,6 +114,26 @@ def test_a_finished_task_is_skipped_and_other_settings_are_refused(
     assert "B643" in refused["error"] and "train.tsv" in refused["error"] and not calls
 
 
+def test_checkpoints_of_other_settings_are_not_gone_on_with(data, bert, tmp_path, monkeypatch):
+    for name in ("CoLA", "STS-B"):
+        (data / name).rename(tmp_path / name)
+    seen = []
+
+    def stop(config, output, **kwargs):
+        checkpoint = output / "checkpoints" / "step-00000003"
+        seen.append(checkpoint.exists())
+        if len(seen) in (1, 2):
+            checkpoint.mkdir(parents=True, exist_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train", stop)
+    # The third is stopped before it has checkpoints of its own, and is started again.
+    for epochs in (4, 4, 2, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run_glue(data, tmp_path / "out", Recipe(str(bert), epochs=epochs, max_pieces=32))
+    assert seen == [False, True, False, False]
+
+
 def test_a_task_that_fails_does_not_end_the_others(data, bert, tmp_path, monkeypatch):
     calls = []
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from spacy.training import Example
 
-from bert_spacy.report.analysis import analyse, make_input
+from bert_spacy.data.corpus import make_example
+from bert_spacy.report.analysis import analyse
 from bert_spacy.report.classes import SUMMARY
 from bert_spacy.report.png import write_pngs
 from bert_spacy.report.render import render
@@ -34,7 +35,7 @@ def one_hot(values):
 
 def check(nlp, docs, part):
     """Compare a part of the report with the component's own scorer; return its scores."""
-    inputs = [make_input(nlp, doc) for doc in docs]
+    inputs = [make_example(nlp, doc).predicted for doc in docs]
     examples = [Example(*pair) for pair in zip(nlp.pipe(inputs), docs)]
     pipe = nlp.get_pipe(part.name)
     scores = getattr(pipe, "score_alone", pipe.score)(examples)

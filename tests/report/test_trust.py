@@ -7,10 +7,13 @@ import pytest
 from spacy.tokens import DocBin
 from spacy.training import Example
 
+from bert_spacy.data.corpus import make_example
+from bert_spacy.data.pairs import set_gold_answers
 from bert_spacy.report.analysis import analyse
 from bert_spacy.report.png import write_pngs
 from bert_spacy.report.render import render
 from bert_spacy.scored import read_scored
+from bert_spacy.scoring.qa import create_qa_scorer_v1
 from bert_spacy.types import SCORED
 from bert_spacy.weights.calibrate import calibrate_heads
 
@@ -97,6 +100,28 @@ def test_answers_are_judged_by_exact_match(pipeline):
     assert analysis.summary["qa_brier"] == pytest.approx(trust.now.brier, abs=1e-5)
     assert analysis.summary["qa_ece"] == pytest.approx(trust.now.error, abs=1e-5)
     assert len(rows_of(render(analysis), "trust-bert_qa")) > 1
+
+
+@pytest.mark.parametrize(("rule", "right"), [("auto", 12), ("squad", 12), ("cmrc", 3)])
+def test_answers_are_compared_by_the_rule_of_the_component(pipeline, rule, right):
+    _, nlp = pipeline
+    docs = references(nlp, ["bert_qa"])
+    for doc in docs:
+        answers = doc.spans["answers"].attrs["answers"]
+        # The rule of SQuAD alone does not count articles.
+        set_gold_answers(doc, [{"text": f"a {x['text']}", "start": -1, "end": -1} for x in answers])
+    head = nlp.get_pipe("bert_qa")
+    before, head.scorer = head.scorer, create_qa_scorer_v1(rule)
+    analysis = analyse(nlp, docs)
+    examples = [make_example(nlp, doc) for doc in docs]
+    outcomes, (_, earned, has_answer) = head.judge(examples), head.judge_null(examples)
+    scores = nlp.evaluate(examples)
+    head.scorer = before
+    assert scores["qa_em"] * 12 == right
+    assert analysis.summary["qa_em"] == analysis.questions.groups[0].exact == scores["qa_em"]
+    assert outcomes.hit.sum() == right
+    assert analysis.trust[0].now.brier == pytest.approx(scores["qa_brier"], abs=1e-5)
+    assert (earned[has_answer] == 1).all() == (right == 12)
 
 
 def test_choices_are_judged_without_calibration(bert):

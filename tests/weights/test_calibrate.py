@@ -13,10 +13,9 @@ from spacy.util import fix_random_seed
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
-from bert_spacy.data.corpus import Corpus
+from bert_spacy.data.corpus import Corpus, make_example
 from bert_spacy.data.pairs import set_gold_answers
 from bert_spacy.pipeline import known
-from bert_spacy.report.analysis import make_input
 from bert_spacy.scored import read_scored
 from bert_spacy.scoring.qa import given_probability, score_question
 from bert_spacy.segments import count_choices, get_choice, set_choice
@@ -313,7 +312,7 @@ def test_choices_get_a_temperature_and_stay(bert, tmp_path):
     new = spacy.load(tmp_path / "new")
     assert new.get_pipe("bert_choice").cfg["temperature"] > 1.5
     for eg in choice_examples(nlp):
-        before, after = nlp(eg.predicted.copy()), new(make_input(new, eg.reference))
+        before, after = nlp(eg.predicted.copy()), new(make_example(new, eg.reference).predicted)
         assert before._.choice == after._.choice
         assert max(after._.choice_scores) < max(before._.choice_scores)
 

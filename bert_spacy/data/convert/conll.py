@@ -19,6 +19,8 @@ _COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
 _RANGE_ID = re.compile(r"\d+[-.]\d+")  # a multi-word token or an empty node in CoNLL-U
 _WORD_NAMES, _TAG_NAMES = ("form", "text", "word", "token"), ("ner", "tag", "entity")
 
+_COMMENT_HINT = " (a comment? --comment-prefix '#' passes over such lines)"
+
 Line = tuple[int, list[str]]
 
 
@@ -179,7 +181,7 @@ def _read_sentences(
         elif len(cells) != width:
             reason = f"{len(cells)} columns where {width} are expected"
             if cells[0].startswith("#"):
-                reason += " (a comment? --comment-prefix '#' passes over such lines)"
+                reason += _COMMENT_HINT
         elif not cells[columns[0]] or not cells[columns[1]]:
             reason = "the word or the tag is empty"
         if reason:
@@ -222,6 +224,8 @@ def _make_rows(
         bad = [place for place, tag in enumerate(sentence.tags) if not is_tag(tag, scheme)]
         if bad and sentence.is_whole:
             reason = f"tag {sentence.tags[bad[0]]!r} is not of the scheme {scheme}"
+            if sentence.words[bad[0]].startswith("#"):
+                reason += _COMMENT_HINT
             line = sentence.lines[bad[0]]
             yield RowError(str(path), line, f"{reason}; the sentence is left out")
         elif sentence.is_whole:

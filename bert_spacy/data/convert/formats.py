@@ -45,7 +45,7 @@ FORMATS = {
     "pairs": _PAIRS,
     "afqmc": _PAIRS,
     "lcqmc": _PAIRS,
-    "squad": Format(read_squad, SquadOptions, (".json",)),
+    "squad": Format(read_squad, SquadOptions, (".json", ".jsonl")),
     "swag": Format(read_swag, Options, (".csv",)),
     "c3": Format(read_c3, Options, (".json",)),
     "arc": Format(read_arc, Options, (".jsonl",)),

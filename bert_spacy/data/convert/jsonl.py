@@ -22,9 +22,10 @@ class JsonlOptions(LabelMapOptions):
 
     text_field (str): Name of the field that holds the text.
     label_field (str): Name of the field that holds a label, a list of labels, or
-        a list of entities as [start, end, label]. A field "cats" (label to
-        value), "entities" or "spans" is read as spaCy writes it, and "regression"
-        (target to number) as `predict` does.
+        a list of entities as [start, end, label]. An empty list says that there are no
+        labels, or no entities if the first row of the file with something in this field
+        has entities. A field "cats" (label to value), "entities" or "spans" is read as
+        spaCy writes it, and "regression" (target to number) as `predict` does.
     """
 
     text_field: str = "text"
@@ -40,6 +41,7 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError
     RAISES (ValueError): B404 for a bad label map.
     """
     label_map = None if options.label_map is None else read_label_map(options.label_map)
+    means_entities: bool | None = None  # what an empty list means; the file is asked if one comes
     for item in read_json_lines(path):
         if isinstance(item, RowError):
             yield item
@@ -48,7 +50,12 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError
         try:
             cleaned = _get_text(row, options.text_field)
             targets = _get_targets(row)
-            cats, entities = _get_gold(row, cleaned, options.label_field, label_map)
+            is_entities = _is_entities(value := row.get(options.label_field))
+            if value == []:
+                if means_entities is None:
+                    means_entities = _begins_with_entities(path, options.label_field)
+                is_entities = means_entities
+            cats, entities = _get_gold(row, cleaned, options.label_field, is_entities, label_map)
         except (_BadRow, BadLabel) as err:
             yield RowError(str(path), number, str(err))
             continue
@@ -168,16 +175,35 @@ def _get_text(row: dict[str, Any], field: str) -> CleanText:
     return cleaned
 
 
+def _begins_with_entities(path: Path, field: str) -> bool:
+    """Tell whether the first row with something in a field has entities there."""
+    rows = (item[1] for item in read_json_lines(path) if not isinstance(item, RowError))
+    return _is_entities(next((v for row in rows if (v := row.get(field)) not in (None, [])), None))
+
+
+def _is_entities(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value)
+
+
 def _get_gold(
-    row: dict[str, Any], cleaned: CleanText, field: str, label_map: dict[str, str] | None
+    row: dict[str, Any],
+    cleaned: CleanText,
+    field: str,
+    is_entities: bool,
+    label_map: dict[str, str] | None,
 ) -> tuple[dict[str, float] | None, list[Entity] | None]:
-    """Return categories and entities of a row, either of which may be missing."""
+    """Return categories and entities of a row, either of which may be missing.
+
+    The value of `field` is a list of entities if `is_entities`.
+    """
     cats: dict[str, float] | None = None
     found = [row[name] for name in ("entities", "spans") if row.get(name) is not None]
     value = row.get(field)
-    if not found and isinstance(value, list) and any(isinstance(v, (list, dict)) for v in value):
+    if not found and is_entities:
         found, value = [value], None
-    entities = [_get_entity(item, cleaned) for items in found for item in _as_list(items)]
+    entities = [
+        _get_entity(item, cleaned, label_map) for items in found for item in _as_list(items)
+    ]
     if isinstance(row.get("cats"), dict):
         cats = {read_label(k, label_map): _get_value(k, v) for k, v in row["cats"].items()}
     elif isinstance(value, dict):
@@ -213,7 +239,7 @@ def _as_list(items: Any) -> list[Any]:
     return items
 
 
-def _get_entity(item: Any, cleaned: CleanText) -> Entity:
+def _get_entity(item: Any, cleaned: CleanText, label_map: dict[str, str] | None) -> Entity:
     """Read {"start", "end", "label"} or [start, end, label], characters, end exclusive."""
     if isinstance(item, dict):
         item = [item.get("start"), item.get("end"), item.get("label")]
@@ -223,7 +249,7 @@ def _get_entity(item: Any, cleaned: CleanText) -> Entity:
     size = len(cleaned.text) + len(cleaned.removed)
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
         raise _BadRow(f"entity {item!r} does not lie in the text of {size} characters")
-    return cleaned.shift(start), cleaned.shift(end), read_label(label, None)
+    return cleaned.shift(start), cleaned.shift(end), read_label(label, label_map)
 
 
 def _get_value(label: str, value: Any) -> float:

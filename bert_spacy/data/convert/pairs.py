@@ -1,5 +1,6 @@
 """Read pairs of texts with labels or scores, and the files of the GLUE tasks."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,9 @@ _LABEL_NAMES = (
 )
 # The target of a column of scores without a name, and of STS-B.
 SCORE = "score"
-# What SNLI and MNLI write where the annotators did not agree.
-_NO_LABEL = "-"
+# What SNLI and MNLI write where the annotators did not agree, and Hugging Face's data sets for
+# that and for tests without labels.
+_NO_LABEL, _NO_NUMBER = "-", "-1"
 
 # The scores of STS-B.
 _LOWEST, _HIGHEST = 0.0, 5.0
@@ -117,7 +119,7 @@ class GlueOptions(LabelMapOptions):
 def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]:
     """Read pairs from a .csv file, JSON lines, or else a tab-separated file without quotes.
 
-    Columns that are not given are found by their names; without names in a first row they are
+    Columns that are not given are found by their names; three without names in a first row are
     text, text and label. With a score column each pair has a number for its gold, and no label.
 
     path (Path): The file. Fields of .jsonl and .json are columns by their names.
@@ -131,7 +133,8 @@ def read_pairs(path: Path, options: PairOptions) -> Iterator[PairRow | RowError]
         label = options.label_column or options.label_map
         raise ValueError(Errors.B418.format(label=label, score=score))
     names, records = _read_records(path, options)
-    width = len(names) or max((len(_cells(record)) for record in records), default=0)
+    widths = Counter(len(_cells(record)) for record in records if _cells(record))
+    width = len(names) or max(widths, key=lambda size: widths[size], default=0)
     if not width:  # no row that could be read
         yield from _read_rows(path, records, ([], 0), width, options)
         return
@@ -150,6 +153,9 @@ def _find_columns(path: Path, names: Sequence[str], width: int, options: PairOpt
     wanted = (options.text_column, options.text_b_column, label)
     columns = []
     for place, (spec, known) in enumerate(zip(wanted, (_A_NAMES, _B_NAMES, _LABEL_NAMES))):
+        if spec is None and not names and width != len(wanted):
+            shown = f"{width} columns without names"
+            raise ValueError(Errors.B406.format(path=path, columns=shown))
         if spec is None:
             folded = [name.casefold() for name in names]
             found = [name for name in known if name in folded]
@@ -168,8 +174,8 @@ def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | 
     path (Path): A .tsv file with labels, as published.
     options (GlueOptions): Task and label map.
     YIELDS (TextRow | PairRow | RowError): Rows and what is wrong with the others.
-    RAISES (ValueError): B417 for an unknown task; B404, B405 for a label map or columns
-        that do not fit.
+    RAISES (ValueError): B417 for an unknown task; B404, B405, B428 for a label map or columns
+        that do not fit; B418 for a label map of scores.
     """
     tasks = {name.casefold(): format_ for name, format_ in GLUE.items()}
     task = tasks.get(options.task.casefold())
@@ -259,6 +265,8 @@ def _find_fault(
         return "the label is empty"
     if str(label).strip() == _NO_LABEL:
         return f"the label is {_NO_LABEL!r}: the annotators did not agree"
+    if str(label).strip() == _NO_NUMBER and label_map is None:
+        return f"the label is {_NO_NUMBER!r}: no gold; a --label-map that has it makes it a class"
     try:
         read_label(label, label_map)
     except BadLabel as err:

@@ -241,7 +241,7 @@ class QuestionRow:
     """A question about a context, with its gold answers; an empty list says "no answer".
 
     path (str): The file.
-    line (str): Where the question stands in it.
+    line (int | str): Where the question stands in it.
     question (str): The question, stripped.
     context (str): The context.
     answers (list[dict]): Each with "text", "start", "end"; start -1 for an
@@ -250,7 +250,7 @@ class QuestionRow:
     """
 
     path: str
-    line: str
+    line: int | str
     question: str
     context: str
     answers: list[dict[str, Any]]

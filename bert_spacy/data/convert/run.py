@@ -7,13 +7,14 @@ from pathlib import Path
 
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 from tqdm import tqdm
 
 from ...errors import Errors
 from ...segments import count_choices
 from ...targets import get_targets
 from ...types import ANSWERS, CHOSEN
-from ..docbin import check_output, write_docbin
+from ..docbin import check_output, read_docbin, write_docbin
 from .duplicates import note_contradictions, read_texts
 from .formats import find_files, get_format
 from .labels import Options
@@ -91,6 +92,7 @@ def convert(
     options: Options | None = None,
     *,
     shard_size: int | None = None,
+    labels_from: Path | None = None,
     is_strict: bool = False,
     on_problem: Callable[[RowError], None] = lambda problem: None,
 ) -> Summary:
@@ -102,13 +104,19 @@ def convert(
     output (Path): The file to write, or with `shard_size` the folder.
     options (Options): The format's options; None for its defaults.
     shard_size (int): Docs per file; None for one file.
+    labels_from (Path): A `.spacy` file or a folder of them, whose categories are known too: a Doc
+        with categories has a value for each, 0.0 for those that its row does not name.
     is_strict (bool): Whether to stop at the first bad row.
     on_problem (Callable): Called with each problem as it is found.
     RETURNS (Summary): Counts.
     RAISES (ValueError): B404 to B412 for files or options that do not fit, or if
-        there is nothing to write; B415 for a bad row if `is_strict`.
+        there is nothing to write; B415 for a bad row if `is_strict`; B430 for
+        `labels_from` without categories.
     """
     check_output(output, shard_size)
+    known = options.label_names() if options is not None else []
+    if labels_from is not None:
+        known += _read_labels(labels_from)
     summary = Summary()
 
     def sort_out(items: Iterable) -> Iterator:
@@ -128,12 +136,19 @@ def convert(
     rows = list(sort_out(note_contradictions(read_rows(name, paths, options), nlp.lang)))
     places = {(row.path, row.line) for row in rows}
     summary.n_rows = len(rows) + len(summary.bad - places)
-    known = options.label_names() if options is not None else []
     labels = sorted({label for row in rows for label in row.cats or ()}.union(known))
     progress = tqdm(rows, unit="row", disable=True if len(rows) < _SHOW_PROGRESS_FROM else None)
     docs = _count(sort_out(make_docs(nlp, progress, labels)), summary)
     summary.files = write_docbin(docs, output, shard_size)
     return summary
+
+
+def _read_labels(path: Path) -> list[str]:
+    """Return the categories of the Docs of a `.spacy` file or a folder of them."""
+    labels = {label: None for doc in read_docbin(path, Vocab()) for label in doc.cats}
+    if not labels:
+        raise ValueError(Errors.B430.format(path=path))
+    return list(labels)
 
 
 def _count(docs: Iterable[Doc], summary: Summary) -> Iterator[Doc]:

@@ -194,7 +194,8 @@ def _has_header(rows: list[Cells], options: TableOptions) -> bool:
     for column in (options.text_column, options.label_column):
         if column is not None and column in first and not re.fullmatch(r"-?\d+", column):
             return True
-    if len(set(first)) < len(first) or not all(map(_is_name, first)):
+    # pandas gives its index, the first column, no name.
+    if len(set(first)) < len(first) or not all(map(_is_name, first if first[0] else first[1:])):
         return False
     for place, cell in enumerate(first):
         if cell.casefold() in _HEADER_NAMES:

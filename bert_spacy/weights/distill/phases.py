@@ -48,7 +48,8 @@ def make_config(
     teacher (Teacher): The teacher.
     phase (LayerSettings | HeadSettings): Those of the phase.
     n_batches (Callable): Takes a batcher, counts the batches of an epoch.
-    RETURNS (Config): The config. Evaluations fall on the last step.
+    RETURNS (Config): The config. An evaluation falls on the last step: steps are rounded up to
+        whole evaluations.
     """
     config = copy.deepcopy(nlp.config.interpolate())
     given = settings.training

@@ -40,7 +40,7 @@ class LayerSettings:
     """The first phase, which makes the student's layers like the teacher's.
 
     epochs (float): Passes over the training data; 0 leaves the phase out.
-    steps (int): Steps in place of epochs; 0 for epochs.
+    steps (int): Steps in place of epochs; 0 for epochs. Rounded up to whole evaluations.
     learn_rate (float): Highest learning rate.
     map (str | list[int]): For each layer of the student the teacher's: "uniform", "last", or
         numbers from 1 on.

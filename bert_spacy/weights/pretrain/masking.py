@@ -18,7 +18,8 @@ class Masking:
 
     unit (str): "piece"; "word" for all pieces of a word together; "span" for words that
         follow each other.
-    rate (float): Share of the pieces of a window to hide, 0..1, and at least one.
+    rate (float): Share of the pieces of a window to hide, 0..1; at least one piece, but none
+        where all words have more pieces than this and the unit is "word".
     masked (float): Share of these that become the mask.
     random (float): Share of these that become another piece; the rest stay as they are.
     span_p (float): For spans: chance to end after each word, 0..1.
