@@ -167,10 +167,9 @@ class BertHead(SavedHead):
         if listener is None or listener.store is None:
             yield from cut_stream(stream, batch_size)
             return
-        listener.store.expect(listener.reader)
         batch: list[Doc] = []
         current = None
-        for doc in stream:
+        for doc in listener.store.announce(stream, listener.reader):
             origin = listener.store.batch_of(doc)
             if batch and origin is not current:
                 yield batch
