@@ -223,8 +223,10 @@ class Errors(metaclass=_Coded):
         "again, or save it anew with nlp.to_disk."
     )
     B304 = (
-        "The labels of {name!r} ({n_labels}) do not match its saved weights ({n_outputs} outputs). "
-        "The folder mixes files of two pipelines; restore the cfg that was saved with the weights."
+        "The labels or settings of {name!r} do not match its saved weights: {given} against "
+        "{saved}. Put back what was changed in its [model] of the config, or train anew; if "
+        "nothing was, the folder mixes files of two pipelines: restore the cfg that was saved "
+        "with the weights."
     )
     B305 = (
         "The text classifier needs at least two labels and got {labels}. "

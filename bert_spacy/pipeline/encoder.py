@@ -23,7 +23,7 @@ from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
-from .files import read_cfg, read_part, write_cfg
+from .files import read_cfg, read_model, read_part, write_cfg
 from .linked import LinkedEncoder
 from .settings import take_old_settings
 
@@ -320,7 +320,7 @@ class BertEncoder(LinkedEncoder):
         deserialize = {
             "vocab": lambda data: self.vocab.from_bytes(data),
             "cfg": lambda data: self._take_cfg(read_cfg(data)),
-            "model": self.model.from_bytes,
+            "model": lambda data: read_model(self.model, data),
         }
         util.from_bytes(bytes_data, deserialize, exclude)
         if self.model.shims[0].encoder is not None:
