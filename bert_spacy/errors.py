@@ -853,6 +853,11 @@ class Warnings(metaclass=_Coded):
         "{n} words have more than {limit} bytes, and ELMo reads the first {limit} of a word alone. "
         "The first such word begins with {word!r}. This is said once."
     )
+    BW217 = (
+        "The gold of a Doc has segments and the Doc that {name!r} learns from has none: {text!r}. "
+        "Questions, pairs and choices are then one text, and bert_qa learns nothing. Read the "
+        "corpus with @readers = 'bert-spacy.Corpus.v1'. This is said once."
+    )
 
     # 3xx pipeline
     BW300 = (
