@@ -150,7 +150,8 @@ class Errors(metaclass=_Coded):
     B201 = (
         "The encoder's output for a Doc is missing: {text!r}. The encoder must run before "
         "{name!r}, in the same call. Check that it stands earlier in nlp.pipe_names and is not "
-        "disabled; in training with a frozen encoder, add it to annotating_components."
+        "disabled; in training with a frozen encoder, add it to annotating_components. Save and "
+        "load a pipeline whose components come from another one by source=."
     )
     B202 = (
         "The segments of a Doc must follow each other and cover it: got {bounds} for {n_tokens} "
@@ -203,6 +204,10 @@ class Errors(metaclass=_Coded):
         "The model of {name!r} cannot read a stock listener. Set @architectures in its block "
         "'encoder' to 'bert-spacy.BertListener.v1', which reads a stock 'transformer' too, or "
         "leave that block out."
+    )
+    B219 = (
+        "{name!r} has pooling = 'pooler' and its encoder has no pretrained pooler. Set pooling in "
+        "its model to 'cls', which this was until version 0.4, or to 'auto'."
     )
 
     # 3xx pipeline
@@ -265,7 +270,8 @@ class Errors(metaclass=_Coded):
     )
     B332 = (
         "{name!r} cannot be asked about Docs: no pipeline with its encoder shares the Docs' "
-        "vocabulary. Make the Docs with the pipeline that the component is in."
+        "vocabulary. Make the Docs with the pipeline that the component is in; save and load a "
+        "pipeline whose components come from another one by source=."
     )
     B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
     B340 = (
