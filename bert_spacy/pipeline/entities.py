@@ -47,7 +47,7 @@ def write_entities(
     if rows:
         rows.sort(key=lambda row: row[0].start)
         spans, values, names = zip(*rows)
-        write_scored(doc, SCORED, spans, values, **{SOURCES: list(names)})
+        write_scored(doc, SCORED, spans, values, sources=list(names))
 
 
 def _write_fixed(doc: Doc, spans: Sequence[Span], source: str) -> None:
@@ -58,7 +58,7 @@ def _write_fixed(doc: Doc, spans: Sequence[Span], source: str) -> None:
     rows += [(span, source) for span in spans]
     doc.spans.pop(FIXED, None)
     if rows:
-        write_spans(doc, FIXED, [x for x, _ in rows], **{SOURCES: [name for _, name in rows]})
+        write_spans(doc, FIXED, [x for x, _ in rows], sources=[name for _, name in rows])
 
 
 def _read_rows(doc: Doc, key: str) -> list[tuple[Any, float, str]]:

@@ -84,7 +84,7 @@ class SavedHead(TrainablePipe):
         deserialize = {
             "vocab": lambda data: self.vocab.from_bytes(data),
             "cfg": lambda data: self._take_cfg(read_cfg(data)),
-            "model": partial(read_model, self.model),
+            "model": lambda data: read_model(self.model, data),
         }
         util.from_bytes(bytes_data, deserialize, exclude)
         self._check_cfg()
