@@ -150,7 +150,8 @@ class Errors(metaclass=_Coded):
     B201 = (
         "The encoder's output for a Doc is missing: {text!r}. The encoder must run before "
         "{name!r}, in the same call. Check that it stands earlier in nlp.pipe_names and is not "
-        "disabled; in training with a frozen encoder, add it to annotating_components."
+        "disabled; in training with a frozen encoder, add it to annotating_components. Save and "
+        "load a pipeline whose components come from another one by source=."
     )
     B202 = (
         "The segments of a Doc must follow each other and cover it: got {bounds} for {n_tokens} "
@@ -204,6 +205,10 @@ class Errors(metaclass=_Coded):
         "'encoder' to 'bert-spacy.BertListener.v1', which reads a stock 'transformer' too, or "
         "leave that block out."
     )
+    B219 = (
+        "{name!r} has pooling = 'pooler' and its encoder has no pretrained pooler. Set pooling in "
+        "its model to 'cls', which this was until version 0.4, or to 'auto'."
+    )
 
     # 3xx pipeline
     B300 = (
@@ -223,8 +228,10 @@ class Errors(metaclass=_Coded):
         "again, or save it anew with nlp.to_disk."
     )
     B304 = (
-        "The labels of {name!r} ({n_labels}) do not match its saved weights ({n_outputs} outputs). "
-        "The folder mixes files of two pipelines; restore the cfg that was saved with the weights."
+        "The labels or settings of {name!r} do not match its saved weights: {given} against "
+        "{saved}. Put back what was changed in its [model] of the config, or train anew; if "
+        "nothing was, the folder mixes files of two pipelines: restore the cfg that was saved "
+        "with the weights."
     )
     B305 = (
         "The text classifier needs at least two labels and got {labels}. "
@@ -263,7 +270,8 @@ class Errors(metaclass=_Coded):
     )
     B332 = (
         "{name!r} cannot be asked about Docs: no pipeline with its encoder shares the Docs' "
-        "vocabulary. Make the Docs with the pipeline that the component is in."
+        "vocabulary. Make the Docs with the pipeline that the component is in; save and load a "
+        "pipeline whose components come from another one by source=."
     )
     B333 = "Got {n_docs} Docs and {n_spans} lists of spans. Give one list, perhaps empty, per Doc."
     B340 = (
@@ -855,6 +863,11 @@ class Warnings(metaclass=_Coded):
     BW216 = (
         "{n} words have more than {limit} bytes, and ELMo reads the first {limit} of a word alone. "
         "The first such word begins with {word!r}. This is said once."
+    )
+    BW217 = (
+        "The gold of a Doc has segments and the Doc that {name!r} learns from has none: {text!r}. "
+        "Questions, pairs and choices are then one text, and bert_qa learns nothing. Read the "
+        "corpus with @readers = 'bert-spacy.Corpus.v1'. This is said once."
     )
 
     # 3xx pipeline

@@ -39,11 +39,6 @@ def write_spans(
     doc.spans[key] = SpanGroup(doc, name=key, attrs=attrs, spans=spans if is_shown else [])
 
 
-def read_spans(doc: Doc, key: str) -> list[Span]:
-    """Return the spans that `write_spans` has put on a Doc, but those that cut a token now."""
-    return [span for span in find_spans(doc, key) if span is not None]
-
-
 def find_spans(doc: Doc, key: str) -> list[Span | None]:
     """Return what `write_spans` has put on a Doc, as long as the attrs beside it.
 

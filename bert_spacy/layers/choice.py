@@ -14,7 +14,7 @@ from torch import Tensor
 from ..nn.heads import ClassifierHead
 from ..types import EncoderBatch, Ints, Layout
 from .head import build_head
-from .textcat import Windows, combine_windows
+from .textcat import Windows, combine_windows, pooled_windows
 
 Pooling = Literal["auto", "pooler", "cls"]
 
@@ -52,7 +52,7 @@ def build_choice_head_v1(
 
     encoder (Model[list[Doc], EncoderBatch]): A listener, or an encoder of its own.
     pooling (str): "pooler" for the pretrained pooler over [CLS], "cls" for its
-        hidden state, "auto" for the pooler where the model has one.
+        hidden state, "auto" for the pooler where the model has one and [CLS] otherwise.
     windows (str): How the vectors of several windows of one choice are combined: "mean",
         "max", or "attention" for a mean with learned weights, which begins as the plain one.
     lr_multiplier (float): Learning rate of this head as a multiple of the
@@ -71,11 +71,16 @@ def build_choice_head_v1(
 
 
 def compute(model: Model, batch: EncoderBatch) -> ChoiceScores:
-    """Combine the windows of each choice and score it."""
+    """Combine the windows of each choice and score it.
+
+    RAISES (ValueError): B219 for "pooler" if the encoder has none.
+    """
     module: ClassifierHead = model.shims[0].module
-    vectors = batch.cls
-    if batch.pooled is not None and model.attrs["pooling"] != "cls":
-        vectors = batch.pooled
+    pooling: Pooling = model.attrs["pooling"]
+    if pooling == "cls" or (pooling == "auto" and batch.pooled is None):
+        vectors = batch.cls
+    else:
+        vectors = pooled_windows(model, batch)
     n_windows, offsets = _count_windows(batch.layout)
     combined = combine_windows(model, vectors, n_windows)
     return ChoiceScores(module(combined).float().squeeze(1), offsets)

@@ -20,9 +20,9 @@ from ..text.characters import spell_words
 from ..text.windows import pack_windows
 from ..types import SEGMENTS, EncoderBatch, EncoderGradient, Ints, Layout, concat_ranges
 from .checks import check_number
-from .encoder import SPILL_BYTES, check_budget, no_gradient, predict_groups, update_groups
+from .encoder import SPILL_BYTES, check_budget, predict_groups, update_groups
 from .inputs import segment_bounds
-from .listener import replace_listener
+from .listener import no_gradient, replace_listener
 from .shims import FolderShim
 
 Freeze = Literal["none", "embeddings", "lm", "all"] | int

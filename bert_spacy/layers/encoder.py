@@ -23,7 +23,7 @@ from ..types import EncoderBatch, EncoderGradient, Ints
 from .checks import check_number
 from .encoder_shim import EncoderShim, Freeze
 from .inputs import EncoderInput, owned_positions, pad_group, prepare_docs
-from .listener import replace_listener
+from .listener import no_gradient, replace_listener
 from .memory import keep_freed_memory
 from .spill import RowFile
 
@@ -379,8 +379,3 @@ def _inverse(order: Ints, device: torch.device) -> Tensor:
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
     return torch.from_numpy(inverse).to(device)
-
-
-def no_gradient(gradient: EncoderGradient) -> list[Doc]:
-    """Take a gradient that goes nowhere."""
-    return []

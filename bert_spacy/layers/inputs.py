@@ -106,12 +106,12 @@ def prepare_docs(
     head = readings.add_up(parts * (readings.text < readings.body[readings.reading]))
     specials = template.count(readings.n_texts)
     plan = plan_windows(total - body, body, specials, window, stride)
-    n_windows = np.bincount(plan.doc, minlength=len(readings.doc))
+    n_windows = np.bincount(plan.reading, minlength=len(readings.doc))
     layout = Layout(
         doc_pieces=doc_pieces,
         doc_tokens=doc_tokens,
-        doc_windows=np.searchsorted(readings.doc[plan.doc], np.arange(len(docs) + 1)),
-        window_choice=readings.choice[plan.doc],
+        doc_windows=np.searchsorted(readings.doc[plan.reading], np.arange(len(docs) + 1)),
+        window_choice=readings.choice[plan.reading],
         align_starts=starts,
         align_rows=rows,
         piece_segment=np.repeat(segment_number, counts),
@@ -132,8 +132,8 @@ def prepare_docs(
         rows=concat_ranges(segment_rows, segment_rows + parts),
         texts=np.repeat(readings.text, parts),
         is_first=np.repeat(readings.is_first, parts),
-        lengths=(specials + total - body)[plan.doc] + plan.end - plan.start,
-        body_at=body_at[plan.doc],
+        lengths=(specials + total - body)[plan.reading] + plan.end - plan.start,
+        body_at=body_at[plan.reading],
         n_cut=n_cut,
         n_lost=all_counts - doc_counts,
     )
@@ -156,7 +156,7 @@ def pad_group(
     RETURNS (tuple[Ints, Ints, Ints]): Piece ids, mask and type ids, each (B, P).
     """
     plan, readings = given.plan, given.readings
-    lengths, body_at, reading = given.lengths[group], given.body_at[group], plan.doc[group]
+    lengths, body_at, reading = given.lengths[group], given.body_at[group], plan.reading[group]
     width = int(lengths.max())
     table = np.full((len(group), width), pad_id, dtype=np.int64)
     table[:, : len(template.prefix)] = template.prefix
@@ -201,7 +201,7 @@ def owned_positions(
         the rows of the packed array that they give.
     """
     plan = given.plan
-    reading = plan.doc[group]
+    reading = plan.reading[group]
     body = given.starts[reading] + given.head[reading]
     places = concat_ranges(body + plan.own_start[group], body + plan.own_end[group])
     offset = np.arange(len(group)) * width + given.body_at[group] - plan.start[group]
@@ -224,7 +224,7 @@ def _place_others(
     # Places of the texts beside the body of some windows of a group, and where
     # they stand in its flattened (B * P) input.
     plan = given.plan
-    reading = plan.doc[group[chosen]]
+    reading = plan.reading[group[chosen]]
     start, head = given.starts[reading], given.head[reading]
     places = concat_ranges(start, start + head)
     shift = np.repeat(chosen * width + len(template.prefix) - start, head)

@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,16 +193,30 @@ class OutputStore:
             for i, doc in enumerate(docs):
                 self._live[doc] = _Entry(batch, i)
 
-    def expect(self, reader: str) -> None:
-        """Note that a component is about to read the next stream of the encoder.
+    def announce(self, stream: Iterable[Doc], reader: str) -> Iterator[Doc]:
+        """Hand on a stream, having told the encoder in it that a component reads it.
 
         Streams are pulled from their end, so that every head asks before the encoder begins.
+
+        stream (Iterable[Doc]): The Docs.
+        reader (str): The component.
+        YIELDS (Doc): The same.
         """
         vars(self._expected).setdefault("names", set()).add(reader)
+        try:
+            for doc in stream:
+                self._withdraw(reader)
+                yield doc
+        finally:
+            self._withdraw(reader)
+
+    def _withdraw(self, reader: str) -> None:
+        # Where no encoder is in the stream, the next one must not take the note for its own.
+        vars(self._expected).get("names", set()).discard(reader)
 
     def take_expected(self) -> set[str] | None:
         """Return the components that read the stream that begins; None if none has said so."""
-        return vars(self._expected).pop("names", None)
+        return vars(self._expected).pop("names", None) or None
 
     def keep_for(self, docs: list[Doc], readers: set[str] | None) -> list[Doc]:
         """Let go of some Docs' output when these have read it, and not only when all have.
@@ -302,7 +316,7 @@ def forward(model: BertListener, docs: Sequence[Doc], is_train: bool) -> tuple[E
     training = model.store.training
     if is_train and training is not None and training.matches(docs):
         return training.batch, training.report
-    return model.store.get(docs, model.reader), _no_gradient
+    return model.store.get(docs, model.reader), no_gradient
 
 
 def _forward_foreign(
@@ -326,7 +340,8 @@ def _forward_foreign(
     return batch, backprop
 
 
-def _no_gradient(gradient: EncoderGradient) -> list[Doc]:
+def no_gradient(gradient: EncoderGradient) -> list[Doc]:
+    """Take a gradient that goes nowhere."""
     return []
 
 

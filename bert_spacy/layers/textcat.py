@@ -64,12 +64,28 @@ def compute(model: Model, batch: EncoderBatch) -> Tensor:
 
 
 def pool_docs(model: Model, batch: EncoderBatch) -> Tensor:
-    """Return one vector per Doc; see `build_textcat_head_v1`. Shape (D, H)."""
+    """Return one vector per Doc; see `build_textcat_head_v1`. Shape (D, H).
+
+    RAISES (ValueError): B219 for "pooler" if the encoder has none.
+    """
     pooling: Pooling = model.attrs["pooling"]
     if pooling == "mean" or (pooling == "auto" and batch.pooled is None):
         return _mean_of_pieces(batch)
-    vectors = batch.cls if pooling == "cls" or batch.pooled is None else batch.pooled
+    vectors = batch.cls if pooling == "cls" else pooled_windows(model, batch)
     return combine_windows(model, vectors, np.diff(batch.layout.doc_windows))
+
+
+def pooled_windows(model: Model, batch: EncoderBatch) -> Tensor:
+    """Return the vectors of the pretrained pooler.
+
+    model (Model): The model of the head.
+    batch (EncoderBatch): The output.
+    RETURNS (Tensor): One per window. Shape (B, H).
+    RAISES (ValueError): B219 if the encoder has no pooler.
+    """
+    if batch.pooled is None:
+        raise ValueError(Errors.B219.format(name=model.name))
+    return batch.pooled
 
 
 def combine_windows(model: Model, vectors: Tensor, counts: Ints) -> Tensor:

@@ -19,7 +19,7 @@ from ..layers.head import make_module, run_head
 from ..layers.inputs import cut_stream
 from ..layers.listener import BertListener, TrainingBatch, listener_of
 from ..layers.shims import HeadShim, check_model, set_dropout
-from ..types import EncoderBatch, EncoderGradient
+from ..types import SEGMENTS, EncoderBatch, EncoderGradient
 from ..util import is_finite
 from .extensions import install_extensions
 from .known import find_pipeline, list_later
@@ -50,6 +50,7 @@ class BertHead(SavedHead):
         self.cfg: dict[str, Any] = {"labels": []}
         # Takes the place of `compute_loss` while the component learns from a teacher.
         self.taught_loss: Callable[[Sequence[Example], Any], Tensor | None] | None = None
+        self._has_told = False
         if self.listener is not None:
             self.listener.reader = name  # for messages, where no encoder comes to link it
 
@@ -167,10 +168,9 @@ class BertHead(SavedHead):
         if listener is None or listener.store is None:
             yield from cut_stream(stream, batch_size)
             return
-        listener.store.expect(listener.reader)
         batch: list[Doc] = []
         current = None
-        for doc in stream:
+        for doc in listener.store.announce(stream, listener.reader):
             origin = listener.store.batch_of(doc)
             if batch and origin is not current:
                 yield batch
@@ -253,7 +253,8 @@ class BertHead(SavedHead):
         sgd (Optimizer): Steps at once if given.
         losses (dict[str, float]): Updated under the component's name.
         RETURNS (dict[str, float]): The losses.
-        RAISES (ValueError): B568 if the loss is no finite number.
+        RAISES (ValueError): B568 if the loss is no finite number. BW217 is warned, once, of
+            Docs whose segments the reader has lost.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -275,6 +276,7 @@ class BertHead(SavedHead):
             training.offer(partial(self._learn_again, examples, training))
         backprop(loss)
         losses[self.name] += value
+        self._tell_lost_segments(examples)
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
@@ -290,6 +292,16 @@ class BertHead(SavedHead):
             training.then(lambda: self.model.finish_update(sgd))
         else:
             self.model.finish_update(sgd)
+
+    def _tell_lost_segments(self, examples: list[Example]) -> None:
+        if self._has_told:
+            return
+        for eg in examples:
+            if SEGMENTS in eg.reference.spans and SEGMENTS not in eg.predicted.spans:
+                self._has_told = True
+                text = eg.reference.text[:80]
+                warnings.warn(Warnings.BW217.format(name=self.name, text=text), stacklevel=3)
+                return
 
     def _find_training(self, examples: list[Example]) -> TrainingBatch | None:
         """Return the encoder's batch of these Examples, None if it does not learn from them."""

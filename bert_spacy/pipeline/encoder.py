@@ -23,7 +23,7 @@ from ..nn.adversarial import Adversary
 from ..nn.backends import Predictor
 from ..types import EncoderBatch
 from ..util import atomic_dir
-from .files import read_cfg, read_part, write_cfg
+from .files import read_cfg, read_model, read_part, write_cfg
 from .linked import LinkedEncoder
 from .settings import take_old_settings
 
@@ -185,7 +185,8 @@ class BertEncoder(LinkedEncoder):
             count(teacher.value)
         has_loss = teacher is not None
         make = partial(TrainingBatch, r_drop=self.r_drop_alpha, second=second, has_loss=has_loss)
-        training = make(docs, batch, backprop, sum(map(self.serves, self.listeners)), count)
+        awake = [x for ours in (True, False) for _, x in self.list_awake(ours)]
+        training = make(docs, batch, backprop, sum(map(self.serves, awake)), count)
         self.store.training = training
         if self.stock_listeners:
             data = data_from_batch(docs, batch, self.model.shims[0].encoder.tokenizer)
@@ -260,11 +261,7 @@ class BertEncoder(LinkedEncoder):
             self._nlp = weakref.ref(nlp)
             self.link_enabled()
         self._check_passes()
-        self._tell_width()
-
-    def _tell_width(self) -> None:
-        for listener in self.listeners:
-            listener.set_dim("nO", self.model.get_dim("nO"), force=True)
+        self.tell_width(self.listeners)
 
     # Files.
 
@@ -305,7 +302,7 @@ class BertEncoder(LinkedEncoder):
                 raise ValueError(Errors.B303.format(path=target, reason="there is no such folder"))
             self.model.shims[0].from_disk(Path(target))
             self.model.initialize()
-            self._tell_width()
+            self.tell_width(self.listeners)
 
         deserialize = {
             "vocab": lambda p: self.vocab.from_disk(p),
@@ -320,12 +317,12 @@ class BertEncoder(LinkedEncoder):
         deserialize = {
             "vocab": lambda data: self.vocab.from_bytes(data),
             "cfg": lambda data: self._take_cfg(read_cfg(data)),
-            "model": self.model.from_bytes,
+            "model": lambda data: read_model(self.model, data),
         }
         util.from_bytes(bytes_data, deserialize, exclude)
         if self.model.shims[0].encoder is not None:
             self.model.initialize()
-            self._tell_width()
+            self.tell_width(self.listeners)
         return self
 
     def _take_cfg(self, found: dict[str, Any]) -> None:

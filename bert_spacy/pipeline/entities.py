@@ -1,22 +1,21 @@
 """Write entities, their probabilities and the candidates beside them on a Doc."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc, Span
 
-from ..scored import SCORES, find_spans, read_scored, write_scored, write_spans
+from ..scored import SCORES, find_spans, write_scored, write_spans
 from ..types import CANDIDATES, FIXED, SCORED
-from .given import Preset
+from .given import SOURCES, Preset
 from .lattice import Floats, Lattice, Spans
-
-# Attr of the candidates: which component each comes from.
-SOURCES = "sources"
 
 
 def write_entities(
     doc: Doc,
     ents: Sequence[Span],
+    source: str,
     scores: Sequence[float] | None = None,
     presets: Sequence[Preset] | None = None,
 ) -> None:
@@ -24,28 +23,49 @@ def write_entities(
 
     doc (Doc): Its entities that are free of the new ones stay, with their probabilities.
     ents (Sequence[Span]): Entities that do not overlap.
+    source (str): The component that has found them.
     scores (Sequence[float]): One for each; None if they are not known.
     presets (Sequence[Preset]): What `find_presets` has found on the Doc, if the new ones are free
-        of it: blocked tokens stay so, and the entities stand in `doc.spans["bert_ner_fixed"]` too.
+        of it: blocked tokens stay so, and the entities, but those that the component itself has
+        found and scored before, stand in `doc.spans["bert_ner_fixed"]` too.
     """
-    old, blocked = list(doc.ents), []
-    doc.spans.pop(FIXED, None)
+    old, fixed, blocked = list(doc.ents), [], []
+    rows = [row for row in _read_rows(doc, SCORED) if row[0] is not None]
     if presets is not None:
         blocked = [doc[start:end] for start, end, label in presets if not label]
-        if old:
-            write_spans(doc, FIXED, old)
+        own = {_key(span) for span, _, name in rows if name == source}
+        fixed = [ent for ent in old if _key(ent) not in own]
     elif old and ents:
         taken = {t for ent in ents for t in range(ent.start, ent.end)}
         old = [e for e in old if taken.isdisjoint(range(e.start, e.end))]
     doc.set_ents([*ents, *old], blocked=blocked, default="outside")
-    scored = list(zip(ents, scores)) if scores is not None else []
-    if SCORED in doc.spans:
-        places = {_key(ent) for ent in old}
-        scored += [pair for pair in read_scored(doc, SCORED) if _key(pair[0]) in places]
-        del doc.spans[SCORED]
-    if scored:
-        scored.sort(key=lambda pair: pair[0].start)
-        write_scored(doc, SCORED, *zip(*scored))
+    _write_fixed(doc, fixed, source)
+    kept = {_key(ent) for ent in old}
+    rows = [row for row in rows if _key(row[0]) in kept]
+    rows += [(ent, score, source) for ent, score in zip(ents, scores or ())]
+    doc.spans.pop(SCORED, None)
+    if rows:
+        rows.sort(key=lambda row: row[0].start)
+        spans, values, names = zip(*rows)
+        write_scored(doc, SCORED, spans, values, sources=list(names))
+
+
+def _write_fixed(doc: Doc, spans: Sequence[Span], source: str) -> None:
+    """Note what was given to a component, beside what was given to others."""
+    attrs = doc.spans[FIXED].attrs if FIXED in doc.spans else {}
+    pairs = zip(find_spans(doc, FIXED), attrs.get(SOURCES, ()))
+    rows = [(span, name) for span, name in pairs if span is not None and name != source]
+    rows += [(span, source) for span in spans]
+    doc.spans.pop(FIXED, None)
+    if rows:
+        write_spans(doc, FIXED, [x for x, _ in rows], sources=[name for _, name in rows])
+
+
+def _read_rows(doc: Doc, key: str) -> list[tuple[Any, float, str]]:
+    """Return the spans of a group, None for one that cuts a token now, with scores and sources."""
+    spans = find_spans(doc, key)
+    attrs = doc.spans[key].attrs if key in doc.spans else {}
+    return list(zip(spans, attrs.get(SCORES, []), attrs.get(SOURCES, [""] * len(spans))))
 
 
 def place_spans(
@@ -81,9 +101,7 @@ def write_candidates(doc: Doc, spans: Sequence[Span], scores: Sequence[float], s
     rows = list(zip(spans, scores, [source] * len(spans)))
     if CANDIDATES in doc.spans:
         taken = {_key(span) for span in (*spans, *doc.ents)}
-        attrs = doc.spans[CANDIDATES].attrs
-        old = (find_spans(doc, CANDIDATES), attrs.get(SCORES, []), attrs.get(SOURCES, []))
-        for span, score, name in zip(*old):
+        for span, score, name in _read_rows(doc, CANDIDATES):
             if span is not None and name != source and _key(span) not in taken:
                 rows.append((span, score, name))
         del doc.spans[CANDIDATES]

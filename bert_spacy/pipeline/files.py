@@ -8,6 +8,7 @@ from typing import Any
 import spacy
 import srsly
 from spacy.language import Language
+from thinc.api import Model
 
 from ..errors import Errors
 from ..util import atomic_file
@@ -71,3 +72,16 @@ def read_cfg(data: bytes) -> dict[str, Any]:
     RAISES (ValueError, TypeError): If it is no JSON, or no table of names and values.
     """
     return {**srsly.json_loads(data)}
+
+
+def read_model(model: Model, data: bytes) -> None:
+    """Read the weights of a model. Its settings stay what the config has made them.
+
+    model (Model): The model.
+    data (bytes): From `model.to_bytes`, which writes settings too.
+    RAISES (ValueError): B207 if the weights do not fit.
+    """
+    given = [(node, dict(node.attrs)) for node in model.walk()]
+    model.from_bytes(data)
+    for node, attrs in given:
+        node.attrs.update(attrs)

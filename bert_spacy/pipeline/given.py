@@ -7,7 +7,7 @@ from spacy.attrs import ENT_IOB, ENT_TYPE
 from spacy.tokens import Doc
 
 from ..layers.ner import TagScores
-from ..scored import read_spans
+from ..scored import find_spans
 from ..segments import read_segments
 from ..text.tags import allow_around
 from ..types import FIXED
@@ -16,6 +16,8 @@ from .lattice import Given
 # First token, end (exclusive), label; no label where nothing may be an entity, or, if no token is
 # meant, where none may reach across.
 Preset = tuple[int, int, str]
+# Attr of a group of spans: which component each belongs to.
+SOURCES = "sources"
 
 
 def find_presets(doc: Doc) -> list[Preset]:
@@ -31,9 +33,17 @@ def find_presets(doc: Doc) -> list[Preset]:
     return ents + [(i, i + 1, "") for i in find_blocked(doc)]
 
 
-def read_presets(doc: Doc) -> list[Preset]:
-    """Return what `find_presets` gave before the tagger ran; nothing for a Doc it has not seen."""
-    ents = [(span.start, span.end, span.label_) for span in read_spans(doc, FIXED)]
+def read_presets(doc: Doc, source: str) -> list[Preset]:
+    """Return what `find_presets` gave before a tagger ran; nothing for a Doc it has not seen.
+
+    doc (Doc): The Doc. One that an earlier version has saved does not say which tagger ran.
+    source (str): The tagger.
+    RETURNS (list[Preset]): Without entities that this tagger had found itself.
+    """
+    spans = find_spans(doc, FIXED)
+    names = doc.spans[FIXED].attrs.get(SOURCES, [source] * len(spans)) if spans else []
+    own = [span for span, name in zip(spans, names) if span is not None and name == source]
+    ents = [(span.start, span.end, span.label_) for span in own]
     return ents + [(i, i + 1, "") for i in find_blocked(doc)]
 
 

@@ -1,7 +1,7 @@
 """The encoder's side of its listeners: which there are, and which of them it serves."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from spacy.language import Language
@@ -48,19 +48,40 @@ class LinkedEncoder(Transformer):
         return [x for x in self.listeners if not isinstance(x, BertListener)]
 
     def add_listener(self, listener: Any, component_name: str) -> None:
-        """Link a listener of a later component.
+        """Link a listener of a later component, or let the encoder do so that serves it.
 
         listener (Model): One of ours, or a `TransformerListener`.
         component_name (str): Name of the component that holds it.
         """
-        super().add_listener(listener, component_name)
+        nlp = self._nlp()
+        encoder = self._find_nearest(listener) if isinstance(listener, BertListener) else self
+        Transformer.add_listener(encoder, listener, component_name)
         if isinstance(listener, BertListener):
-            listener.link(self.store, component_name)
+            listener.link(encoder.store, component_name)
+            encoder.tell_width([listener])
         else:
             note_reads(listener)
-        nlp = self._nlp()
         if nlp is not None:
             register_pipeline(nlp)
+
+    def _find_nearest(self, listener: BertListener) -> "LinkedEncoder":
+        """Return the last encoder before a head, this one or a later one, disabled or not.
+
+        spaCy links what is enabled: with a frozen encoder `initialize` would take the one before.
+        """
+        found = self
+        for _, pipe in list_later(self, self._nlp()):
+            if getattr(pipe, "listener", None) is listener:
+                return found
+            if isinstance(pipe, LinkedEncoder) and listener.upstream_name in ("*", pipe.name):
+                found = pipe
+        return self
+
+    def tell_width(self, listeners: Iterable[BertListener]) -> None:
+        """Let listeners that this encoder serves know its width, once it is known."""
+        if self.model.has_dim("nO") is True:
+            for listener in filter(self.serves, listeners):
+                listener.set_dim("nO", self.model.get_dim("nO"), force=True)
 
     def list_awake(self, ours: bool) -> list[tuple[str, Any]]:
         """List the listeners of components that are enabled.

@@ -146,7 +146,7 @@ class BertEntityRecognizer(WeightedHead):
         lowest = np.array([thresholds.get(label, 0.0) for label in self.labels])
         for doc, known, length in zip(docs, presets, scores.lengths):
             if length == 0:
-                write_entities(doc, [], presets=known)
+                write_entities(doc, [], self.name, presets=known)
                 write_candidates(doc, [], [], self.name)
         for index, part in split_scores(scores):
             group = [docs[i] for i in index]
@@ -157,14 +157,14 @@ class BertEntityRecognizer(WeightedHead):
                 for doc, found, known in zip(
                     group, place_spans(group, lattice, spans, self.labels), given
                 ):
-                    write_entities(doc, found, presets=known)
+                    write_entities(doc, found, self.name, presets=known)
                 continue
             values = lattice.score(spans)
             keep = values >= lowest[spans.label]
             kept, weak = spans.select(keep), spans.select(~keep)
             ents = place_spans(group, lattice, kept, self.labels)
             for doc, new, row, known in zip(group, ents, split_rows(values[keep], ents), given):
-                write_entities(doc, new, row, presets=known)
+                write_entities(doc, new, self.name, row, presets=known)
             others = place_spans(group, lattice, weak, self.labels)
             rows = split_rows(values[~keep], others)
             if self.n_candidates:
@@ -285,7 +285,9 @@ class BertEntityRecognizer(WeightedHead):
         for batch, scores in self.read_outputs(docs):
             for index, part in split_scores(scores):
                 group = [docs[i] for i in index + at]
-                presets = [read_presets(doc) if self.keep_entities else None for doc in group]
+                presets = [
+                    read_presets(doc, self.name) if self.keep_entities else None for doc in group
+                ]
                 yield index + at, self.make_lattice(part, add_borders(group, presets))
             at += len(batch)
 

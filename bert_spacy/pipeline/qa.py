@@ -311,7 +311,8 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
     doc (Doc): The context.
     question (str | Sequence[str]): One question, or several.
     RETURNS (list[Answer] | list[list[Answer]]): For one question its answers,
-        best first; for several, a list for each. Their spans are of this Doc.
+        best first; for several, a list for each. Their spans are of this Doc. None for one
+        that failed under an error handler that goes on.
     RAISES (ValueError): B306 if no such pipeline shares the Doc's vocabulary; B423 for what is no
         question.
     """
@@ -324,8 +325,11 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
         raise ValueError(Errors.B306)
     # Not by `select_pipes`, which would switch the others off in all threads of a server.
     others = [name for name in nlp.pipe_names if name not in names]
-    asked = nlp.pipe(make_questions(nlp, questions, doc.text), disable=others)
-    found = [[_on_doc(doc, answer) for answer in get_answers(other)] for other in asked]
+    numbered = zip(make_questions(nlp, questions, doc.text), range(len(questions)))
+    found: list[list[Answer]] = [[] for _ in questions]
+    # An error handler may let one go missing.
+    for other, i in nlp.pipe(numbered, as_tuples=True, disable=others):
+        found[i] = [_on_doc(doc, answer) for answer in get_answers(other)]
     return found[0] if isinstance(question, str) else found
 
 

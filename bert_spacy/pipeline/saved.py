@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from spacy import util
 from spacy.pipeline.trainable_pipe import TrainablePipe
 
 from ..errors import Errors
-from ..layers.shims import HeadShim
-from .files import read_cfg, read_part, write_cfg, write_part
+from ..layers.shims import FolderShim, HeadShim
+from .files import read_cfg, read_model, read_part, write_cfg, write_part
 from .known import find_pipeline
 from .settings import change_setting, take_old_settings
 
@@ -60,13 +61,14 @@ class SavedHead(TrainablePipe):
 
         path (str | Path): A folder that `to_disk` wrote.
         exclude (Iterable[str]): "vocab", "cfg" or "model".
-        RAISES (ValueError): B303 if a file is missing or damaged; B304 if the
-            labels do not match the weights; B309, B307 and others if the cfg holds what cannot be.
+        RAISES (ValueError): B303 if a file is missing or damaged; B304 if labels or settings
+            do not match the weights; B309, B307 and others if the cfg holds what cannot be; B205,
+            B206 for settings of an encoder of its own that do not fit.
         """
         deserialize = {
             "vocab": lambda p: self.vocab.from_disk(p),
             "cfg": lambda p: self._take_cfg(read_part(p, read_cfg)),
-            "model": lambda p: read_part(p, self.model.from_bytes),
+            "model": lambda p: read_part(p, partial(read_model, self.model)),
         }
         util.from_disk(path, deserialize, exclude)
         self._check_cfg()
@@ -82,7 +84,7 @@ class SavedHead(TrainablePipe):
         deserialize = {
             "vocab": lambda data: self.vocab.from_bytes(data),
             "cfg": lambda data: self._take_cfg(read_cfg(data)),
-            "model": self.model.from_bytes,
+            "model": lambda data: read_model(self.model, data),
         }
         util.from_bytes(bytes_data, deserialize, exclude)
         self._check_cfg()
@@ -99,12 +101,17 @@ class SavedHead(TrainablePipe):
             raise ValueError(Errors.B309.format(name=self.name, labels=labels))
         if settings is None:
             return
-        expected = None
+        given: dict[str, Any] = {"labels": labels}
         if isinstance(labels, list):
-            expected = {"width": settings["width"], **self.module_settings()}
-        if expected != settings:
-            values = {"n_labels": labels, "n_outputs": settings.get("n_labels")}
-            raise ValueError(Errors.B304.format(name=self.name, **values))
+            given = {"width": settings["width"], **self.module_settings()}
+        if given != settings:
+            both = given.keys() & settings.keys()
+            saved = {k: v for k, v in settings.items() if k not in both or given[k] != v}
+            given = {k: v for k, v in given.items() if k not in both or settings[k] != v}
+            raise ValueError(Errors.B304.format(name=self.name, given=given, saved=saved))
+        encoder = self.model.get_ref("encoder")
+        if any(isinstance(shim, FolderShim) for shim in encoder.shims):
+            encoder.initialize()  # its weights are there; window and stride are looked at
 
 
 def _are_labels(labels: list[Any]) -> bool:

@@ -35,9 +35,11 @@ def score_ner(examples: Iterable[Example], **cfg: Any) -> dict[str, Any]:
     p: list[float] = []
     hit: list[bool] = []
     for eg in scored:
-        known = read_scored(eg.predicted, SCORED)
-        places = [(span.start, span.end, span.label_) for span, _ in known]
-        for (_, score), verdict in zip(known, judge_spans(eg, places)):
+        # A later component may have put others in their place.
+        ents = {(ent.start, ent.end, ent.label_) for ent in eg.predicted.ents}
+        pairs = [((x.start, x.end, x.label_), p) for x, p in read_scored(eg.predicted, SCORED)]
+        known = [(place, score) for place, score in pairs if place in ents]
+        for (_, score), verdict in zip(known, judge_spans(eg, [place for place, _ in known])):
             if verdict is not None:
                 p.append(score)
                 hit.append(verdict)

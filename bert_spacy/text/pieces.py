@@ -13,13 +13,13 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Template:
-    """Special pieces around the segments of a window, and their type ids.
+    """Special pieces around the texts of a window, and their type ids.
 
-    prefix (Ints): Before the first segment, such as [CLS].
-    infix (Ints): Between two segments.
-    suffix (Ints): After the last segment.
-    types (tuple[int, int]): Type id of the earlier segments and of the last of
-        several; special pieces take that of the segment they close.
+    prefix (Ints): Before the first text, such as [CLS].
+    infix (Ints): Between two texts.
+    suffix (Ints): After the last text.
+    types (tuple[int, int]): Type id of the earlier texts and of the last of
+        several; special pieces take that of the text they close.
     cls_index (int): Position of the piece that stands for the window, counted
         from the end if negative.
     """
@@ -30,9 +30,9 @@ class Template:
     types: tuple[int, int]
     cls_index: int
 
-    def count(self, n_segments: Ints) -> Ints:
-        """Return how many special pieces a window with so many segments needs."""
-        return len(self.prefix) + len(self.infix) * (n_segments - 1) + len(self.suffix)
+    def count(self, n_texts: Ints) -> Ints:
+        """Return how many special pieces a window with so many texts needs."""
+        return len(self.prefix) + len(self.infix) * (n_texts - 1) + len(self.suffix)
 
 
 def read_template(tokenizer: Any) -> Template:

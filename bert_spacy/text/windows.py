@@ -15,10 +15,10 @@ GROUP_COST = 192
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Windows over the last segment of each doc, in doc order.
+    """Windows over the body of each reading, in order.
 
-    doc (Ints): The doc of each window. Shape (B,).
-    start (Ints): First piece of the last segment that the window holds. Shape (B,).
+    reading (Ints): The reading of each window. Shape (B,).
+    start (Ints): First piece of the body that the window holds. Shape (B,).
     end (Ints): One past the last one. Shape (B,).
     own_start (Ints): The window gives the hidden states of the pieces from here:
         of several copies of a piece, that nearest the middle of its window
@@ -26,46 +26,46 @@ class WindowPlan:
     own_end (Ints): One past the last such piece. Shape (B,).
     """
 
-    doc: Ints
+    reading: Ints
     start: Ints
     end: Ints
     own_start: Ints
     own_end: Ints
 
 
-def plan_windows(head: Ints, body: Ints, specials: Ints, window: int, stride: int) -> WindowPlan:
-    """Cut the last segment of each doc into windows that overlap.
+def plan_windows(others: Ints, body: Ints, specials: Ints, window: int, stride: int) -> WindowPlan:
+    """Cut the body of each reading into windows that overlap.
 
-    Every window repeats the earlier segments. The last window is moved back so
-    that it is full; a doc that fits, even an empty one, has one window.
+    Every window repeats the other texts. The last window is moved back so
+    that it is full; a body that fits, even an empty one, has one window.
 
-    head (Ints): Pieces in all segments of a doc but the last. Shape (D,).
-    body (Ints): Pieces in its last segment. Shape (D,).
+    others (Ints): Pieces in all texts of a reading but its body. Shape (R,).
+    body (Ints): Pieces in its body. Shape (R,).
     specials (Ints): Special pieces, such as [CLS] and [SEP], that a window of
-        this doc needs. Shape (D,).
+        this reading needs. Shape (R,).
     window (int): Most pieces in a window, special ones included.
     stride (int): Pieces from the start of one window to the start of the next.
-    RETURNS (WindowPlan): The windows of all docs.
-    RAISES (ValueError): B001 if a window has no room for the last segment.
+    RETURNS (WindowPlan): The windows of all readings.
+    RAISES (ValueError): B001 if a window has no room for the body.
     """
-    room = window - head - specials
+    room = window - others - specials
     if len(room) and int(room.min()) < 1:
-        raise ValueError(Errors.B001.format(window=window, need=int((head + specials).max()) + 1))
+        raise ValueError(Errors.B001.format(window=window, need=int((others + specials).max()) + 1))
     step = np.minimum(stride, room)
     counts = np.where(body <= room, 1, 1 + -(-(body - room) // step))
-    doc = np.repeat(np.arange(len(body)), counts)
+    reading = np.repeat(np.arange(len(body)), counts)
     first = np.concatenate(([0], np.cumsum(counts)))[:-1]
-    number = np.arange(len(doc)) - first[doc]
+    number = np.arange(len(reading)) - first[reading]
     last_start = np.maximum(body - room, 0)
-    start = np.minimum(number * step[doc], last_start[doc])
-    end = np.minimum(start + room[doc], body[doc])
+    start = np.minimum(number * step[reading], last_start[reading])
+    end = np.minimum(start + room[reading], body[reading])
     # Half-way between the middles of two neighbours, both of the same length.
     own_start = np.zeros_like(start)
     inner = np.flatnonzero(number > 0)
     own_start[inner] = -(-(start[inner] + end[inner - 1]) // 2)
-    own_end = body[doc].copy()
+    own_end = body[reading].copy()
     own_end[inner - 1] = own_start[inner]
-    return WindowPlan(doc, start, end, own_start, own_end)
+    return WindowPlan(reading, start, end, own_start, own_end)
 
 
 def pack_windows(lengths: Ints, budget: int, group_cost: float = GROUP_COST) -> list[Ints]:

@@ -247,3 +247,15 @@ def test_an_encoder_that_reads_no_choices_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\[B351\].*got 1 scores for the 2 choices"):
         nlp(make_choice(nlp, *MORE[0]))
     assert nlp("anna").text == "anna"
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "auto"])
+def test_a_pooler_that_is_not_there_is_told(tiny_folder, pooling):
+    config = {"bert_choice": {"model": {"pooling": pooling}}}
+    nlp = make_nlp(tiny_folder("distilbert"), ["bert_choice"], configs=config)
+    nlp.initialize(lambda: choice_examples(nlp))
+    if pooling == "auto":
+        assert train_steps(nlp, choice_examples(nlp), 1)[0]["bert_choice"] > 0
+        return
+    with pytest.raises(ValueError, match=r"\[B219\].*'bert_choice'.*'auto'"):
+        train_steps(nlp, choice_examples(nlp), 1)

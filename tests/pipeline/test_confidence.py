@@ -110,13 +110,13 @@ def test_tokens_that_are_merged_later_cost_neither_the_scores_nor_the_doc(nlp):
     doc = nlp.make_doc("new paris and bob")
     doc.set_ents([Span(doc, 0, 2, label="LOC")])
     person = Span(doc, 3, 4, label="PER")
-    write_entities(doc, [person], [0.75], presets=find_presets(doc))
+    write_entities(doc, [person], "bert_ner", [0.75], presets=find_presets(doc))
     merge_entities(doc)
     [back] = DocBin(docs=[doc]).get_docs(spacy.blank("en").vocab)
     for other in (doc, doc.copy(), Doc(nlp.vocab).from_bytes(doc.to_bytes()), back):
         assert [token.text for token in other] == ["new paris", "and", "bob"]
         assert [ent._.score for ent in other.ents] == [None, 0.75]
-        assert read_presets(other) == [(0, 1, "LOC")]
+        assert read_presets(other, "bert_ner") == [(0, 1, "LOC")]
         assert scored(other, "bert_ner_scores") == [(2, 3, "PER", 0.75)]
     assert [ent["label"] for ent in doc.to_json()["ents"]] == ["LOC", "PER"]
 

@@ -6,7 +6,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
 from bert_spacy.data.pairs import make_pair, make_question
-from bert_spacy.scored import read_spans
+from bert_spacy.scored import find_spans
 
 from ..util import make_nlp, ner_examples, train_steps, trained
 
@@ -229,6 +229,25 @@ def test_blocked_tokens_are_in_no_entity_and_outside_ones_are_free(learned):
     ]
 
 
+def test_what_a_tagger_has_found_itself_is_no_condition(bert):
+    nlp = make_nlp(bert, ["bert_ner"])
+    nlp.add_pipe("bert_ner", name="later")
+    nlp.initialize(lambda: ner_examples(nlp))
+    train_steps(nlp, ner_examples(nlp), 10)
+    first, later = nlp.get_pipe("bert_ner"), nlp.get_pipe("later")
+    first.cfg["temperature"] = 4.0
+    spans = [(0, 1, "PER"), (0, 1, "LOC"), (3, 4, "LOC")]
+    fresh = nlp.make_doc("anna was in paris")
+    [wanted], [taggings] = first.span_probability([fresh], [spans]), first.best_taggings([fresh])
+    for doc in (nlp("anna was in paris"), nlp(nlp("anna was in paris"))):
+        assert doc.ents
+        assert first.span_probability([doc], [spans])[0] == pytest.approx(wanted)
+        [found] = first.best_taggings([doc])
+        assert [share for _, share in found] == pytest.approx([share for _, share in taggings])
+        # To the later one they were given.
+        assert later.span_probability([doc], [doc.ents])[0] == pytest.approx([1.0] * len(doc.ents))
+
+
 def test_what_is_asked_later_is_on_the_same_condition(ruled):
     head = ruled.get_pipe("bert_ner")
     head.cfg["temperature"] = 4.0
@@ -240,7 +259,7 @@ def test_what_is_asked_later_is_on_the_same_condition(ruled):
         [values] = head.span_probability([one], [own])
         assert values == pytest.approx([ent._.score for ent in own])
         # Candidates lie where nothing is fixed.
-        fixed = {token.i for span in read_spans(one, "bert_ner_fixed") for token in span}
+        fixed = {token.i for span in find_spans(one, "bert_ner_fixed") for token in span}
         assert bool(fixed) == (one is doc)
         spans = list(one.spans.get("bert_ner_candidates", ()))
         assert spans

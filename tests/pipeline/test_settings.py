@@ -10,7 +10,7 @@ from thinc.api import Config
 
 from bert_spacy.data.pairs import make_question
 
-from ..util import TEXTS, make_nlp, qa_examples, train_steps
+from ..util import TEXTS, make_nlp, qa_examples, train_steps, trained
 
 LABELS = "bert_textcat_multilabel"
 pytestmark = pytest.mark.filterwarnings(r"ignore:\[BW305\]")
@@ -210,3 +210,52 @@ def test_counted_weights_that_cannot_be_are_refused(folder, weights):
     write_cfg(folder, LABELS, class_weights=weights)
     with pytest.raises(ValueError, match=rf"\[B561\].*{LABELS}"):
         spacy.load(folder)
+
+
+@pytest.fixture(scope="module")
+def saved_models(bert, tmp_path_factory):
+    """Return a pipeline of two heads, one with an encoder of its own."""
+    nlp = trained(bert, ["bert_textcat", "bert_ner"], steps=20)
+    nlp.replace_listeners("bert_encoder", "bert_ner", ["model.encoder"])
+    folder = tmp_path_factory.mktemp("models") / "model"
+    nlp.to_disk(folder)
+    return folder
+
+
+TEXTCAT, NER = "components.bert_textcat.model", "components.bert_ner.model"
+
+
+def test_settings_of_a_saved_model_count(saved_models):
+    text = "zoe was in paris and bob lives in london"  # the first word has several pieces
+    before = spacy.load(saved_models)
+    config = {f"{TEXTCAT}.pooling": "mean", f"{NER}.pooling": "mean"}
+    nlp = spacy.load(saved_models, config=config)
+    from_bytes = spacy.blank("en").from_config(nlp.config).from_bytes(before.to_bytes())
+    wanted = nlp(text).cats
+    assert wanted != before(text).cats and from_bytes(text).cats == wanted
+    scores = [
+        x.get_pipe("bert_ner").span_probability([x(text)], [[(0, 1, "PER")]])
+        for x in (before, nlp, from_bytes)
+    ]
+    assert scores[0] != scores[1] == scores[2]
+
+
+def test_settings_of_an_encoder_of_its_own_count(saved_models):
+    def load(**values):
+        config = {f"{NER}.encoder.{key}": value for key, value in values.items()}
+        return spacy.load(saved_models, config=config)
+
+    text = "anna was in paris and bob lives in london " * 3
+    whole, cut = (
+        nlp.get_pipe("bert_ner").span_probability([nlp.make_doc(text)], [[(20, 21, "PER")]])
+        for nlp in (load(), load(window=10, stride=4))
+    )
+    assert whole != cut
+    for code, values in (("B205", {"window": 1000}), ("B206", {"stride": 65})):
+        with pytest.raises(ValueError, match=rf"\[{code}\]"):
+            load(**values)
+
+
+def test_settings_that_the_weights_were_not_made_with_are_refused(saved_models):
+    with pytest.raises(ValueError, match=r"\[B304\].*'bert_ner'.*'bio'.*'bioes'.*Put back"):
+        spacy.load(saved_models, config={f"{NER}.scheme": "bio"})

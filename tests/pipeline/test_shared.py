@@ -122,7 +122,6 @@ def test_update_with_an_optimizer_equals_update_and_finish(bert, optimizer, disa
             if at_once:
                 for _ in range(4):
                     nlp.update(examples, sgd=sgd, drop=0.0)
-                nlp.get_pipe("bert_encoder")._finish_backward()
             else:
                 train_steps(nlp, examples, 4, sgd=sgd)
         runs.append([weights(encoder_of(nlp)), weights(nlp.get_pipe("bert_qa").shim.module)])

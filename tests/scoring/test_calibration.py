@@ -179,6 +179,9 @@ def test_entities_are_scored_by_their_probability(nlp):
     assert scores["ents_ece"] == pytest.approx((0.1 + 0.4) / 2)
     assert scores["ents_brier"] == pytest.approx((0.01 + 0.16) / 2)
     assert (scores["ents_p"], scores["ents_r"]) == (0.5, 0.5)  # of the same two that can be judged
+    # A later component gives another label, and takes an entity away.
+    predicted.set_ents([Span(predicted, 0, 1, "PER"), Span(predicted, 4, 5, "X")])
+    assert score_ner([eg])["ents_ece"] == pytest.approx(0.1)
     del predicted.spans["bert_ner_scores"]
     assert score_ner([eg])["ents_ece"] is None
 

@@ -17,7 +17,7 @@ def plan(docs, window, stride, specials=2):
 def test_every_piece_is_given_by_the_window_whose_middle_is_nearest(docs, window, stride):
     found = plan(docs, window, stride)
     for doc, (_, body) in enumerate(docs):
-        mine = np.flatnonzero(found.doc == doc)
+        mine = np.flatnonzero(found.reading == doc)
         start, end = found.start[mine], found.end[mine]
         own = [
             (piece, i)
@@ -36,10 +36,10 @@ def test_every_piece_is_given_by_the_window_whose_middle_is_nearest(docs, window
 @given(sizes, st.integers(9, 24), st.integers(1, 24))
 def test_windows_step_by_the_stride_and_the_last_one_is_full(docs, window, stride):
     found = plan(docs, window, stride)
-    assert (np.diff(found.doc) >= 0).all()
+    assert (np.diff(found.reading) >= 0).all()
     for doc, (head, body) in enumerate(docs):
         room = window - head - 2
-        mine = found.doc == doc
+        mine = found.reading == doc
         start, end = found.start[mine], found.end[mine]
         assert len(start) >= 1
         assert start[0] == 0 and end[-1] == body
@@ -51,7 +51,7 @@ def test_windows_step_by_the_stride_and_the_last_one_is_full(docs, window, strid
 
 def test_a_doc_that_fits_or_is_empty_has_one_window():
     found = plan([(0, 0), (0, 6), (0, 7)], window=8, stride=4)
-    assert found.doc.tolist() == [0, 1, 2, 2]
+    assert found.reading.tolist() == [0, 1, 2, 2]
     assert found.end.tolist() == [0, 6, 6, 7]
     assert found.start.tolist() == [0, 0, 0, 1]
 
@@ -59,7 +59,7 @@ def test_a_doc_that_fits_or_is_empty_has_one_window():
 def test_no_docs_give_no_windows():
     none = np.zeros(0, dtype=np.int64)
     found = plan_windows(none, none, none, 8, 4)
-    assert len(found.doc) == len(found.start) == len(found.own_end) == 0
+    assert len(found.reading) == len(found.start) == len(found.own_end) == 0
 
 
 @pytest.mark.parametrize("window, head", [(2, 0), (8, 6), (8, 7)])
