@@ -311,8 +311,8 @@ def ask(doc: Doc, question: str | Sequence[str]) -> list[Answer] | list[list[Ans
     doc (Doc): The context.
     question (str | Sequence[str]): One question, or several.
     RETURNS (list[Answer] | list[list[Answer]]): For one question its answers,
-        best first; for several, a list for each. Their spans are of this Doc. None for one
-        that failed under an error handler that goes on.
+        best first; for several, a list for each. Their spans are of this Doc. A question
+        that failed under an error handler that goes on has an empty list.
     RAISES (ValueError): B306 if no such pipeline shares the Doc's vocabulary; B423 for what is no
         question.
     """

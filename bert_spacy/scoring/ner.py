@@ -37,7 +37,8 @@ def score_ner(examples: Iterable[Example], **cfg: Any) -> dict[str, Any]:
     for eg in scored:
         # A later component may have put others in their place.
         ents = {(ent.start, ent.end, ent.label_) for ent in eg.predicted.ents}
-        pairs = [((x.start, x.end, x.label_), p) for x, p in read_scored(eg.predicted, SCORED)]
+        scored_spans = read_scored(eg.predicted, SCORED)
+        pairs = [((span.start, span.end, span.label_), score) for span, score in scored_spans]
         known = [(place, score) for place, score in pairs if place in ents]
         for (_, score), verdict in zip(known, judge_spans(eg, [place for place, _ in known])):
             if verdict is not None:
