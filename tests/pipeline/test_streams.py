@@ -105,3 +105,16 @@ def test_each_question_has_its_own_answers_though_one_fails(bert, monkeypatch):
     texts = [[answer.text for answer in row] for row in found]
     assert texts == [[a.text for a in wanted[0]], [], [a.text for a in wanted[1]]]
     assert all(texts[::2]) and doc._.ask("bad") == []
+
+
+def test_a_head_that_is_disabled_in_the_source_alone_teaches_the_encoder(bert):
+    found = []
+    for off in ([], ["bert_ner"]):
+        source, _ = make_joint(bert)
+        nlp = spacy.blank("en")
+        for name in ("bert_encoder", *HEADS):
+            nlp.add_pipe(name, source=source)
+        with source.select_pipes(disable=off):
+            train_steps(nlp, all_examples(nlp), 2)
+        found.append(weights(encoder_of(nlp)))
+    assert same_weights(*found)
