@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchcrf import CRF
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -85,6 +84,8 @@ class TaggerNet(nn.Module):
     """An encoder, a linear layer on the first piece of each word, and a CRF."""
 
     def __init__(self, folder: str, n_tags: int) -> None:
+        from torchcrf import CRF  # needed by taggers alone
+
         super().__init__()
         config = AutoConfig.from_pretrained(folder)
         self.encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False)
