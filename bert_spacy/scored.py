@@ -16,6 +16,7 @@ from .types import CANDIDATES, SCORED
 
 PLACES = "places"
 SCORES = "scores"
+SOURCES = "sources"  # the component that each span is from, or is meant for
 
 # The number of each span by its characters and label.
 Numbers = dict[tuple[int, int, str], int]

@@ -185,11 +185,7 @@ class BertEncoder(LinkedEncoder):
             count(teacher.value)
         has_loss = teacher is not None
         make = partial(TrainingBatch, r_drop=self.r_drop_alpha, second=second, has_loss=has_loss)
-        nlp, listening = self._nlp(), self.listeners
-        # What is disabled in another pipeline, that of the source, may learn in this one.
-        if nlp is not None and docs[0].vocab is nlp.vocab:
-            listening = [x for ours in (True, False) for _, x in self.list_awake(ours)]
-        training = make(docs, batch, backprop, sum(map(self.serves, listening)), count)
+        training = make(docs, batch, backprop, self.count_learners(docs), count)
         self.store.training = training
         if self.stock_listeners:
             data = data_from_batch(docs, batch, self.model.shims[0].encoder.tokenizer)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from spacy.tokens import Doc, Span
 
-from ..scored import SCORES, find_spans, write_scored, write_spans
+from ..scored import SCORES, SOURCES, find_spans, write_scored, write_spans
 from ..types import CANDIDATES, FIXED, SCORED
-from .given import SOURCES, Preset
+from .given import Preset
 from .lattice import Floats, Lattice, Spans
 
 

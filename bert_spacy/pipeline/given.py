@@ -7,7 +7,7 @@ from spacy.attrs import ENT_IOB, ENT_TYPE
 from spacy.tokens import Doc
 
 from ..layers.ner import TagScores
-from ..scored import find_spans
+from ..scored import SOURCES, find_spans
 from ..segments import read_segments
 from ..text.tags import allow_around
 from ..types import FIXED
@@ -16,8 +16,6 @@ from .lattice import Given
 # First token, end (exclusive), label; no label where nothing may be an entity, or, if no token is
 # meant, where none may reach across.
 Preset = tuple[int, int, str]
-# Attr of a group of spans: which component each belongs to.
-SOURCES = "sources"
 
 
 def find_presets(doc: Doc) -> list[Preset]:

@@ -104,10 +104,9 @@ class LinkedEncoder(Transformer):
 
         docs (Sequence[Doc]): What is to be read, if anything is.
         """
-        nlp = self._nlp()
-        later = list_later(self, nlp)
-        # Docs of another vocabulary are in another pipeline, which has linked what it has.
-        if nlp is not None and (not docs or docs[0].vocab is nlp.vocab):
+        later = list_later(self, self._nlp())
+        nlp = self._pipeline_of(docs)
+        if nlp is not None:
             for name, component in later:
                 if name not in self.listener_map and name not in nlp.disabled:
                     self.find_listeners(component)
@@ -117,6 +116,19 @@ class LinkedEncoder(Transformer):
                 # In one pipeline the last encoder before a head serves it.
                 if not self.serves(listener) and all(x is not listener.store for x in stores):
                     listener.link(self.store, name)
+
+    def count_learners(self, docs: Sequence[Doc]) -> int:
+        """Count the listeners, ours and stock ones, that learn from Docs."""
+        nlp = self._pipeline_of(docs)
+        off = nlp.disabled if nlp is not None else ()
+        rows = [row for name, row in self.listener_map.items() if name not in off]
+        return sum(self.serves(x) for row in rows for x in row)
+
+    def _pipeline_of(self, docs: Sequence[Doc]) -> Language | None:
+        # Docs of another vocabulary are in another pipeline, that has taken parts by `source=`: it
+        # has linked what it has, and what is disabled here may learn there.
+        nlp = self._nlp()
+        return nlp if nlp is not None and (not docs or docs[0].vocab is nlp.vocab) else None
 
     def _find_readers(self) -> set[str]:
         return {name for name, x in self.list_awake(ours=True) if self.serves(x)}
