@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,10 @@ def _has_rows(path: Path) -> bool:
     """Tell whether a file has one question a line."""
     if path.suffix.lower() == ".jsonl":
         return True
-    first = next(((number, line) for number, line in read_lines(path) if line.strip()), None)
-    row = first and parse_json_line(path, *first)
+    lines = ((number, line) for number, line in read_lines(path) if line.strip())
+    first = list(islice(lines, 2))
+    # SQuAD's own layout is one long line, which is not to be parsed twice.
+    row = parse_json_line(path, *first[0]) if len(first) == 2 else None
     return isinstance(row, dict) and "question" in row
 
 
@@ -94,6 +97,9 @@ def _read_whole(path: Path) -> Iterator[_Paragraph | RowError]:
     content = read_json(path)
     if isinstance(content, RowError):
         yield content
+        return
+    if isinstance(content, dict) and "question" in content:
+        yield _read_row(1, content)
         return
     articles = content.get("data") if isinstance(content, dict) else content
     if not isinstance(articles, list):
