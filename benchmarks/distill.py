@@ -62,16 +62,14 @@ def main() -> None:
     for name in args.tasks:
         for seed in args.seeds:
             for system in (*SYSTEMS, AUGMENTED) if args.augment else SYSTEMS:
-                if any(is_of(row, args, name, seed, system) for row in done):
+                key = key_of(args, name, seed, system)
+                if any(has_key(row, key) for row in done):
                     continue
-                row = {
-                    **{"task": name, "seed": seed, "system": system, "init": args.init},
-                    **{key: value for key, value in settings_of(args, system).items() if value},
-                    **run(TASKS[name], seed, system, args),
-                }
+                given = {setting: value for setting, value in key.items() if value is not None}
+                row = {**given, **run(TASKS[name], seed, system, args)}
                 add_row(args.out, row)
                 done.append(row)
-    rows = [r for r in done if is_of(r, args, r["task"], r["seed"], r["system"])]
+    rows = [r for r in done if has_key(r, key_of(args, r["task"], r["seed"], r["system"]))]
     for row in summarize([r for r in rows if r["task"] in args.tasks]):
         print(json.dumps(row), flush=True)
 
@@ -86,12 +84,16 @@ def settings_of(args: argparse.Namespace, system: str) -> dict[str, Any]:
     }
 
 
-def is_of(row: dict[str, Any], args: argparse.Namespace, task: str, seed: int, system: str) -> bool:
-    """Tell whether a row is the result of a system under these settings."""
-    wanted = {"task": task, "seed": seed, "system": system, "init": args.init}
-    if system == AUGMENTED:  # rows of before do not say by which model
-        row = {"augmented_by": args.augment, **row}
-    return all(row.get(k) == v for k, v in {**wanted, **settings_of(args, system)}.items())
+def key_of(args: argparse.Namespace, task: str, seed: int, system: str) -> dict[str, Any]:
+    """Say what a result is of; None for a setting that is not given."""
+    what = {"task": task, "seed": seed, "system": system, "init": args.init}
+    return what | settings_of(args, system)
+
+
+def has_key(row: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Tell whether a row is the result of this; one of before does not say what augmented it."""
+    row = {"augmented_by": key["augmented_by"], **row}
+    return all(row.get(name) == value for name, value in key.items())
 
 
 def folder_of(args: argparse.Namespace, task: str, seed: int, system: str = "teacher") -> Path:
