@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -112,8 +113,6 @@ def predict(
         is not the one of the earlier run; B623 if it would be overwritten or removed; B810 if
         the output is a folder or a device; B625 for no process; B626 to resume from something else.
     """
-    from itertools import chain
-
     from tqdm import tqdm
 
     from ..pipeline.textcat import BertTextCategorizer
