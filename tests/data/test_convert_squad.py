@@ -213,3 +213,12 @@ def test_the_first_layout_of_cmrc(tmp_path):
     assert notes == [("data[0].qas[1] id=2", "first place")]
     [(place, reason)] = bad
     assert place == "data[0].qas[2] id=3" and "does not stand in the context" in reason
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_file_may_hold_one_question_alone(tmp_path, indent):
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(FLAT[0], indent=indent))
+    rows, bad, notes = run(path)
+    assert [(row.qid, row.line, row.context) for row in rows] == [("a", "1 id=a", CONTEXT)]
+    assert not bad
