@@ -1,5 +1,6 @@
 """Helpers for tests: tiny pipelines, gold for every task, and training steps."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,15 @@ def plain_run(encoder: Any, ids: list[int], types: list[int]) -> Any:
     if getattr(encoder.model.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = torch.tensor([types])
     return encoder.model.eval()(**inputs)
+
+
+def cut(n_pieces: int, room: int, stride: int) -> tuple[list[int], int]:
+    """Return where the windows of a body start, and their length: the oracle for windows."""
+    overlap, count = room - min(stride, room), 1
+    while count * room - (count - 1) * overlap < n_pieces:
+        count += 1
+    length = math.ceil((n_pieces + (count - 1) * overlap) / count)
+    return [i * (n_pieces - length) // max(count - 1, 1) for i in range(count)], length
 
 
 def predictions(docs: Iterable[Doc]) -> list[dict[str, Any]]:

@@ -36,8 +36,9 @@ class WindowPlan:
 def plan_windows(others: Ints, body: Ints, specials: Ints, window: int, stride: int) -> WindowPlan:
     """Cut the body of each reading into windows that overlap.
 
-    Every window repeats the other texts. The last window is moved back so
-    that it is full; a body that fits, even an empty one, has one window.
+    Every window repeats the other texts. A body that fits, even an empty one, has one window;
+    those of a longer one are as many as the stride asks for, all of the same length, and that
+    is the shortest with which neighbours still share as much as full windows would.
 
     others (Ints): Pieces in all texts of a reading but its body. Shape (R,).
     body (Ints): Pieces in its body. Shape (R,).
@@ -56,9 +57,9 @@ def plan_windows(others: Ints, body: Ints, specials: Ints, window: int, stride: 
     reading = np.repeat(np.arange(len(body)), counts)
     first = np.concatenate(([0], np.cumsum(counts)))[:-1]
     number = np.arange(len(reading)) - first[reading]
-    last_start = np.maximum(body - room, 0)
-    start = np.minimum(number * step[reading], last_start[reading])
-    end = np.minimum(start + room[reading], body[reading])
+    length = -(-(body + (counts - 1) * (room - step)) // counts)
+    start = number * (body - length)[reading] // np.maximum(counts - 1, 1)[reading]
+    end = start + length[reading]
     # Half-way between the middles of two neighbours, both of the same length.
     own_start = np.zeros_like(start)
     inner = np.flatnonzero(number > 0)

@@ -20,7 +20,7 @@ from bert_spacy.nn.quantize import measure_ranges
 from bert_spacy.types import EncoderBatch, EncoderGradient
 
 from ..tiny import ARCHITECTURES
-from ..util import gradients, plain_run
+from ..util import cut, gradients, plain_run
 
 NLP = spacy.blank("en")
 TEXTS = [
@@ -70,12 +70,10 @@ def reference(encoder, doc, window, stride):
         kept += range(len(head), len(head) + len(ids))
         head += [*ids, *infix]
     room = window - len(head) - len(sep)
-    starts = [0]
-    while starts[-1] + room < len(body):
-        starts.append(min(starts[-1] + min(stride, room), len(body) - room))
+    starts, length = cut(len(body), room, stride)
     best, outputs = [(np.inf, None)] * len(body), []
     for start in starts:
-        part = body[start : start + room]
+        part = body[start : start + length]
         types = [0] * len(head) + [int(len(parts) > 1)] * (len(part) + len(sep))
         outputs.append(plain_run(encoder, [*head, *part, *sep], types))
         states = outputs[-1].last_hidden_state[0]

@@ -21,6 +21,7 @@ from ..util import (
     assert_close,
     choice_example,
     choice_examples,
+    cut,
     encoder_of,
     gradients,
     make_nlp,
@@ -101,12 +102,11 @@ def test_long_context_has_windows_for_each_choice(bert):
     for choice in choices:
         second = tokenizer(f"where was anna {choice}", add_special_tokens=False)["input_ids"]
         room = 24 - 3 - len(second)
-        step, last = min(16, room), len(context) - room
-        starts = [*range(0, last, step), last]
+        starts, length = cut(len(context), room, 16)
         vectors = []
         for start in starts:
-            ids = [2, *context[start : start + room], 3, *second, 3]
-            types = [0] * (room + 2) + [1] * (len(second) + 1)
+            ids = [2, *context[start : start + length], 3, *second, 3]
+            types = [0] * (length + 2) + [1] * (len(second) + 1)
             vectors.append(plain_run(encoder_of(nlp), ids, types).pooler_output.detach())
         mean = torch.cat(vectors).mean(0)
         scores.append((mean @ module.weight[0] + module.bias).item())
