@@ -94,6 +94,7 @@ def train(
     missing = [name for name in _SECTIONS if name not in config]
     if missing:
         raise ValueError(Errors.B543.format(missing=", ".join(f"[{name}]" for name in missing)))
+    _check_numbers(config.interpolate()["training"])  # before hours of reading
     checkpoint = find_checkpoint(output / CHECKPOINTS) if resume else None
     done = Progress()
     if checkpoint is None:
@@ -135,6 +136,8 @@ class _Run:
         fix_random_seed(seed)
         self.settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
         _check_numbers(self.settings)
+        # The loop takes a whole number for a schedule.
+        self.settings["dropout"] = float(self.settings["dropout"])
         names = [self.settings["train_corpus"], self.settings["dev_corpus"]]
         self.corpora = resolve_dot_names(config, names)
         self.optimizer: Optimizer = self.settings["optimizer"]
@@ -262,14 +265,16 @@ class _Run:
 
 def _check_numbers(settings: dict[str, Any]) -> None:
     """Refuse numbers on which spaCy's loop stops with an error of Python's own."""
-    for name in ("eval_frequency", "accumulate_gradient"):
-        if not isinstance(settings[name], int) or settings[name] < 1:
-            allowed = "a whole number above 0"
-            raise ValueError(Errors.B545.format(name=name, value=settings[name], allowed=allowed))
-    rate = settings["dropout"]
-    if not is_finite(rate) or not 0 <= rate <= 1:
-        raise ValueError(Errors.B545.format(name="dropout", value=rate, allowed="from 0 to 1"))
-    settings["dropout"] = float(rate)  # the loop takes a whole number for a schedule
+    for name in ("eval_frequency", "accumulate_gradient", "dropout"):
+        value = settings.get(name, 1)
+        if isinstance(value, dict):
+            continue  # a function of the registry that is not called yet
+        if name == "dropout":
+            allowed, is_good = "from 0 to 1", is_finite(value) and 0 <= value <= 1
+        else:
+            allowed, is_good = "a whole number above 0", isinstance(value, int) and value >= 1
+        if not is_good:
+            raise ValueError(Errors.B545.format(name=name, value=value, allowed=allowed))
 
 
 def _text_of(nlp: Language) -> str:

@@ -449,7 +449,10 @@ def test_loggers_of_spacy_and_of_spacy_loggers_are_named_in_the_config(config, t
     "name, value", [("dropout", 2), ("dropout", -0.1), ("eval_frequency", 0),
                     ("accumulate_gradient", 0)]
 )  # fmt: skip
-def test_numbers_that_cannot_be_are_refused(config, tmp_path, name, value):
+def test_numbers_that_cannot_be_are_refused_before_data_are_read(
+    config, tmp_path, monkeypatch, name, value
+):
+    monkeypatch.setattr(run_module, "init_nlp", lambda *_, **__: pytest.fail("reads the data"))
     config["training"][name] = value
     with pytest.raises(ValueError, match=rf"\[B545\] training.{name} cannot be {value}"):
         train(config, tmp_path / "out")
