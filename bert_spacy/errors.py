@@ -910,6 +910,12 @@ class Warnings(metaclass=_Coded):
         "before it annotate nothing. Save the pipeline, and load it again."
     )
 
+    BW308 = (
+        "{n} of {total} Docs have several true categories, and {name!r} gives one alone: it learns "
+        "the first of the likeliest and takes the others for wrong. The first: {text!r}, "
+        "{cats}. For several at once take bert_textcat_multilabel."
+    )
+
     # 5xx scoring and training
     BW560 = (
         "The encoder of {name!r} is frozen, so its settings for adversarial training and R-Drop do "

@@ -150,7 +150,8 @@ def predict(
                     files.add(to_output(*item, exclusive, multilabel))
                 except (ValueError, RecursionError) as err:
                     row = item[0]
-                    item = BadRow(row.line, f"can't be written as JSON: {err}", row.texts)
+                    reason = f"can't be written as JSON: {err}"
+                    item = BadRow(row.line, reason, {**row.extra, **row.texts})
             if isinstance(item, BadRow):
                 files.add_bad(to_error(source, item))
             bar.update()

@@ -111,7 +111,7 @@ def judge_labels(pipe: "BertMultilabelTextCategorizer", examples: Sequence[Examp
     gold = [[eg.reference.cats.get(name, np.nan) for name in pipe.labels] for eg in examples]
     table = np.array(gold, dtype=np.float64).reshape(len(examples), len(pipe.labels))
     known = ~np.isnan(table)
-    hit, label = table[known] > 0.5, np.nonzero(known)[1]
+    hit, label = table[known] >= textcat.TRUE_FROM, np.nonzero(known)[1]
     values = scores[torch.from_numpy(known)]
 
     def at(temperature: float) -> Floats:

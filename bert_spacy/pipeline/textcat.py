@@ -1,6 +1,7 @@
 """`bert_textcat`: exclusive classes of single texts and of pairs."""
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from torch import Tensor
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scoring.calibration import Outcomes
 from .judging import judge_classes
@@ -47,11 +48,28 @@ class BertTextCategorizer(TellingHead, WeightedHead):
     def learn_labels(self, examples: Iterable[Example]) -> None:
         """Collect the categories of all examples.
 
-        RAISES (ValueError): B300 if there are none; B305 if there is one alone.
+        RAISES (ValueError): B300 if there are none; B305 if there is one alone. BW308 is warned of
+            texts with several true ones.
         """
-        self.collect_labels(examples, lambda doc: doc.cats)
+        self.collect_labels(self._watch(examples), lambda doc: doc.cats)
         if len(self.labels) < 2:
             raise ValueError(Errors.B305.format(labels=list(self.labels)))
+
+    def _watch(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """Pass Examples on, and warn at the end if some have several true categories."""
+        own, first, n, total = set(self.labels), None, 0, 0
+        for eg in examples:
+            total += 1
+            cats = eg.reference.cats
+            values = [cats[label] for label in (own or cats) if label in cats]
+            highest = max(values, default=0.0)
+            if highest > 0 and values.count(highest) > 1:
+                first, n = first or eg.reference, n + 1
+            yield eg
+        if first is not None:
+            true = {label: value for label, value in first.cats.items() if value > 0}
+            values = {"n": n, "total": total, "text": first.text[:80], "cats": true}
+            warnings.warn(Warnings.BW308.format(name=self.name, **values), stacklevel=2)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.

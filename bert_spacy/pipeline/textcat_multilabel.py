@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 from ..defaults import DEFAULTS
 from ..nn.losses import PLAIN, Loss, divergence
 from ..scoring.calibration import Outcomes
+from ..scoring.textcat import TRUE_FROM
 from ..util import is_finite
 from .judging import judge_labels
 from .settings import check_thresholds, check_value
@@ -157,8 +158,8 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
                 if label in eg.reference.cats and label in eg.predicted.cats
             ]
             scores, gold = np.array(rows).reshape(-1, 2).T
-            if (gold > 0.5).any():
-                found[label] = best_threshold(scores, gold > 0.5)
+            if (gold >= TRUE_FROM).any():
+                found[label] = best_threshold(scores, gold >= TRUE_FROM)
         self.set_thresholds({**self.cfg["thresholds"], **found})
         return found
 

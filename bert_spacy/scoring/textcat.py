@@ -14,6 +14,8 @@ from spacy.training import Example
 from ..errors import Errors
 from .calibration import Bools, Floats, brier_score, expected_error
 
+# Gold from which one of several labels is true, where somebody was not sure.
+TRUE_FROM = 0.5
 CATS_SCORES = (
     "cats_score",
     "cats_score_desc",
@@ -69,7 +71,8 @@ def score_textcat(
 
     examples (Iterable[Example]): Those whose reference has none of the labels
         are skipped; with exclusive labels also those that give none as true.
-        With multi_label, a label that the gold leaves out counts neither way.
+        With multi_label, a label that the gold leaves out counts neither way, and gold between
+        0 and 1 is true from 0.5.
         A text with gold and no prediction counts as wrong.
     labels (Sequence[str]): The component's labels; if empty, all that occur.
     multi_label (bool): Whether a text may have several labels or none.
@@ -122,7 +125,7 @@ def _judge(
         pairs = [(eg.predicted.cats, eg.reference.cats) for eg in scored]
         rows = [(p[x], y[x]) for p, y in pairs for x in labels if x in p and x in y]
         values, gold = np.array(rows, dtype=np.float64).reshape(-1, 2).T
-        return np.clip(values, 0.0, 1.0), gold > 0.5
+        return np.clip(values, 0.0, 1.0), gold >= TRUE_FROM
     table, truth = judge_cats(scored, labels)
     return np.clip(table.max(1), 0.0, 1.0), table.argmax(1) == truth
 
@@ -201,8 +204,8 @@ def _moved_views(
 ) -> dict[int, dict]:
     """Return the cats that spaCy is to see, by the id of the Doc.
 
-    spaCy has one threshold for all labels, `middle`: predicted values are moved, in their order, so
-    that each label's own threshold is at it.
+    spaCy takes any gold above 0 for true. It has one threshold for all labels, `middle`: predicted
+    values are moved, in their order, so that each label's own threshold is at it.
     """
 
     def move(value: float, own: float) -> float:
@@ -210,8 +213,10 @@ def _moved_views(
             return middle + (value - own)
         return value * middle / own if middle else value - 1
 
-    views: dict[int, dict] = {id(eg.reference): eg.reference.cats for eg in scored}
+    views: dict[int, dict] = {}
     for eg in scored:
+        gold = eg.reference.cats
+        views[id(eg.reference)] = {label: float(gold[label] >= TRUE_FROM) for label in gold}
         views[id(eg.predicted)] = {
             label: move(value, thresholds[label]) if label in thresholds else value
             for label, value in eg.predicted.cats.items()

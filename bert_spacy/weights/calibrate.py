@@ -112,19 +112,26 @@ def fit_head(
     report: dict[str, Any] = {"predictions": len(outcomes.hit), **fitted}
     if len(outcomes.hit) < MIN_PREDICTIONS:
         return report
+    # Before: as the pipeline came, which may have been calibrated already.
+    is_tuned = min_precision is None and hasattr(pipe, "tune_thresholds")
+    f_before = _macro_f(pipe, examples) if is_tuned else None
+    given = _find_given(pipe, outcomes) if hasattr(pipe, "set_thresholds") else None
     if "temperature" in pipe.cfg:
+        report["before"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
         pipe.set_temperature(fit_temperature(outcomes.loss))
         report["temperature"] = pipe.cfg["temperature"]
         report["at_bound"] = is_bound(pipe.cfg["temperature"])
-        report["before"] = _measure(outcomes.at(1.0), outcomes.hit)
         report["after"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
-    if hasattr(pipe, "set_thresholds"):
-        pipe.set_thresholds({})
-        if min_precision is not None:
-            report["min_precision"] = min_precision
-            report.update(_fit_thresholds(pipe, outcomes, min_precision))
-        elif hasattr(pipe, "tune_thresholds"):
-            report.update(_tune(pipe, examples))
+    if given is None:
+        return report
+    pipe.set_thresholds({})
+    if min_precision is not None:
+        report["min_precision"] = min_precision
+        report.update(_fit_thresholds(pipe, outcomes, min_precision, given))
+    elif is_tuned:
+        pipe.tune_thresholds(_annotate(pipe, examples))
+        report["thresholds"] = pipe.cfg["thresholds"]
+        report.update(f_before=f_before, f_after=_macro_f(pipe, examples))
     return report
 
 
@@ -144,41 +151,47 @@ def _fit_null(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def _tune(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:
-    """Tune the thresholds of a classifier of several labels by F1."""
+def _annotate(pipe: Any, examples: Sequence[Example]) -> list[Example]:
     good = [eg for eg in examples if has_gold(eg, pipe.labels, multi_label=True)]
-    judged = annotate_copies(pipe, good)
-
-    def macro_f() -> float:
-        scores = score_textcat(
-            judged,
-            labels=pipe.labels,
-            multi_label=True,
-            threshold=pipe.threshold,
-            thresholds=pipe.cfg["thresholds"],
-        )
-        return scores["cats_macro_f"]
-
-    before = macro_f()
-    pipe.tune_thresholds(judged)
-    return {"thresholds": pipe.cfg["thresholds"], "f_before": before, "f_after": macro_f()}
+    return annotate_copies(pipe, good)
 
 
-def _fit_thresholds(pipe: Any, outcomes: Outcomes, min_precision: float) -> dict[str, Any]:
-    p, hit, label = outcomes.at(pipe.cfg["temperature"]), outcomes.hit, outcomes.label
-    found = find_thresholds(p, hit, label, len(outcomes.labels), min_precision)
+def _macro_f(pipe: Any, examples: Sequence[Example]) -> float:
+    """Score a classifier of several labels as it stands."""
+    scores = score_textcat(
+        _annotate(pipe, examples),
+        labels=pipe.labels,
+        multi_label=True,
+        threshold=pipe.threshold,
+        thresholds=pipe.cfg["thresholds"],
+    )
+    return scores["cats_macro_f"]
+
+
+def _find_given(pipe: Any, outcomes: Outcomes) -> Bools:
+    """Tell which predictions a component gives by its temperature and thresholds."""
+    lowest = getattr(pipe, "threshold", 0.0)
+    values = [pipe.cfg["thresholds"].get(name, lowest) for name in outcomes.labels]
+    return outcomes.at(pipe.cfg["temperature"]) >= np.array(values)[outcomes.label]
+
+
+def _fit_thresholds(
+    pipe: Any, outcomes: Outcomes, min_precision: float, before: Bools
+) -> dict[str, Any]:
+    """Set thresholds by precision; `before` tells what the component gave until now."""
+    p, hit = outcomes.at(pipe.cfg["temperature"]), outcomes.hit
+    found = find_thresholds(p, hit, outcomes.label, len(outcomes.labels), min_precision)
     # A little lower, so that what stands just at it stays there in a file and in another batch.
     values = [1.0 if x is None else max(float(np.floor(1e6 * x)) / 1e6, 1e-6) for x in found]
-    given = p >= getattr(pipe, "threshold", 0.0)
     pipe.set_thresholds(dict(zip(outcomes.labels, values)))
-    kept = p >= np.array(values)[label]
+    kept = _find_given(pipe, outcomes)
     n_gold = max(int(outcomes.n_gold.sum()), 1)
     return {
         "thresholds": pipe.cfg["thresholds"],
         "unreached": [name for name, value in zip(outcomes.labels, found) if value is None],
         "kept": int(kept.sum()),
-        "precision_before": float(hit[given].mean()) if given.any() else None,
-        "recall_before": float(hit[given].sum() / n_gold),
+        "precision_before": float(hit[before].mean()) if before.any() else None,
+        "recall_before": float(hit[before].sum() / n_gold),
         "kept_precision": float(hit[kept].mean()) if kept.any() else None,
         "kept_recall": float(hit[kept].sum() / n_gold),
     }

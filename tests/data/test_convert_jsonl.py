@@ -77,6 +77,28 @@ def test_missing_gold_stays_missing_beside_rows_with_gold(tmp_path):
     assert [[t.ent_iob_ for t in doc] for doc in docs] == [["", ""], ["B", "O"], ["O", "O"]]
 
 
+def test_labels_that_values_leave_out_are_missing_and_not_denied(tmp_path):
+    rows = [{"text": "a", "cats": {"x": 1}}, {"text": "b", "cats": {"y": 1, "x": 0}},
+            {"text": "c", "label": "x"}]  # fmt: skip
+    nlp = spacy.blank("en")
+    convert(nlp, "jsonl", [write(tmp_path, rows)], tmp_path / "o.spacy")
+    cats = [doc.cats for doc in read_docbin(tmp_path / "o.spacy", nlp.vocab)]
+    assert cats == [{"x": 1.0}, {"y": 1.0, "x": 0.0}, {"x": 1.0, "y": 0.0}]
+
+
+def test_labels_and_values_in_one_row_must_agree(tmp_path):
+    rows = [
+        {"text": "a", "label": "b", "cats": {"a": 0.3, "b": 0.4, "c": 0.3}},
+        {"text": "b", "label": ["a", "b"], "cats": {"a": 0.9, "b": 0.6, "c": 0.1}},
+        {"text": "c", "label": [], "cats": {"a": 0.2}},
+        {"text": "d", "label": "c", "cats": {"a": 0.3, "b": 0.4, "c": 0.3}},
+        {"text": "e", "label": "x", "cats": {"y": 1}},
+    ]
+    good, bad = run(tmp_path, rows)
+    assert [row.cats for row in good] == [row["cats"] for row in rows[:3]]
+    assert [line for line, _ in bad] == [4, 5] and "do not agree" in bad[0][1]
+
+
 def test_an_empty_list_beside_lists_of_entities_says_that_there_are_none(tmp_path):
     rows = [
         {"text": "none here", "label": []},

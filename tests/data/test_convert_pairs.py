@@ -63,6 +63,18 @@ def test_columns_are_found_by_name(tmp_path, name, text):
     assert [row[1:] for row in rows_of(read(tmp_path, name, text))] == [("a a", "b b", "yes")]
 
 
+@pytest.mark.parametrize("end", ["tsv", "csv", "CSV"])
+def test_a_header_of_unknown_texts_is_no_row(tmp_path, end):
+    sign = "\t" if end == "tsv" else ","
+    rows = [["q1", "q2", "label"], ["a a", "b b", "1"], ["c c", "d d", "0"]]
+    text = "".join(sign.join(row) + "\n" for row in rows)
+    with pytest.raises(ValueError, match=r"\[B406\].*q1, q2, label"):
+        read(tmp_path, f"x.{end}", text)
+    assert len(rows_of(read(tmp_path, f"x.{end}", text, header=False))) == 3
+    more = f"e e{sign}f f{sign}label\n"  # a class of that name
+    assert len(rows_of(read(tmp_path, f"x.{end}", text + more))) == 4
+
+
 def test_columns_can_be_named(tmp_path):
     text = "x\ty\tz\nyes\tb\ta\n"
     options = {"text_column": "z", "text_b_column": "y", "label_column": "x"}

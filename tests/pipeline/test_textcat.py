@@ -79,6 +79,14 @@ def test_gold_is_the_largest_of_our_labels_and_may_be_missing(bert):
     assert nlp.evaluate(examples)
 
 
+def test_several_true_classes_are_told(bert):
+    nlp = make_nlp(bert, ["bert_textcat"])
+    golds = [{"a": 1.0, "b": 1.0, "c": 0.0}, {"a": 0.7, "b": 0.3}, {"c": 1.0}]
+    examples = [Example.from_dict(nlp.make_doc("anna"), {"cats": cats}) for cats in golds]
+    with pytest.warns(UserWarning, match=r"\[BW308\] 1 of 3 Docs.*'anna', \{'a': 1.0, 'b': 1.0\}"):
+        nlp.initialize(lambda: iter(examples))
+
+
 def test_one_class_alone_is_refused(bert):
     nlp = make_nlp(bert, ["bert_textcat"])
     example = Example.from_dict(nlp.make_doc("anna"), {"cats": {"one": 1.0}})

@@ -290,6 +290,26 @@ def test_labels_that_do_not_exclude_each_other_get_a_precision(labels, tmp_path)
     assert report["kept_precision"] > 30 / 32
 
 
+@pytest.mark.parametrize("extra", [(), ("--min-precision", "0.93")])
+def test_before_is_as_the_pipeline_came(labels, tmp_path, extra):
+    nlp = spacy.load(labels / "pipeline")
+    head = nlp.get_pipe(LABELS)
+    head.set_temperature(3.0)
+    head.set_thresholds({"a": 0.05, "b": 0.05})
+    nlp.to_disk(tmp_path / "old")
+    scores = evaluate(nlp, labels / "dev.spacy")
+    args = (tmp_path / "old", labels / "dev.spacy", "-o", tmp_path / "new")
+    assert run(*args, *extra).exit_code == 0
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())[LABELS]
+    assert report["before"]["ece"] == pytest.approx(scores["cats_ece"], abs=1e-5)
+    if extra:
+        assert report["precision_before"] == pytest.approx(scores["cats_micro_p"])
+        assert report["recall_before"] == pytest.approx(scores["cats_micro_r"])
+    else:
+        assert report["f_before"] == pytest.approx(scores["cats_macro_f"])
+        assert report["f_after"] > report["f_before"]
+
+
 def test_a_precision_that_a_component_does_not_know_is_told(folder, tmp_path):
     args = (folder / "pipeline", folder / "dev.spacy", "-o", tmp_path / "new")
     assert "sets no threshold of: bert_textcat" in run(*args, "--min-precision", "0.5").output

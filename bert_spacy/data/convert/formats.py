@@ -79,7 +79,9 @@ def find_files(name: str, paths: Sequence[Path]) -> list[Path]:
         found = [path] if path.is_file() else []
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.is_file())
-            found = [p for p in inside if p.suffix in suffixes and not p.name.startswith(".")]
+            found = [
+                p for p in inside if p.suffix.lower() in suffixes and not p.name.startswith(".")
+            ]
         if not found:
             raise ValueError(Errors.B410.format(path=path, suffixes=" ".join(suffixes)))
         files += found

@@ -60,7 +60,8 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError
             yield RowError(str(path), number, str(err))
             continue
         yield from cleaned.notes(str(path), number)
-        yield TextRow(str(path), number, cleaned.text, cats, entities, targets)
+        is_partial = isinstance(row.get("cats"), dict)
+        yield TextRow(str(path), number, cleaned.text, cats, entities, targets, is_partial)
 
 
 def read_cluener(path: Path, options: Options) -> Iterator[TextRow | RowError]:
@@ -204,16 +205,26 @@ def _get_gold(
     entities = [
         _get_entity(item, cleaned, label_map) for items in found for item in _as_list(items)
     ]
-    if isinstance(row.get("cats"), dict):
-        cats = {read_label(k, label_map): _get_value(k, v) for k, v in row["cats"].items()}
-    elif isinstance(value, dict):
+    if isinstance(value, dict) and field != "cats":
         raise _BadRow(f"field {field!r} is an object; only 'cats' may be one")
-    elif value is not None:
+    if value is not None and field != "cats":
         values = value if isinstance(value, list) else [value]
         cats = {read_label(item, label_map): 1.0 for item in values}
-    elif not found and field not in row and "regression" not in row:
+    if isinstance(row.get("cats"), dict):
+        named = cats
+        cats = {read_label(k, label_map): _get_value(k, v) for k, v in row["cats"].items()}
+        if named is not None and not _agree(set(named), cats):
+            raise _BadRow(f"field {field!r} and 'cats' do not agree: leave one of them out")
+    elif value is None and not found and field not in row and "regression" not in row:
         raise _BadRow(f"no {field!r}, 'cats', 'entities', 'spans' or 'regression' in the row")
     return cats, entities if found else None
+
+
+def _agree(labels: set[str], cats: dict[str, float]) -> bool:
+    """Tell whether labels are those that values by label call true, or the likeliest of them."""
+    highest = max(cats.values(), default=0.0)
+    likeliest = {label for label, value in cats.items() if value == highest}
+    return labels in (likeliest, {label for label, value in cats.items() if value >= 0.5})
 
 
 def _get_targets(row: dict[str, Any]) -> dict[str, float] | None:

@@ -276,7 +276,8 @@ def _find_fault(
 
 def _read_records(path: Path, options: PairOptions) -> tuple[list[str], list[Record | RowError]]:
     """Return the names of the columns, none without a header, and the records."""
-    if path.suffix in (".jsonl", ".json"):
+    suffix = path.suffix.lower()
+    if suffix in (".jsonl", ".json"):
         items = list(read_json_lines(path))
         rows = [item[1] for item in items if not isinstance(item, RowError)]
         names = list(dict.fromkeys(name for row in rows for name in row))
@@ -284,7 +285,7 @@ def _read_records(path: Path, options: PairOptions) -> tuple[list[str], list[Rec
             item if isinstance(item, RowError) else (item[0], [item[1].get(n) for n in names])
             for item in items
         ]
-    records = list(read_csv_cells(path) if path.suffix == ".csv" else _split_tabs(path))
+    records = list(read_csv_cells(path) if suffix == ".csv" else _split_tabs(path))
     if not records:
         return [], []
     first = [str(cell).strip() for cell in _cells(records[0])]
@@ -294,6 +295,10 @@ def _read_records(path: Path, options: PairOptions) -> tuple[list[str], list[Rec
         columns = (options.text_column, options.text_b_column, options.label_column)
         asked = {*columns, options.score_column}
         has_header = sum(cell.casefold() in known or cell in asked for cell in first) >= 2
+        if not has_header and first and first[-1].casefold() in _LABEL_NAMES:
+            # Names of texts that are not known: no other row has this for a label.
+            others = (_cells(record) for record in records[1:])
+            has_header = all(str(cells[-1]).strip() != first[-1] for cells in others if cells)
     return (first, records[1:]) if has_header else ([], records)
 
 

@@ -60,9 +60,10 @@ class TextRow:
     path (str): The file.
     line (int | str): Where the row stands in it.
     text (str): The text.
-    cats (dict[str, float]): Gold value by label; labels left out are 0.0.
+    cats (dict[str, float]): Gold value by label.
     entities (list[tuple[int, int, str]]): First character, end (exclusive), label.
     targets (dict[str, float]): Finite values by target.
+    is_partial (bool): Gold is missing for labels that `cats` leaves out; otherwise it is 0.0.
     missing (Sequence[tuple[int, int]]): First character and end of what may hold an
         entity that was lost.
     """
@@ -73,6 +74,7 @@ class TextRow:
     cats: dict[str, float] | None = None
     entities: list[tuple[int, int, str]] | None = None
     targets: dict[str, float] | None = None
+    is_partial: bool = False
     missing: Sequence[tuple[int, int]] = ()
 
     def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
@@ -84,7 +86,8 @@ class TextRow:
         """
         doc = nlp.make_doc(self.text)
         if self.cats is not None:
-            doc.cats = {label: self.cats.get(label, 0.0) for label in labels}
+            known = self.cats if self.is_partial else labels
+            doc.cats = {label: self.cats.get(label, 0.0) for label in known}
         if self.targets is not None:
             set_targets(doc, self.targets)
         if self.entities is None:
