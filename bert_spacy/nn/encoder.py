@@ -25,6 +25,14 @@ HUB_SECONDS = 10
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
 
+def count_positions(model: Any) -> int:
+    """Count the pieces, special ones included, that a Hugging Face encoder takes at once."""
+    limit = getattr(model.config, "max_position_embeddings", None) or 512
+    # RoBERTa and its kin count positions from the padding index on.
+    offset = getattr(getattr(model, "embeddings", None), "padding_idx", None)
+    return int(limit) - (int(offset) + 1 if offset is not None else 0)
+
+
 class TransformerEncoder(nn.Module):
     """Any encoder class that AutoModel knows, without its task heads.
 
@@ -69,11 +77,7 @@ class TransformerEncoder(nn.Module):
     @property
     def max_positions(self) -> int:
         """Most pieces, special ones included, that one window may hold."""
-        limit = getattr(self.model.config, "max_position_embeddings", None) or 512
-        embeddings = getattr(self.model, "embeddings", None)
-        # RoBERTa and its kin count positions from the padding index on.
-        offset = getattr(embeddings, "padding_idx", None)
-        return int(limit) - (int(offset) + 1 if offset is not None else 0)
+        return count_positions(self.model)
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor) -> tuple[Tensor, Tensor | None]:
         """Run the encoder on padded windows.

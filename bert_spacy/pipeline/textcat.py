@@ -68,8 +68,8 @@ class BertTextCategorizer(TellingHead, WeightedHead):
             yield eg
         if first is not None:
             true = {label: value for label, value in first.cats.items() if value > 0}
-            values = {"n": n, "total": total, "text": first.text[:80], "cats": true}
-            warnings.warn(Warnings.BW308.format(name=self.name, **values), stacklevel=2)
+            found = {"n": n, "total": total, "text": first.text[:80], "cats": true}
+            warnings.warn(Warnings.BW308.format(name=self.name, **found), stacklevel=2)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.

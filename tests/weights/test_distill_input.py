@@ -89,6 +89,14 @@ def test_one_document_and_one_of_ten_million_characters(values, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("section", ["layers", "student", "heads", "training", "augment"])
+@pytest.mark.parametrize("value", [2, 0, "", False])
+def test_a_value_for_a_section_is_refused(values, section, value):
+    values[section] = value
+    with pytest.raises(ValueError, match=rf"B722.*distill\.{section} cannot.*student\.layers"):
+        make_settings(values)
+
+
 @pytest.mark.parametrize("kind", ["bert", "albert", "distilbert"])
 def test_a_student_of_fresh_weights(values, kind, tiny_folder, tmp_path):
     folder, output = tiny_folder(kind), tmp_path / "out"

@@ -56,4 +56,7 @@ def _read_docs(part: str, files: Sequence[Path], teacher: Teacher) -> int:
             message = Errors.B722.format(name=part, value=str(path), reason=reason, allowed=allowed)
             raise ValueError(message)
     vocab = Vocab()
-    return sum(check_labels(teacher, read_docbin(path, vocab)) for path in files)
+    n_docs = sum(check_labels(teacher, read_docbin(path, vocab)) for path in files)
+    if not n_docs:
+        raise ValueError(Errors.B424.format(paths=", ".join(map(str, files))))
+    return n_docs

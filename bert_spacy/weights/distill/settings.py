@@ -174,6 +174,10 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     RAISES (ValueError): B722 for a setting that is wrong or missing.
     """
     values = dict(values)
+    for name in _SECTIONS:
+        if not isinstance(values.get(name), Mapping | None):
+            allowed = "a section of settings; how many layers a student has says student.layers"
+            _refuse(name, values[name], "it is no section", allowed)
     sections = {
         name: kind(**_checked(name, kind, values.pop(name, None) or {}))
         for name, kind in _SECTIONS.items()

@@ -141,7 +141,6 @@ class PretrainTrainer(Trainer):
         self.task, self.train_examples, self.dev_examples = task, train, dev
         self.collate = partial(collate, pad_id=pad_id)
         self.frequent_id = frequent_id
-        self.measured: tuple[int, dict[str, float]] = (-1, {})
         n_dev = min(dev.n_windows, dev_windows or dev.n_windows)
         share = Share(args.process_index, args.world_size, n_dev)
         self.dev_share = Subset(dev, list(share))
@@ -188,8 +187,10 @@ class PretrainTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Measure on the held-out text, each process on its share, once for each step."""
-        if self.measured[0] == self.state.global_step:
-            return self.measured[1]
+        for row in self.state.log_history:  # that of a stopped run as well
+            if row.get("step") == self.state.global_step and "eval_loss" in row:
+                names = (name for name in row if name.startswith("eval_"))
+                return {name.removeprefix("eval_"): row[name] for name in names}
         task = self.task.eval()
         sums = torch.zeros(7, dtype=torch.float64)
         loader = DataLoader(
@@ -215,7 +216,6 @@ class PretrainTrainer(Trainer):
             )
         metrics = summarize(self.accelerator.reduce(sums.to(self.args.device), "sum").tolist())
         self.log({f"eval_{name}": value for name, value in metrics.items()})
-        self.measured = (self.state.global_step, metrics)
         return metrics
 
     def log(self, logs: dict[str, float], *rest: Any) -> None:
@@ -233,6 +233,19 @@ class PretrainTrainer(Trainer):
         # Tied weights are there once.
         self.task.model.load_state_dict(load_file(path), strict=False)
         self.task.model.tie_weights()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or self.args.device.type != "cpu":
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        # Of several processes the Trainer asks torch for the device "cpu:0", which it refuses.
+        parts: list[tuple[Any, str]] = [
+            (self.optimizer, "optimizer.pt"),
+            (self.lr_scheduler, "scheduler.pt"),
+        ]
+        for part, name in parts:
+            state = torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
+            part.load_state_dict(state)
 
     def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: Any = None) -> None:
         # Their numbers tell the order; times may be the same.

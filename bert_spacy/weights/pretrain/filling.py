@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
+from ...data.convert.text import is_broken
 from ...errors import Errors
-from ...nn.encoder import clean_tokenizer, load_tokenizer, quiet
+from ...nn.encoder import clean_tokenizer, count_positions, load_tokenizer, quiet
 from ...sources import resolve_name
 from .task import known_ids
 
@@ -46,10 +47,7 @@ class Filler:
     @property
     def max_pieces(self) -> int:
         """Most pieces of a text, special ones included."""
-        config = self.model.config
-        limit = int(getattr(config, "max_position_embeddings", 0) or 512)
-        # RoBERTa counts positions from the id of the padding piece on.
-        return limit - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
+        return count_positions(self.model.base_model)
 
 
 def load_filler(name: str) -> Filler:
@@ -97,6 +95,10 @@ def fill_masks(
         model takes.
     """
     tokenizer, model = filler.tokenizer, filler.model
+    for number, text in enumerate(texts, 1):
+        if is_broken(text):
+            reason, mask = "it is not valid UTF-8", tokenizer.mask_token
+            raise ValueError(Errors.B704.format(number=number, reason=reason, mask=mask))
     known = torch.tensor(known_ids(tokenizer), device=model.device)
     known = known[known < model.config.vocab_size]
     top_k = min(top_k, len(known))

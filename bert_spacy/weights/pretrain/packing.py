@@ -18,12 +18,15 @@ class Chunks:
     owners (Ints): Document of each unit. Shape (U,).
     first (Ints): First unit of each window. Shape (W,).
     last (Ints): One past its last unit. Shape (W,).
+    targets (Ints): Most pieces that whole units may give it; a single longer one may stand alone.
+        Shape (W,).
     """
 
     units: Ints
     owners: Ints
     first: Ints
     last: Ints
+    targets: Ints
 
 
 def stream_rows(number: int, room: int, ends: Ints) -> Ints:
@@ -72,6 +75,7 @@ def pack_sentences(
     within = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
     units = np.append(np.repeat(sentences[:-1], parts) + within * most, sentences[-1:])
     first: list[int] = []
+    targets: list[int] = []
     size = target = 0
     sizes = np.diff(units).tolist()
     new_document = np.append(True, owners[1:] != owners[:-1])[: len(owners)].tolist()
@@ -80,9 +84,10 @@ def pack_sentences(
             first.append(unit)
             size = 0
             target = int(rng.integers(2, room + 1)) if rng.random() < short else room
+            targets.append(target)
         size += length
     starts = np.array(first, dtype=np.int64)
-    return Chunks(units, owners, starts, np.append(starts[1:], len(owners)))
+    return Chunks(units, owners, starts, np.append(starts[1:], len(owners)), np.array(targets))
 
 
 def make_pair(
@@ -121,8 +126,13 @@ def make_pair(
     other = int(rng.integers(len(documents) - 2))
     other += other >= owner
     start, stop = int(documents[other]), int(documents[other + 1])
-    b = _pieces(chunks, int(rng.integers(start, stop)), stop)
-    return a, b[: room - len(a)], 1
+    begin = int(rng.integers(start, stop))
+    # Whole units, as many as fit, as in a true pair: the length must not tell which it is.
+    left = int(chunks.targets[number]) - len(a)
+    left = left if left > 0 else room - len(a)
+    ends = chunks.units[begin + 1 : stop + 1] - chunks.units[begin]
+    n_whole = int(np.searchsorted(ends, left, side="right"))
+    return a, _pieces(chunks, begin, begin + max(n_whole, 1))[:left], 1
 
 
 def _pieces(chunks: Chunks, first: int, last: int) -> Ints:

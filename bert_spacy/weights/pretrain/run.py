@@ -82,13 +82,13 @@ def pretrain(
         of a segmenter.
     """
     output = Path(output)
-    work = output.with_name(f"{output.name}.work")
     settings = read_settings(config)
     if not is_accelerate_available():
         raise ImportError(Errors.B700.format(package="accelerate"))
     name = settings.main.weights or settings.main.tokenizer or ""
     folder = _find(name)
     check_output(output, folder, *(x for part in settings.corpus.parts.values() for x in part))
+    work = output.with_name(f"{output.name}.work")
     args = make_arguments(settings, work, output.with_name(f"{output.name}.logs"), use_cpu)
     is_first = args.process_index == 0
     if is_first:

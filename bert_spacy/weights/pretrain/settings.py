@@ -58,7 +58,8 @@ class CorpusSettings:
 
     train (str | list): Files or folders of `.txt`, `.jsonl` and `.spacy`.
     dev (str | list | None): Held-out text, the same.
-    dev_share (float): Without `dev`: share of the documents that is held out.
+    dev_share (float): Without `dev`: share of the documents that is held out, as one of
+        round(1 / dev_share).
     documents (str): A document of a `.txt` file is a "line", or goes on to the next "blank" one.
     lang (str): Language of spaCy's tokenizer, for words and sentences.
     segmenter (str): For "zh": "char", or "jieba" or "pkuseg" for words. "char" elsewhere.

@@ -28,7 +28,10 @@ def test_a_run_that_cannot_start_leaves_earlier_work(values, tiny_folder, tmp_pa
     output = tmp_path / "out"
     distill(make_settings(values), output)
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    DocBin().to_disk(tmp_path / "empty.spacy")
     wrong = [
+        ("B424", {"train": [str(tmp_path / "empty.spacy")]}),
+        ("B424", {"dev": [str(tmp_path / "empty.spacy")]}),
         ("B720", {"student": {"name": str(tiny_folder("roberta"))}}),
         ("B722.*student.layers", {"student": {"layers": 9}}),
         ("B722.*layers.map", {"layers": {**values["layers"], "map": [9]}}),

@@ -70,6 +70,22 @@ def test_roberta_has_a_mask_of_its_own(tiny_folder, tmp_path):
         load_filler(str(tiny_folder("roberta")))
 
 
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "camembert"])
+def test_positions_that_begin_behind_the_padding_are_counted(tiny_folder, kind):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder("roberta"))
+    small = {"num_hidden_layers": 1, "hidden_size": 8, "intermediate_size": 8}
+    config = AutoConfig.for_model(
+        kind, max_position_embeddings=20, num_attention_heads=2, vocab_size=len(tokenizer), **small
+    )
+    filler = Filler(AutoModelForMaskedLM.from_config(config).eval(), tokenizer)
+    assert filler.max_pieces == 20 - config.pad_token_id - 1
+    mask, a = tokenizer.mask_token, " the"
+    room = filler.max_pieces - 3
+    assert fill_masks(filler, [mask + a * room])
+    with pytest.raises(ValueError, match="B704"):
+        fill_masks(filler, [mask + a * (room + 1)])
+
+
 def test_what_cannot_be_filled_is_told(folder, bert):
     filler = load_filler(str(folder))
     with pytest.raises(ValueError, match=r"B704.*text 2.*no \[MASK\]"):
@@ -77,6 +93,8 @@ def test_what_cannot_be_filled_is_told(folder, bert):
     assert fill_masks(filler, ["a " * 61 + "[MASK]"])
     with pytest.raises(ValueError, match=r"B704.*65 pieces.*takes 64"):
         fill_masks(filler, ["a " * 62 + "[MASK]"])
+    with pytest.raises(ValueError, match="B704.*text 2.*not valid UTF-8"):
+        fill_masks(filler, ["[MASK]", "\udcff [MASK]"])
     with pytest.raises(ValueError, match="B703.*lacks"):
         load_filler(str(bert))
     # No hub name is taken, so none is offered; how its folder is got is.

@@ -115,6 +115,17 @@ def test_pairs_of_next_sentences():
     assert np.mean(labels) == pytest.approx(share, abs=0.04)
 
 
+def test_the_length_does_not_tell_which_pairs_are_true():
+    random = np.random.default_rng(0)
+    documents = [random.integers(3, 12, size=30).tolist() for _ in range(20)]
+    pairs = [(len(a) + len(b), label) for *_, a, b, label in pairs_of(documents, "next", 50)]
+    totals, labels = np.array(pairs[:4000]).T
+    base = max(labels.mean(), 1 - labels.mean())
+    for limit in range(2, 52):
+        right = ((totals >= limit) == labels).mean()
+        assert max(right, 1 - right) < base + 0.1
+
+
 def test_pairs_of_the_order_of_sentences():
     labels = []
     for chunks, number, a, b, label in pairs_of(DOCUMENTS, "order"):

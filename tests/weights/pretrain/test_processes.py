@@ -81,7 +81,8 @@ def test_a_run_that_fails_later_keeps_its_checkpoints(bert, tmp_path, monkeypatc
         patch.setattr(run_module, "write_result", fail)
         with pytest.raises(OSError, match="disk full"):
             pretrain(config, tmp_path / "out")
-    assert pretrain(config, tmp_path / "out", resume=True).steps == 4
+    done = pretrain(config, tmp_path / "out", resume=True)
+    assert done.steps == 4 and done == pretrain(config, tmp_path / "whole")
 
 
 def test_a_kill_before_the_first_checkpoint_keeps_the_prepared_corpus(bert, tmp_path, monkeypatch):
@@ -194,7 +195,7 @@ def test_a_killed_process_goes_on(bert, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["none", "order"])
-def test_two_processes_draw_the_curve_of_one(tiny_folder, tmp_path, task):
+def test_two_processes_draw_the_curve_of_one(tiny_folder, tmp_path, monkeypatch, task):
     corpus = make_corpus(tmp_path / "corpus.txt", 100)
     folder = tmp_path / "albert"
     shutil.copytree(tiny_folder("albert"), folder)
@@ -206,6 +207,7 @@ def test_two_processes_draw_the_curve_of_one(tiny_folder, tmp_path, task):
         folder,
         trainer__max_steps=12,
         trainer__eval_steps=4,
+        trainer__save_steps=4,
         sentences__task=task,
         pretrain__batch_size=8,
         pretrain__device_batch=8,
@@ -217,9 +219,15 @@ def test_two_processes_draw_the_curve_of_one(tiny_folder, tmp_path, task):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     torchrun += ["--master_port", str(port), *COMMAND[1:]]
     curves = []
-    for name, command in (("one", COMMAND), ("two", torchrun)):
+    # One process is stopped and two go on: their device is another.
+    with monkeypatch.context() as patch:
+        stopping(patch, 8)
+        with pytest.raises(Killed):
+            pretrain(config, tmp_path / "resumed")
+    for name, command in (("one", COMMAND), ("two", torchrun), ("resumed", torchrun)):
         output = tmp_path / name
         args = [*command, str(tmp_path / "config.cfg"), "-o", str(output)]
+        args += ["--resume"] * (name == "resumed")
         subprocess.run(args, env=ENVIRONMENT, check=True, cwd=ROOT, timeout=WAIT * 3)
         report = json.loads((output / "pretrain_report.json").read_text(encoding="utf-8"))
         rows = [report["before"], *report["curve"], report["after"]]
@@ -227,4 +235,5 @@ def test_two_processes_draw_the_curve_of_one(tiny_folder, tmp_path, task):
         assert not (tmp_path / f"{name}.work").exists()
     assert len(curves[0]) == 1 + 12 + 3 + 1
     assert curves[0][1] != curves[0][5]
-    assert curves[0] == pytest.approx(curves[1], abs=2e-4)  # the log rounds to four digits
+    for curve in curves[1:]:
+        assert curves[0] == pytest.approx(curve, abs=2e-4)  # the log rounds to four digits
