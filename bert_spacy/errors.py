@@ -558,6 +558,10 @@ class Errors(metaclass=_Coded):
         "{path} has {count} columns named {name!r}, which predict reads. Rename all but the one "
         "that is meant."
     )
+    B629 = (
+        "The rows in {partial} are of another pipeline than {pipeline}. Give that one, or leave "
+        "--resume out to start again."
+    )
     B630 = (
         "{path} holds no training step. Give the jsonl file that spacy.ConsoleLogger.v3 writes "
         "if [training.logger] has an output_file."

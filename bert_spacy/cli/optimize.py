@@ -70,6 +70,9 @@ def optimize_cli(
         msg.fail(f"Can't optimize {pipeline}", str(err), exits=1)
     sizes = report["megabytes"]
     msg.good(f"{report['chosen']['name']}: {sizes['before']} MB before, {sizes['after']} MB after")
+    if report["left_alone"]:
+        names = ", ".join(report["left_alone"])
+        msg.warn("The first encoder alone was changed", f"As they were: {names}.")
     if report["without_gold"]:
         names = ", ".join(report["without_gold"])
         place = "--calibrate" if calibrate is None else str(calibrate)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -79,7 +80,8 @@ def predict_cli(
     except KeyboardInterrupt:
         msg.fail("Interrupted", "Run the same command with --resume to go on.", exits=1)
     if counts.n_resumed:
-        msg.info(f"{counts.n_resumed} rows were there already")
+        n_new = counts.n_good + counts.n_bad - counts.n_resumed
+        msg.info(f"{counts.n_resumed} rows were there already, {n_new} are new")
     msg.good(f"{counts.n_good} rows predicted", str(output))
     if counts.n_bad:
         msg.warn(f"{counts.n_bad} rows were bad", str(errors_path(output)))
@@ -110,8 +112,9 @@ def predict(
     show_progress (bool): Whether to show a progress bar on a terminal.
     RETURNS (PredictCounts): What became of the rows.
     RAISES (ValueError): B620, B621 for an input that can't be read; B622 if it
-        is not the one of the earlier run; B623 if it would be overwritten or removed; B810 if
-        the output is a folder or a device; B625 for no process; B626 to resume from something else.
+        is not the one of the earlier run, B629 if the pipeline is not; B623 if it would be
+        overwritten or removed; B810 if the output is a folder or a device; B625 for no process;
+        B626 to resume from something else.
     """
     from tqdm import tqdm
 
@@ -135,7 +138,7 @@ def predict(
             raise ValueError(Errors.B622.format(partial=output, line=new.line, source=source))
         return files.counts
     with ExitStack() as stack:
-        stack.enter_context(files.open(resume=resume))
+        stack.enter_context(files.open(nlp, resume=resume))
         rows = _skip_done(source, rows, files)
         bar = stack.enter_context(
             tqdm(
@@ -177,7 +180,9 @@ class _Output:
         self.partial = _beside(output, ".partial")
         self.errors = errors_path(output)
         self.errors_partial = _beside(output, ".errors.partial")
-        self.paths = (self.output, self.partial, self.errors, self.errors_partial)
+        # What made the rows of the partial file.
+        self.maker = _beside(output, ".pipeline.partial")
+        self.paths = (self.output, self.partial, self.errors, self.errors_partial, self.maker)
         self.counts = PredictCounts()
         self.last: dict[str, Any] = {}
         self.last_line = 0
@@ -192,7 +197,7 @@ class _Output:
         self._count(self.output, self.errors)
         return True
 
-    def open(self, *, resume: bool) -> ExitStack:
+    def open(self, nlp: "Language", *, resume: bool) -> ExitStack:
         """Open both files, after the complete lines of an earlier run if resumed.
 
         Each line is flushed, so that after a kill both files end at the same row.
@@ -201,6 +206,7 @@ class _Output:
         paths = (self.partial, self.errors_partial)
         if resume:
             self._count(*paths)
+        self._sign(nlp, is_new=not self.counts.n_resumed)
         stack = ExitStack()
         mode = "a" if resume else "w"
         self._files = [
@@ -221,12 +227,27 @@ class _Output:
 
     def finish(self) -> None:
         """Give both files their names; without bad rows there is no errors file."""
+        self.maker.unlink(missing_ok=True)
         self.partial.replace(self.output)
         if self.counts.n_bad:
             self.errors_partial.replace(self.errors)
         else:
             self.errors_partial.unlink()
             self.errors.unlink(missing_ok=True)
+
+    def _sign(self, nlp: "Language", *, is_new: bool) -> None:
+        """Write down which pipeline predicts, or check that it is that of the earlier rows."""
+        from ..weights.folders import checksum
+
+        if nlp.path is None:  # made in code
+            self.maker.unlink(missing_ok=True)
+            return
+        files = sorted(path for path in Path(nlp.path).rglob("*") if path.is_file())
+        found = sha256("".join(map(checksum, files)).encode()).hexdigest()
+        if is_new:
+            self.maker.write_text(found, encoding="ascii")
+        elif self.maker.exists() and self.maker.read_text(encoding="ascii") != found:
+            raise ValueError(Errors.B629.format(partial=self.partial, pipeline=nlp.path))
 
     def _count(self, good: Path, bad: Path) -> None:
         """Count the complete lines of both files and find the last line done."""

@@ -81,6 +81,8 @@ class ElmoConfig:
             )
         if self.activation not in ("relu", "tanh"):
             return f"activation is {self.activation!r} and must be 'relu' or 'tanh'"
+        if not isinstance(self.n_highway, int):
+            return f"n_highway is {self.n_highway!r} and must be a whole number"
         if self.n_highway < 0 or self.cell_clip < 0 or self.projection_clip < 0:
             return "n_highway, cell_clip and projection_clip must be 0 or more"
         return None

@@ -87,7 +87,10 @@ def _read_weights(path: Path, config: ElmoConfig) -> dict[str, Tensor]:
         raise ImportError(Errors.B690.format(path=path)) from err
     try:
         with h5py.File(path, "r") as file_:
-            return _rename(_Tensors(file_, path), config)
+            tensors = _Tensors(file_, path)
+            state = _rename(tensors, config)
+            tensors.check_all_read()
+            return state
     except OSError as err:
         raise ValueError(Errors.B691.format(path=path, reason=err)) from err
 
@@ -98,14 +101,29 @@ class _Tensors:
     def __init__(self, file_: Any, path: Path):
         self.file = file_
         self.path = path
+        self.done: set[str] = set()
 
     def read(self, name: str, *shape: int) -> Tensor:
         found = self.file.get(name)
+        self.done.add(name)
         actual = getattr(found, "shape", None)  # None for what is missing, and for a group
         if actual != shape:
             reason = f"{name} has shape {actual}, and {shape} is needed"
             raise ValueError(Errors.B691.format(path=self.path, reason=reason))
         return torch.from_numpy(np.asarray(found[...], dtype=np.float32))
+
+    def check_all_read(self) -> None:
+        """Refuse a file with tensors that the settings do not ask for: it is another model."""
+        names: set[str] = set()
+
+        def note(name: str, part: Any) -> None:
+            if hasattr(part, "shape"):  # no group
+                names.add(name)
+
+        self.file.visititems(note)
+        if left := sorted(names - self.done):
+            reason = f"the options ask for none of its tensors {', '.join(left[:5])}"
+            raise ValueError(Errors.B691.format(path=self.path, reason=reason))
 
 
 def _rename(tensors: _Tensors, config: ElmoConfig) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def optimize(
     output = Path(output)
     check_pipeline_output(output, Path(pipeline), *([] if calibrate is None else [calibrate]))
     nlp = load_pipeline(pipeline)
-    name, encoder = _find_encoder(nlp)
+    (name, encoder), *others = _find_encoders(nlp)
     read = _sample_reader(nlp, calibrate)
     if not any(example.predicted.text.strip() for example in read()):
         raise ValueError(Errors.B648.format(path=calibrate))
@@ -101,6 +101,7 @@ def optimize(
             "backend": setting.backend,
             "precision": setting.precision,
             "without_gold": trial.without_gold,
+            "left_alone": [other for other, _ in others],
             "chosen": _report(parity),
             "tried": [_report(other) for other, _ in found],
             "machine": _describe_machine(),
@@ -115,14 +116,18 @@ def _check(precision: str, backend: str, slim: bool) -> None:
         raise ValueError(Errors.B640.format(precision=precision, backend=backend, slim=slim))
 
 
-def _find_encoder(nlp: Language) -> tuple[str, BertEncoder]:
-    for name, pipe in nlp.pipeline:
+def _find_encoders(nlp: Language) -> list[tuple[str, BertEncoder]]:
+    found = [
+        (name, pipe)
+        for name, pipe in nlp.pipeline
         # An ELMo has no backends to choose from.
-        if not isinstance(pipe, BertEncoder) or "backend" not in pipe.model.attrs:
-            continue
-        if pipe.model.shims[0].encoder.has_weights:
-            return name, pipe
-    raise ValueError(Errors.B641.format(names=nlp.pipe_names))
+        if isinstance(pipe, BertEncoder)
+        and "backend" in pipe.model.attrs
+        and pipe.model.shims[0].encoder.has_weights
+    ]
+    if not found:
+        raise ValueError(Errors.B641.format(names=nlp.pipe_names))
+    return found
 
 
 def _sample_reader(nlp: Language, calibrate: Path | None) -> Callable[[], Iterable[Example]]:

@@ -284,6 +284,23 @@ def test_resume_refuses_another_input(nlp, tmp_path, monkeypatch):
     assert [row["text"] for row in read_jsonl(tmp_path / "out.jsonl")][0] == "line 0"
 
 
+def test_resume_refuses_another_pipeline(tmp_path, monkeypatch):
+    nlp = make_pipeline()
+    for version in ("1.0", "2.0"):
+        nlp.meta["version"] = version
+        nlp.to_disk(tmp_path / version)
+    old, new = (spacy.load(tmp_path / version) for version in ("1.0", "2.0"))
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": f"row {i}"} for i in range(5)])
+    output = tmp_path / "o" / "out.jsonl"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 3)
+        predict(old, source, output)
+    with pytest.raises(ValueError, match=r"\[B629\].*out\.partial.*2\.0"):
+        predict(new, source, output, resume=True)
+    assert predict(old, source, output, resume=True).n_resumed == 3
+    assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
+
+
 @pytest.mark.parametrize("content", [b"[1]\n", b"plain text\n", b"\x00\xff\n", b'{"line": "1"}\n'])
 def test_resume_from_something_else_is_refused(nlp, tmp_path, content):
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])

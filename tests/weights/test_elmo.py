@@ -224,6 +224,22 @@ def test_options_that_cannot_be_are_refused(files, tmp_path, change, reason):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    "section, change, reason",
+    [
+        ("lstm", {"n_layers": 1}, "none of its tensors RNN_0"),
+        ("char_cnn", {"n_highway": 1}, "none of its tensors CNN_high_1"),
+        ("char_cnn", {"n_highway": 1.5}, "n_highway is 1.5"),
+    ],
+)
+def test_options_of_another_model_are_refused(files, tmp_path, section, change, reason):
+    options = json.loads(files[0].read_text())
+    options[section] |= change
+    files[0].write_text(json.dumps(options))
+    with pytest.raises(ValueError, match=rf"\[B691\].*{reason}"):
+        import_elmo(*files, tmp_path / "new")
+
+
 @pytest.mark.parametrize("how", ["no file", "text", "cut", "missing", "group", "shape", "vocab"])
 def test_weights_that_do_not_fit_are_refused(files, tmp_path, how):
     name, path = "CNN_proj/W_proj", files[1]

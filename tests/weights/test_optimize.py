@@ -364,6 +364,17 @@ def test_the_command_names_heads_without_gold(trained, tmp_path):
         assert written["without_gold"] == list(rest)
 
 
+def test_encoders_after_the_first_are_named(trained, bert, tmp_path):
+    nlp = spacy.load(trained / "pipeline")
+    nlp.add_pipe("bert_encoder", name="second", config={"model": {"name": str(bert)}})
+    nlp.get_pipe("second").initialize(lambda: [], nlp=nlp)
+    nlp.to_disk(tmp_path / "two")
+    args = ["optimize", str(tmp_path / "two"), str(tmp_path / "new"), "--backend", "torch"]
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 0 and "As they were: second." in done.output
+    assert json.loads((tmp_path / "new" / "optimize.json").read_text())["left_alone"] == ["second"]
+
+
 def test_the_command_shows_what_was_measured_where_it_refuses(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_DROP", -1.0)
     arguments = ["optimize", str(trained / "pipeline"), str(tmp_path / "new"), "--backend", "torch"]
