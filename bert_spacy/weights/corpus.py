@@ -51,7 +51,8 @@ class TextCorpus:
     """Texts of `.txt` (one a line), `.jsonl` ("text") and `.spacy` files.
 
     paths (Sequence[Path]): Files, and folders: all files with these suffixes in them and in
-        folders within, sorted by name, as `find_files` tells.
+        folders within, sorted by name, as `find_files` tells. A file that is named twice, or
+        by its folder too, is read once.
     on_problem (Callable): Called with each line that is skipped, in the first reading
         alone, and with each text that is processed in parts.
     by_blank_lines (bool): A text of a `.txt` file goes on to the next blank line.
@@ -69,11 +70,13 @@ class TextCorpus:
     ):
         self.show_progress = show_progress
         self.by_blank_lines = by_blank_lines
-        self.paths: list[Path] = []
+        files: dict[Path, Path] = {}
         for path in map(Path, paths):
             if not (found := find_files(path)):
                 raise ValueError(Errors.B670.format(path=path, suffixes=", ".join(SUFFIXES)))
-            self.paths += found
+            for file_ in found:
+                files.setdefault(file_.resolve(), file_)
+        self.paths = list(files.values())
         self.on_problem = on_problem
         self.counts = Counts()
 

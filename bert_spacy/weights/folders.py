@@ -42,7 +42,9 @@ def find_licence(name: str, folder: Path) -> str:
     if name in SOURCES:
         return SOURCES[name].licence
     card = folder / CARD_FILE
-    found = _LICENCE.search(card.read_text(encoding="utf-8")) if card.is_file() else None
+    # Cards come from anywhere, in any encoding.
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    found = _LICENCE.search(text)
     return found.group(1).strip() if found else "not known; ask where the weights came from"
 
 

@@ -83,3 +83,8 @@ def test_a_card_has_the_checksum_and_hands_the_licence_on(tmp_path):
 def test_licences_are_found_in_cards(tmp_path, card, licence):
     (tmp_path / "README.md").write_text(card, encoding="utf-8")
     assert find_licence("a", tmp_path) == (licence or find_licence("a", tmp_path / "none"))
+
+
+def test_a_card_in_another_encoding_is_read(tmp_path):
+    (tmp_path / "README.md").write_bytes("# Modèle\nlicense: mit\n".encode("latin-1"))
+    assert find_licence("x", tmp_path) == "mit"

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from spacy.language import Language
 from tokenizers import Tokenizer
 
 from ...data.convert.rows import JOINED_LANGS
@@ -16,6 +17,7 @@ from ...util import atomic_file
 from ..corpus import PART_LENGTH, OnProblem, TextCorpus, make_nlp
 from ..folders import read_json
 from .folder import Source, open_source, unknown_rate
+from .inside import encode_glued, encode_words
 
 SEGMENTERS = ("char", "jieba")
 # Texts that are tokenized together: at most so many, or so many characters and one text.
@@ -37,7 +39,9 @@ def analyze(
 
     A word's gain is what it would save if it were one piece: its count times the pieces
     saved, where an unknown piece counts as one more. Words that differ in case or accents
-    alone are one where the tokenizer does not tell them apart. Proposed are words that begin
+    alone are one where the tokenizer does not tell them apart. A word may split behind a space
+    alone, or only without one, as a comma does: what counts are the places where it does.
+    The start of a text counts as a space where the language has them. Proposed are words that begin
     with a letter or digit and have a letter, and whatever else has unknown pieces.
 
     name (str): A model folder or an alias.
@@ -66,13 +70,13 @@ def analyze(
             raise ValueError(Errors.B674.format(**values, allowed=allowed))
     _check_words(output)
     n_pieces = n_unknown = 0
-    words: Counter[str] = Counter()
+    words: Counter[tuple[str, bool]] = Counter()
     for texts in in_batches(corpus):
         pieces = encode_texts(source.outline.tokenizer, texts)
         n_pieces += len(pieces.ids)
         n_unknown += int((pieces.ids == source.unk_id).sum())
         for text in texts:
-            words.update(token.text for token in nlp.tokenizer(text) if not token.is_space)
+            words.update(_find_words(nlp, text))
     rows = _find_split_words(source, words, "" if lang in JOINED_LANGS else " ")
     good = [
         row
@@ -148,32 +152,57 @@ def _check(lang: str, segmenter: str, min_count: int, top: int, output: Path) ->
             raise ValueError(Errors.B674.format(name=name, value=value, allowed=choice))
 
 
-def _find_split_words(source: Source, words: Counter[str], space: str) -> list[dict[str, Any]]:
-    """List words of several or of unknown pieces, the forms of one word together."""
-    forms: dict[str, list[tuple[str, int]]] = {}
-    for word, count in words.most_common():
-        forms.setdefault(normal_form(source.backend, word), []).append((word, count))
-    heads = [group[0][0] for group in forms.values()]
-    rows = []
-    # The space lets byte-level pieces be those of a word within a text.
-    encodings = source.backend.encode_batch(
-        [space + word for word in heads], add_special_tokens=False
-    )
-    for group, encoding in zip(forms.values(), encodings):
-        n_unknown = encoding.ids.count(source.unk_id)
-        saved = len(encoding.ids) - 1 + n_unknown
-        if saved > 0:
-            count = sum(count for _, count in group)
-            rows.append(
-                {
-                    "word": group[0][0],
-                    "count": count,
-                    "pieces": encoding.tokens,
-                    "unknown": n_unknown,
-                    "gain": count * saved,
-                }
-            )
-    return rows
+def _find_words(nlp: Language, text: str) -> Iterator[tuple[str, bool]]:
+    """Yield each word, and whether white space or the start of the text comes before it."""
+    for token in nlp.tokenizer(text):
+        if not token.is_space:
+            yield token.text, token.idx == 0 or text[token.idx - 1].isspace()
+
+
+def _find_split_words(
+    source: Source, words: Counter[tuple[str, bool]], space: str
+) -> list[dict[str, Any]]:
+    """List words of several or of unknown pieces, the forms of one word together.
+
+    A word may split behind a space alone, or only without one: then its count is that of
+    those places, and its pieces are those of most of them.
+    """
+    totals: Counter[str] = Counter()
+    for (word, _), count in words.items():
+        totals[word] += count
+    names = {word: normal_form(source.backend, word) for word in totals}
+    heads: dict[str, str] = {}
+    for word, _ in totals.most_common():
+        heads.setdefault(names[word], word)
+    places: Counter[tuple[str, bool]] = Counter()
+    for (word, is_spaced), count in words.items():
+        places[heads[names[word]], is_spaced] += count
+    rows: dict[str, dict[str, Any]] = {}
+    for word, count, (ids, pieces) in _encode_places(source.backend, places, space):
+        n_unknown = ids.count(source.unk_id)
+        saved = len(ids) - 1 + n_unknown
+        if saved <= 0:
+            continue
+        new = {"word": word, "count": 0, "pieces": pieces, "unknown": n_unknown, "gain": 0}
+        row = rows.setdefault(word, new)
+        row["count"] += count
+        row["gain"] += count * saved
+    return list(rows.values())
+
+
+def _encode_places(
+    backend: Tokenizer, places: Counter[tuple[str, bool]], space: str
+) -> Iterator[tuple[str, int, tuple[list[int], list[str]]]]:
+    """Yield words, their counts, and their ids and pieces, the more frequent places first."""
+    ordered = places.most_common()
+    spaced = [word for (word, is_spaced), _ in ordered if is_spaced]
+    glued = [word for (word, is_spaced), _ in ordered if not is_spaced]
+    found = {
+        True: iter(encode_words(backend, spaced, space)),
+        False: iter(encode_glued(backend, glued)),
+    }
+    for (word, is_spaced), count in ordered:
+        yield word, count, next(found[is_spaced])
 
 
 def normal_form(backend: Tokenizer, word: str) -> str:

@@ -15,7 +15,7 @@ from ...errors import Errors
 from ..corpus import OnProblem
 from ..folders import check_output
 from .folder import Source, new_folder, open_source, write_report
-from .wordlist import UNUSED, NewWord, comes_whole, read_words
+from .wordlist import UNUSED, NewWord, comes_whole, find_cut, read_words
 
 MODES, INITS = ("append", "unused"), ("mean", "normal")
 KINDS = ("WordPiece", "BPE", "Unigram")
@@ -80,7 +80,8 @@ def extend(
     spec, chosen, numbers = _place(source, found.words, mode)
     for word in found.words:
         if word not in chosen:
-            reason = f"{word.text!r} would not come out as one piece: another new word cuts it"
+            cut = find_cut(source, word)
+            reason = f"{word.text!r} would not come out as one piece: {cut} cuts it"
             found.problems.append(RowError(str(words), word.line, reason))
     for problem in found.problems:
         on_problem(problem)

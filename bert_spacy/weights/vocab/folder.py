@@ -18,7 +18,7 @@ from ...errors import Errors
 from ...nn.encoder import TransformerEncoder, load_outline
 from ...sources import resolve_name
 from ...util import atomic_dir
-from ..folders import WEIGHTS_FILE, checksum, find_licence, write_card
+from ..folders import WEIGHTS_FILE, checksum, find_licence, read_json, write_card
 
 INDEX_FILE = "model.safetensors.index.json"
 REPORT_FILE = "vocab_report.json"
@@ -207,8 +207,11 @@ def _ids_of(spec: dict[str, Any]) -> dict[str, int]:
 def _read_state(folder: Path) -> dict[str, Tensor]:
     names = [WEIGHTS_FILE]
     if (folder / INDEX_FILE).is_file():
-        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        names = sorted(set(index["weight_map"].values()))
+        files = read_json(folder / INDEX_FILE).get("weight_map")
+        if not isinstance(files, dict) or not files:
+            reason = f"{INDEX_FILE} has no 'weight_map' that tells which files to read"
+            raise ValueError(Errors.B100.format(name=str(folder), reason=reason))
+        names = sorted({str(file_) for file_ in files.values()})
     try:
         return {name: value for file_ in names for name, value in load_file(folder / file_).items()}
     except Exception as err:  # noqa: BLE001 - safetensors raises its own kind

@@ -99,8 +99,7 @@ def make_spec(source: Source, kept: list[int]) -> dict[str, Any]:
         model["merges"] = [
             merge
             for merge in model["merges"]
-            if {*_parts(merge)} <= model["vocab"].keys()
-            and "".join(_parts(merge)) in model["vocab"]
+            if {*_parts(merge), _merged(source, merge)} <= model["vocab"].keys()
         ]
     for token in spec["added_tokens"]:
         token["id"] = new_ids[token["id"]]
@@ -112,8 +111,9 @@ def _is_core(source: Source, piece: str) -> bool:
     """Say whether a piece is one character or byte that may come in some text."""
     if _BYTE.match(piece):
         return True
-    prefix = source.spec["model"].get("continuing_subword_prefix") or ""
-    inner = piece.removeprefix(prefix) if prefix else piece
+    inner = piece.removeprefix(_prefix(source))
+    if source.kind == "BPE":
+        inner = inner.removesuffix(source.spec["model"].get("end_of_word_suffix") or "")
     if source.kind != "WordPiece" or inner == piece:
         return len(inner) == 1 or (len(inner) == 2 and inner[0] in _SPACE_MARKS)
     # A character that always stands alone, as Chinese ones do, never continues a word.
@@ -176,8 +176,7 @@ def _with_parts(source: Source, kept: set[int]) -> set[int]:
     vocab = source.spec["model"]["vocab"]
     makers: dict[str, list[tuple[str, str]]] = {}
     for merge in source.spec["model"]["merges"]:
-        left, right = _parts(merge)
-        makers.setdefault(left + right, []).append((left, right))
+        makers.setdefault(_merged(source, merge), []).append(_parts(merge))
     names = {number: piece for piece, number in vocab.items()}
     todo = [names[number] for number in kept if number in names]
     found = set(kept)
@@ -192,6 +191,17 @@ def _with_parts(source: Source, kept: set[int]) -> set[int]:
 def _parts(merge: str | list[str]) -> tuple[str, str]:
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return left, right
+
+
+def _merged(source: Source, merge: str | list[str]) -> str:
+    """Return the piece that a merge makes, in whose middle no prefix stands."""
+    left, right = _parts(merge)
+    return left + right.removeprefix(_prefix(source))
+
+
+def _prefix(source: Source) -> str:
+    """Return what marks pieces in the middle of words, perhaps nothing."""
+    return source.spec["model"].get("continuing_subword_prefix") or ""
 
 
 def _renumber(part: Any, new_ids: dict[int, int]) -> None:

@@ -10,6 +10,7 @@ from ...data.convert.rows import RowError
 from ...data.convert.text import clean_text, is_broken, read_lines
 from ...text.words import is_unspaced
 from .folder import Source
+from .inside import encode_glued, encode_words
 
 # The limit of BERT's WordPiece, for tokenizers without one of their own.
 MAX_CHARACTERS = 100
@@ -111,16 +112,49 @@ def _judge(text: str, line: int, source: Source, seen: dict[str, int]) -> NewWor
     first = seen.get(_key(source, text))
     if first is not None:
         return f"{text!r} is the word of line {first} again"
-    old_ids = source.backend.encode(_spaced(text), add_special_tokens=False).ids
+    glued, _ = encode_glued(source.backend, [text])[0]
+    old_ids = glued
+    if not is_unspaced(text):
+        old_ids, _ = encode_words(source.backend, [text], " ")[0]
     if len(old_ids) == 1 and old_ids[0] != source.unk_id:
         return f"{text!r} is a piece already"
     is_added = source.kind != "WordPiece" or len(parts) > 1
     piece = text if is_added else parts[0]
-    if piece in source.pieces:
-        return f"{piece!r} is an entry already, though the tokenizer never comes to it"
+    return _find_clash(source, piece, glued) or NewWord(
+        text, line, piece, old_ids, is_added, not is_unspaced(text)
+    )
+
+
+def _find_clash(source: Source, piece: str, glued: list[int]) -> str:
+    """Say why a piece cannot be new; nothing if it can.
+
+    source (Source): The folder.
+    piece (str): The piece.
+    glued (list[int]): The ids of its word without a space before it.
+    RETURNS (str): The reason.
+    """
+    old = source.pieces.get(piece)
     if piece.startswith(str(source.spec["model"].get("continuing_subword_prefix") or "\0")):
+        if old is not None:
+            return f"{piece!r} is a piece already, which continues a word"
         return f"{piece!r} begins as the middle of a word does"
-    return NewWord(text, line, piece, old_ids, is_added, not is_unspaced(text))
+    if old is not None and glued == [old]:
+        return f"{piece!r} is a piece already, which comes without a space before it"
+    if old is not None:
+        return f"{piece!r} is an entry already, though the tokenizer never comes to it"
+    return ""
+
+
+def find_cut(source: Source, word: NewWord) -> str:
+    """Say what keeps a word from coming out whole.
+
+    source (Source): The folder.
+    word (NewWord): The word.
+    RETURNS (str): An added token of the folder within the word, or another new word.
+    """
+    tokens = [token["content"] for token in source.spec["added_tokens"]]
+    inner = [token for token in tokens if token in word.text]
+    return f"the token {max(inner, key=len)!r}" if inner else "another new word"
 
 
 def _split(source: Source, text: str) -> Iterator[str]:
