@@ -1,10 +1,15 @@
 """`import-tf` and `export-tf`: what fails half-way, and what the other side cannot say."""
 
 import pytest
+from transformers import AutoTokenizer, BertTokenizerFast
+from typer.testing import CliRunner
 
+from bert_spacy.cli.app import app
 from bert_spacy.weights.tf import exporting
 from bert_spacy.weights.tf.exporting import export_tf
+from bert_spacy.weights.tf.importing import import_tf
 
+from ..tiny import vocabulary
 from .tf_models import make_model, save
 
 
@@ -43,3 +48,78 @@ def test_a_folder_in_place_of_a_file_is_refused_before_anything_is_written(tmp_p
     with pytest.raises(ValueError, match=r"\[B810\].*vocab.txt"):
         export_tf(str(folder), tmp_path / "tf" / "x.ckpt", force=True)
     assert list(contents(tmp_path / "tf")) == [tmp_path / "tf" / "vocab.txt"]
+
+
+def test_a_decoder_is_not_exported(tmp_path):
+    folder = save(tmp_path / "hf", make_model("bert", is_decoder=True))
+    with pytest.raises(ValueError, match=r"\[B661\].*reads from left to right"):
+        export_tf(str(folder), tmp_path / "tf" / "x.ckpt")
+    assert not (tmp_path / "tf").exists()
+
+
+def test_nothing_is_told_where_nothing_is_lost(tmp_path):
+    folder = save(tmp_path / "hf", make_model("bert"))
+    assert export_tf(str(folder), tmp_path / "x.ckpt").notes == []
+    BertTokenizerFast(
+        str(folder / "vocab.txt"), do_lower_case=True, strip_accents=True
+    ).save_pretrained(folder)
+    assert export_tf(str(folder), tmp_path / "x.ckpt", force=True).notes == []
+
+
+def test_settings_of_the_tokenizer_that_are_lost_are_told(tmp_path):
+    folder = save(tmp_path / "hf", make_model("bert"))
+    vocab = str(folder / "vocab.txt")
+    BertTokenizerFast(vocab, strip_accents=False, tokenize_chinese_chars=False).save_pretrained(
+        folder
+    )
+    accents, chinese = export_tf(str(folder), tmp_path / "a.ckpt").notes
+    assert "strip_accents=False is lost" in accents
+    assert "tokenize_chinese_chars=False is lost" in chinese
+
+    BertTokenizerFast(vocab, do_lower_case=False).save_pretrained(folder)
+    (note,) = export_tf(str(folder), tmp_path / "x.ckpt", force=True).notes
+    assert "import with --cased" in note
+    # As the note says: without the option the import takes the wrong way.
+    for cased, output in (([], "wrong"), (["--cased"], "right")):
+        command = ["import-tf", str(tmp_path / "x.ckpt"), str(tmp_path / output), *cased]
+        assert CliRunner().invoke(app, command).exit_code == 0
+    before, wrong, right = (
+        AutoTokenizer.from_pretrained(tmp_path / name).tokenize("The team")
+        for name in ("hf", "wrong", "right")
+    )
+    assert before == right != wrong
+
+
+def test_a_lower_casing_vocabulary_with_capitals_is_told(tmp_path):
+    folder = save(tmp_path / "hf", make_model("bert"))
+    pieces = [*vocabulary()[:-1], "Q"]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    (note,) = export_tf(str(folder), tmp_path / "x.ckpt").notes
+    assert "import with --lowercase" in note
+
+
+def test_another_pad_token_is_told(tmp_path):
+    folder = save(tmp_path / "hf", make_model("bert"))
+    pieces = ["<pad>" if piece == "[PAD]" else piece for piece in vocabulary()]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt"), pad_token="<pad>").save_pretrained(folder)
+    (note,) = export_tf(str(folder), tmp_path / "x.ckpt").notes
+    assert "vocab.txt has no [PAD]" in note
+    with pytest.raises(ValueError, match=r"\[B659\].*no \[PAD\]"):
+        import_tf(tmp_path / "x.ckpt", tmp_path / "again")
+
+
+def test_settings_of_the_model_that_are_not_heeded_are_told(tmp_path):
+    model = make_model("bert", layer_norm_eps=1e-3)
+    model.config.hidden_act = "silu"
+    folder = save(tmp_path / "hf", model)
+    done = CliRunner().invoke(app, ["export-tf", str(folder), str(tmp_path / "x.ckpt")])
+    told = " ".join(done.output.split())
+    assert done.exit_code == 0 and "layer_norm_eps is 0.001" in told
+    assert "hidden_act silu is not known" in told and "nothing like it" in told
+    model = make_model("albert")
+    model.config.hidden_act = "gelu_new"
+    folder = save(tmp_path / "albert", model)
+    (note,) = export_tf(str(folder), tmp_path / "y.ckpt", force=True).notes
+    assert "hidden_act gelu_new" in note and "write gelu" in note

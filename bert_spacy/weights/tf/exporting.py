@@ -30,6 +30,7 @@ from ...sources import resolve_name
 from ...util import atomic_file, check_file
 from .bundle import write_bundle
 from .files import NUMBERS, refuse_overwrite, write_vocab
+from .lost import tell_lost
 from .names import MASKED, POOLER, SENTENCE, Variable, map_names, show
 
 _CLASSES = {"bert": BertForPreTraining, "albert": AlbertForPreTraining}
@@ -51,10 +52,13 @@ class ExportReport:
     n_variables (int): Variables, in the names of google-research/bert or ALBERT.
     unreached (list[str]): Added tokens that split before a vocabulary is asked: what reads
         vocab.txt alone never finds them, and takes the text apart.
+    notes (list[str]): Settings of the folder that the files beside the checkpoint do not hold, or
+        that TensorFlow's programs do not heed, in sentences.
     """
 
     n_variables: int
     unreached: list[str]
+    notes: list[str]
 
 
 def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportReport:
@@ -83,7 +87,9 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportRepo
     for path in paths:
         check_file(path)
     state = _read_state(folder, config)
-    pieces, unreached = _read_pieces(folder)
+    tokenizer = _read_tokenizer(folder)
+    pieces, unreached = _read_pieces(folder, tokenizer)
+    notes = tell_lost(config, tokenizer.init_kwargs, pieces)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     variables = map_names(family, shapes, (), config.num_attention_heads)
     names = (*_SETTINGS, *_ALBERT_SETTINGS) if family == "albert" else _SETTINGS
@@ -99,7 +105,7 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportRepo
             file_.write(json.dumps(settings, indent=2) + "\n")
         write_vocab(vocab_file, pieces)
         _put(written, paths)
-    return ExportReport(len(variables), unreached)
+    return ExportReport(len(variables), unreached, notes)
 
 
 def _list_files(checkpoint: Path, family: str) -> list[Path]:
@@ -122,6 +128,9 @@ def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
         raise ValueError(Errors.B661.format(folder=folder, what=f"is a {config.model_type}"))
     if getattr(config, "position_embedding_type", "absolute") != "absolute":
         raise ValueError(Errors.B661.format(folder=folder, what="has relative positions"))
+    if config.is_decoder:  # the original programs have no mask of what comes later
+        what = "reads from left to right (is_decoder)"
+        raise ValueError(Errors.B661.format(folder=folder, what=what))
     before = get_verbosity()
     set_verbosity_error()  # what is missing or left over is judged here
     try:
@@ -153,12 +162,18 @@ def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
     return state
 
 
-def _read_pieces(folder: str) -> tuple[list[str], list[str]]:
-    """List all pieces, and the added tokens that vocab.txt does not make whole."""
+def _read_tokenizer(folder: str) -> BertTokenizer | BertTokenizerFast:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not isinstance(tokenizer, BertTokenizer | BertTokenizerFast):
         kind = type(tokenizer).__name__
         raise ValueError(Errors.B663.format(folder=folder, kind=kind))
+    return tokenizer
+
+
+def _read_pieces(
+    folder: str, tokenizer: BertTokenizer | BertTokenizerFast
+) -> tuple[list[str], list[str]]:
+    """List all pieces, and the added tokens that vocab.txt does not make whole."""
     ids = tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
         kind = "vocabulary with gaps between its ids"

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,14 @@ def _read_sentencepiece(path: Path, family: str) -> tuple[list[str], list[str]]:
     except (OSError, RuntimeError, TypeError) as err:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err
     return pieces, [f"there is no {piece}" for piece in SENTENCEPIECE if piece not in pieces]
+
+
+def is_cased(pieces: Iterable[str]) -> bool:
+    """Say whether a vocabulary has a piece of one capital letter from A to Z.
+
+    pieces (Iterable[str]): The pieces.
+    """
+    return any(re.fullmatch("(##|\u2581)?[A-Z]", piece) for piece in pieces)
 
 
 def write_vocab(path: Path, pieces: list[str]) -> None:

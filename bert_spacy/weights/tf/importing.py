@@ -1,6 +1,5 @@
 """Turn a TensorFlow checkpoint of BERT or ALBERT into a Hugging Face folder."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from .files import (
     SPECIAL,
     find_beside,
     find_vocab,
+    is_cased,
     make_tokenizer,
     read_config,
     read_vocab,
@@ -105,7 +105,7 @@ def import_tf(
         raise ValueError(Errors.B662.format(path=config_file, value=settings["ln_type"]))
     pieces = read_vocab(vocab_file, settings["vocab_size"], family)
     if lowercase is None:
-        lowercase = not any(re.fullmatch("(##|\u2581)?[A-Z]", piece) for piece in pieces)
+        lowercase = not is_cased(pieces)
     try:
         made = make_config(settings, family, pieces)
         shapes = model_shapes(made)
