@@ -1,6 +1,8 @@
 """`import-tf` and `export-tf`: what fails half-way, and what the other side cannot say."""
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertTokenizerFast
 from typer.testing import CliRunner
 
@@ -10,7 +12,7 @@ from bert_spacy.weights.tf.exporting import export_tf
 from bert_spacy.weights.tf.importing import import_tf
 
 from ..tiny import vocabulary
-from .tf_models import make_model, save
+from .tf_models import bert_variables, make_model, save, write
 
 
 def contents(folder):
@@ -123,3 +125,31 @@ def test_settings_of_the_model_that_are_not_heeded_are_told(tmp_path):
     folder = save(tmp_path / "albert", model)
     (note,) = export_tf(str(folder), tmp_path / "y.ckpt", force=True).notes
     assert "hidden_act gelu_new" in note and "write gelu" in note
+
+
+@pytest.mark.parametrize(
+    ("lost", "first", "architecture"),
+    [
+        ("cls/predictions/output_bias", "masked words is not complete", "BertModel"),
+        ("cls/predictions", "masked words is not in", "BertModel"),
+        ("bert/pooler/dense/bias", "pooler is not complete", "BertForMaskedLM"),
+        ("bert/pooler", "pooler is not in", "BertForMaskedLM"),
+    ],
+)
+def test_a_sentence_head_without_the_other_parts(tmp_path, lost, first, architecture):
+    model = make_model("bert")
+    named = {k: v for k, v in bert_variables(model).items() if not k.startswith(lost)}
+    prefix = write(tmp_path / "tf", named)
+    reason = rf"\[B656\].*{lost}.*part for sentence pairs needs"
+    with pytest.raises(ValueError, match=reason) as refusal:
+        import_tf(prefix, tmp_path / "hf")
+    assert not any(name in str(refusal.value) for name in named)  # these are there
+    report = import_tf(prefix, tmp_path / "hf", allow_unknown=True)
+    assert report.architecture == architecture
+    assert first in report.notes[0]
+    assert report.notes[1].startswith("The part for sentence pairs was left out")
+    state = load_file(tmp_path / "hf" / "model.safetensors")
+    prefix = "" if architecture == "BertModel" else "bert."
+    wanted = model.state_dict()["bert.encoder.layer.1.output.dense.weight"]
+    assert torch.equal(state[f"{prefix}encoder.layer.1.output.dense.weight"], wanted)
+    assert not any("seq_relationship" in key for key in state)

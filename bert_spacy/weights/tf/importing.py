@@ -203,6 +203,7 @@ def _check_names(
             f"These variables are not known and were left out: {show(unknown, len(unknown))}."
         )
     lost = [key for key in variables if key not in found]
+    without = [key for key in lost if key.startswith(POOLER + MASKED)]
     needed = []
     for title, part in (("pooler", POOLER), ("masked words", MASKED), ("sentence pairs", SENTENCE)):
         absent = [key for key in lost if key.startswith(part)]
@@ -217,11 +218,20 @@ def _check_names(
         found = {key: value for key, value in found.items() if key not in present}
     needed += lost
     # The model with the sentence head has every other part too.
-    if any(key.startswith(SENTENCE) for key in found):
-        needed += [key for key in variables if key not in found and key not in needed]
+    because = ""
+    if without and any(key.startswith(SENTENCE) for key in found):
+        if allow_unknown:
+            found = {k: variable for k, variable in found.items() if not k.startswith(SENTENCE)}
+            notes.append(
+                "The part for sentence pairs was left out: it needs the pooler and the part for "
+                "masked words."
+            )
+        else:
+            needed += [key for key in without if key not in needed]
+            because = " (the part for sentence pairs needs the pooler and that for masked words)"
     if needed:
         missing = [" or ".join(variables[key].names) or key for key in needed]
-        raise ValueError(Errors.B656.format(path=bundle.index, names=show(missing)))
+        raise ValueError(Errors.B656.format(path=bundle.index, names=show(missing) + because))
     for variable in found.values():
         _check_shape(bundle, _present(bundle, variable), variable.shape)
     return found, notes
