@@ -1,9 +1,11 @@
 """`import-tf` and `export-tf`: what fails half-way, and what the other side cannot say."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, BertTokenizerFast
+from transformers import AutoModelForPreTraining, AutoTokenizer, BertTokenizerFast
 from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
@@ -12,7 +14,7 @@ from bert_spacy.weights.tf.exporting import export_tf
 from bert_spacy.weights.tf.importing import import_tf
 
 from ..tiny import vocabulary
-from .tf_models import bert_variables, make_model, save, write
+from .tf_models import SIZES, bert_variables, make_model, save, write
 
 
 def contents(folder):
@@ -153,3 +155,30 @@ def test_a_sentence_head_without_the_other_parts(tmp_path, lost, first, architec
     wanted = model.state_dict()["bert.encoder.layer.1.output.dense.weight"]
     assert torch.equal(state[f"{prefix}encoder.layer.1.output.dense.weight"], wanted)
     assert not any("seq_relationship" in key for key in state)
+
+
+def test_settings_of_a_full_config_that_tell_nothing_of_the_checkpoint(tmp_path):
+    model = make_model("bert")
+    prefix = write(tmp_path / "tf", bert_variables(model))
+    wrong = {"tie_word_embeddings": False, "is_decoder": True, "torch_dtype": "float16"}
+    full = {**model.config.to_dict(), **wrong, "add_cross_attention": True}
+    (tmp_path / "config.json").write_text(json.dumps(full))
+    report = import_tf(prefix, tmp_path / "hf", config=tmp_path / "config.json")
+    (note,) = [note for note in report.notes if "Settings" in note]
+    assert all(key in note for key in wrong)
+    written = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert written.get("tie_word_embeddings", True) and not written.get("is_decoder")
+    assert written.get("torch_dtype", "float32") == "float32"
+    assert not written.get("add_cross_attention")
+    again, info = AutoModelForPreTraining.from_pretrained(tmp_path / "hf", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    ids = torch.tensor([[2, 9, 40, 77, 12, 3]])
+    with torch.no_grad():
+        for one, other in zip(again(ids)[:2], model(ids)[:2], strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+    (tmp_path / "config.json").write_text(
+        json.dumps({**SIZES, "torch_dtype": "float32", "dtype": None})
+    )
+    report = import_tf(prefix, tmp_path / "hf2", config=tmp_path / "config.json")
+    assert not any("Settings" in note for note in report.notes)

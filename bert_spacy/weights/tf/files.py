@@ -23,6 +23,16 @@ NUMBERS = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+# Settings of a Hugging Face config.json that tell nothing of the checkpoint, with the values that
+# hold for one: the table of words is tied, nothing is hidden from a word, weights are read as
+# float32.
+FOREIGN = {
+    "tie_word_embeddings": True,
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "torch_dtype": "float32",
+    "dtype": "float32",
+}
 
 
 def refuse_overwrite(paths: Iterable[Path], force: bool) -> None:

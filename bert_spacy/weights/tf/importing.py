@@ -23,6 +23,7 @@ from ...util import atomic_dir
 from ..folders import IMPORTED, WEIGHTS_FILE, check_output, checksum, write_card
 from .bundle import Bundle
 from .files import (
+    FOREIGN,
     SENTENCEPIECE,
     SPECIAL,
     find_beside,
@@ -116,6 +117,9 @@ def import_tf(
         _join_factors(bundle, variables, made)
     kept, notes = _check_names(bundle, names, variables, allow_unknown)
     made.architectures = [_architecture(kept, family)]
+    ignored = [k for k, usual in FOREIGN.items() if settings.get(k) not in (None, usual)]
+    if ignored:
+        notes.append(f"Settings that no such checkpoint has were left out: {', '.join(ignored)}.")
     n_state = len(bundle.entries) - len(names)
     if n_state:
         notes.append(f"{n_state} variables of the optimizer or of the training were left out.")
@@ -151,7 +155,9 @@ def make_config(settings: dict[str, Any], family: str, pieces: list[str]) -> Pre
     pieces (list[str]): The vocabulary.
     RETURNS (PretrainedConfig): The configuration, with the ids of the special pieces.
     """
-    made: PretrainedConfig = (AlbertConfig if family == "albert" else BertConfig)(**settings)
+    kept = {key: value for key, value in settings.items() if key not in FOREIGN}
+    made: PretrainedConfig = (AlbertConfig if family == "albert" else BertConfig)(**kept)
+    made.tie_word_embeddings = True  # the checkpoint has one table for input and output
     made.pad_token_id = next(pieces.index(pad) for pad in _PADDING if pad in pieces)
     if family == "albert":
         made.bos_token_id = pieces.index("[CLS]")
