@@ -645,7 +645,8 @@ class Errors(metaclass=_Coded):
     )
     B656 = (
         "{path} lacks variables that the model needs: {names}. Check that the configuration "
-        "belongs to the checkpoint. A head that is not complete is left out by --allow-unknown."
+        "belongs to the checkpoint. --allow-unknown leaves out a head that is not complete, and "
+        "that for sentence pairs where it would stand without the others."
     )
     B657 = (
         "The variable {name} has the shape {shape}, and by the configuration it should have "

@@ -34,4 +34,6 @@ def export_tf_cli(
             f"{len(report.unreached)} added tokens are in vocab.txt, but what reads it splits "
             f"such texts before it looks there: {shown}"
         )
+    for note in report.notes:
+        msg.warn(note)
     msg.good(f"{report.n_variables} variables", f"{checkpoint}.index")

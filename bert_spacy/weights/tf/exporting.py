@@ -1,6 +1,8 @@
 """Turn a Hugging Face folder of BERT or ALBERT into a TensorFlow checkpoint."""
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,10 @@ from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosi
 
 from ...errors import Errors
 from ...sources import resolve_name
-from ...util import atomic_file
+from ...util import atomic_file, check_file
 from .bundle import write_bundle
 from .files import NUMBERS, refuse_overwrite, write_vocab
+from .lost import tell_lost
 from .names import MASKED, POOLER, SENTENCE, Variable, map_names, show
 
 _CLASSES = {"bert": BertForPreTraining, "albert": AlbertForPreTraining}
@@ -49,10 +52,13 @@ class ExportReport:
     n_variables (int): Variables, in the names of google-research/bert or ALBERT.
     unreached (list[str]): Added tokens that split before a vocabulary is asked: what reads
         vocab.txt alone never finds them, and takes the text apart.
+    notes (list[str]): Settings of the folder that the files beside the checkpoint do not hold, or
+        that TensorFlow's programs do not heed, in sentences.
     """
 
     n_variables: int
     unreached: list[str]
+    notes: list[str]
 
 
 def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportReport:
@@ -62,11 +68,12 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportRepo
         bare or with the heads of its pretraining.
     checkpoint (Path): Path of the checkpoint without endings. `bert_config.json` or
         `albert_config.json` and `vocab.txt` are written beside it.
-    force (bool): Replace files that are there.
+    force (bool): Replace files that are there, once the new ones are complete.
     RETURNS (ExportReport): How many variables were written, and what vocab.txt cannot say.
     RAISES (ValueError): B661 the model has what TensorFlow's programs have no name for; B663
         another tokenizer; B664 a file is there; B665 tensors are missing or have another shape;
-        B666 the path is a folder; B802 to B805 there is no such model.
+        B666 the path is a folder; B802 to B805 there is no such model; B810 something else
+        than a file stands where one is to be.
     """
     if checkpoint.is_dir():
         raise ValueError(Errors.B666.format(path=checkpoint))
@@ -75,24 +82,44 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportRepo
         raise ValueError(Errors.B804.format(folder=name))
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     family = config.model_type
-    config_file = checkpoint.parent / f"{family}_config.json"
-    vocab_file = checkpoint.parent / "vocab.txt"
-    index = Path(f"{checkpoint}.index")
-    refuse_overwrite(
-        [index, Path(f"{checkpoint}.data-00000-of-00001"), config_file, vocab_file], force
-    )
+    paths = _list_files(checkpoint, family)
+    refuse_overwrite(paths, force)
+    for path in paths:
+        check_file(path)
     state = _read_state(folder, config)
-    pieces, unreached = _read_pieces(folder)
+    tokenizer = _read_tokenizer(folder)
+    pieces, unreached = _read_pieces(folder, tokenizer)
+    notes = tell_lost(config, tokenizer.init_kwargs, pieces)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     variables = map_names(family, shapes, (), config.num_attention_heads)
     names = (*_SETTINGS, *_ALBERT_SETTINGS) if family == "albert" else _SETTINGS
     settings = {key: getattr(config, key) for key in names}
-    with atomic_file(config_file) as file_:
-        file_.write(json.dumps(settings, indent=2) + "\n")
-    write_vocab(vocab_file, pieces)
-    index.unlink(missing_ok=True)  # the old index does not belong to the new data
-    write_bundle(checkpoint, _to_arrays(state, variables))
-    return ExportReport(len(variables), unreached)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{checkpoint.name}.", dir=checkpoint.parent
+    ) as temporary:
+        made = Path(temporary) / checkpoint.name
+        write_bundle(made, _to_arrays(state, variables))
+        _, config_file, vocab_file, _ = written = _list_files(made, family)
+        with atomic_file(config_file) as file_:
+            file_.write(json.dumps(settings, indent=2) + "\n")
+        write_vocab(vocab_file, pieces)
+        _put(written, paths)
+    return ExportReport(len(variables), unreached, notes)
+
+
+def _list_files(checkpoint: Path, family: str) -> list[Path]:
+    """List the files of a checkpoint; the index is the last one."""
+    data, index = Path(f"{checkpoint}.data-00000-of-00001"), Path(f"{checkpoint}.index")
+    folder = checkpoint.parent
+    return [data, folder / f"{family}_config.json", folder / "vocab.txt", index]
+
+
+def _put(written: list[Path], paths: list[Path]) -> None:
+    """Move complete files to their places: stopped half-way, there is no index."""
+    paths[-1].unlink(missing_ok=True)  # the old index does not belong to the new data
+    for source, path in zip(written, paths, strict=True):
+        os.replace(source, path)
 
 
 def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
@@ -101,6 +128,9 @@ def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
         raise ValueError(Errors.B661.format(folder=folder, what=f"is a {config.model_type}"))
     if getattr(config, "position_embedding_type", "absolute") != "absolute":
         raise ValueError(Errors.B661.format(folder=folder, what="has relative positions"))
+    if config.is_decoder:  # the original programs have no mask of what comes later
+        what = "reads from left to right (is_decoder)"
+        raise ValueError(Errors.B661.format(folder=folder, what=what))
     before = get_verbosity()
     set_verbosity_error()  # what is missing or left over is judged here
     try:
@@ -132,12 +162,18 @@ def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
     return state
 
 
-def _read_pieces(folder: str) -> tuple[list[str], list[str]]:
-    """List all pieces, and the added tokens that vocab.txt does not make whole."""
+def _read_tokenizer(folder: str) -> BertTokenizer | BertTokenizerFast:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not isinstance(tokenizer, BertTokenizer | BertTokenizerFast):
         kind = type(tokenizer).__name__
         raise ValueError(Errors.B663.format(folder=folder, kind=kind))
+    return tokenizer
+
+
+def _read_pieces(
+    folder: str, tokenizer: BertTokenizer | BertTokenizerFast
+) -> tuple[list[str], list[str]]:
+    """List all pieces, and the added tokens that vocab.txt does not make whole."""
     ids = tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
         kind = "vocabulary with gaps between its ids"

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,16 @@ NUMBERS = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+# Settings of a Hugging Face config.json that tell nothing of the checkpoint, with the values that
+# hold for one: the table of words is tied, nothing is hidden from a word, weights are read as
+# float32.
+FOREIGN = {
+    "tie_word_embeddings": True,
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "torch_dtype": "float32",
+    "dtype": "float32",
+}
 
 
 def refuse_overwrite(paths: Iterable[Path], force: bool) -> None:
@@ -151,6 +162,14 @@ def _read_sentencepiece(path: Path, family: str) -> tuple[list[str], list[str]]:
     except (OSError, RuntimeError, TypeError) as err:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err
     return pieces, [f"there is no {piece}" for piece in SENTENCEPIECE if piece not in pieces]
+
+
+def is_cased(pieces: Iterable[str]) -> bool:
+    """Say whether a vocabulary has a piece of one capital letter from A to Z.
+
+    pieces (Iterable[str]): The pieces.
+    """
+    return any(re.fullmatch("(##|\u2581)?[A-Z]", piece) for piece in pieces)
 
 
 def write_vocab(path: Path, pieces: list[str]) -> None:

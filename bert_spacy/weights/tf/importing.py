@@ -1,6 +1,5 @@
 """Turn a TensorFlow checkpoint of BERT or ALBERT into a Hugging Face folder."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +23,12 @@ from ...util import atomic_dir
 from ..folders import IMPORTED, WEIGHTS_FILE, check_output, checksum, write_card
 from .bundle import Bundle
 from .files import (
+    FOREIGN,
     SENTENCEPIECE,
     SPECIAL,
     find_beside,
     find_vocab,
+    is_cased,
     make_tokenizer,
     read_config,
     read_vocab,
@@ -105,7 +106,7 @@ def import_tf(
         raise ValueError(Errors.B662.format(path=config_file, value=settings["ln_type"]))
     pieces = read_vocab(vocab_file, settings["vocab_size"], family)
     if lowercase is None:
-        lowercase = not any(re.fullmatch("(##|\u2581)?[A-Z]", piece) for piece in pieces)
+        lowercase = not is_cased(pieces)
     try:
         made = make_config(settings, family, pieces)
         shapes = model_shapes(made)
@@ -116,6 +117,9 @@ def import_tf(
         _join_factors(bundle, variables, made)
     kept, notes = _check_names(bundle, names, variables, allow_unknown)
     made.architectures = [_architecture(kept, family)]
+    ignored = [k for k, usual in FOREIGN.items() if settings.get(k) not in (None, usual)]
+    if ignored:
+        notes.append(f"Settings that no such checkpoint has were left out: {', '.join(ignored)}.")
     n_state = len(bundle.entries) - len(names)
     if n_state:
         notes.append(f"{n_state} variables of the optimizer or of the training were left out.")
@@ -151,7 +155,9 @@ def make_config(settings: dict[str, Any], family: str, pieces: list[str]) -> Pre
     pieces (list[str]): The vocabulary.
     RETURNS (PretrainedConfig): The configuration, with the ids of the special pieces.
     """
-    made: PretrainedConfig = (AlbertConfig if family == "albert" else BertConfig)(**settings)
+    kept = {key: value for key, value in settings.items() if key not in FOREIGN}
+    made: PretrainedConfig = (AlbertConfig if family == "albert" else BertConfig)(**kept)
+    made.tie_word_embeddings = True  # the checkpoint has one table for input and output
     made.pad_token_id = next(pieces.index(pad) for pad in _PADDING if pad in pieces)
     if family == "albert":
         made.bos_token_id = pieces.index("[CLS]")
@@ -203,6 +209,7 @@ def _check_names(
             f"These variables are not known and were left out: {show(unknown, len(unknown))}."
         )
     lost = [key for key in variables if key not in found]
+    without = [key for key in lost if key.startswith(POOLER + MASKED)]
     needed = []
     for title, part in (("pooler", POOLER), ("masked words", MASKED), ("sentence pairs", SENTENCE)):
         absent = [key for key in lost if key.startswith(part)]
@@ -217,11 +224,20 @@ def _check_names(
         found = {key: value for key, value in found.items() if key not in present}
     needed += lost
     # The model with the sentence head has every other part too.
-    if any(key.startswith(SENTENCE) for key in found):
-        needed += [key for key in variables if key not in found and key not in needed]
+    because = ""
+    if without and any(key.startswith(SENTENCE) for key in found):
+        if allow_unknown:
+            found = {k: variable for k, variable in found.items() if not k.startswith(SENTENCE)}
+            notes.append(
+                "The part for sentence pairs was left out: it needs the pooler and the part for "
+                "masked words."
+            )
+        else:
+            needed += [key for key in without if key not in needed]
+            because = " (the part for sentence pairs needs the pooler and that for masked words)"
     if needed:
         missing = [" or ".join(variables[key].names) or key for key in needed]
-        raise ValueError(Errors.B656.format(path=bundle.index, names=show(missing)))
+        raise ValueError(Errors.B656.format(path=bundle.index, names=show(missing) + because))
     for variable in found.values():
         _check_shape(bundle, _present(bundle, variable), variable.shape)
     return found, notes
