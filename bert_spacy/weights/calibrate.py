@@ -114,7 +114,7 @@ def fit_head(
         return report
     # Before: as the pipeline came, which may have been calibrated already.
     is_tuned = min_precision is None and hasattr(pipe, "tune_thresholds")
-    f_before = _macro_f(pipe, examples) if is_tuned else None
+    f_before = _macro_f(pipe, _annotate(pipe, examples)) if is_tuned else None
     given = _find_given(pipe, outcomes) if hasattr(pipe, "set_thresholds") else None
     if "temperature" in pipe.cfg:
         report["before"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
@@ -129,9 +129,10 @@ def fit_head(
         report["min_precision"] = min_precision
         report.update(_fit_thresholds(pipe, outcomes, min_precision, given))
     elif is_tuned:
-        pipe.tune_thresholds(_annotate(pipe, examples))
+        judged = _annotate(pipe, examples)
+        pipe.tune_thresholds(judged)
         report["thresholds"] = pipe.cfg["thresholds"]
-        report.update(f_before=f_before, f_after=_macro_f(pipe, examples))
+        report.update(f_before=f_before, f_after=_macro_f(pipe, judged))
     return report
 
 
@@ -156,10 +157,10 @@ def _annotate(pipe: Any, examples: Sequence[Example]) -> list[Example]:
     return annotate_copies(pipe, good)
 
 
-def _macro_f(pipe: Any, examples: Sequence[Example]) -> float:
-    """Score a classifier of several labels as it stands."""
+def _macro_f(pipe: Any, judged: Sequence[Example]) -> float:
+    """Score what a classifier of several labels has annotated by the thresholds that it has."""
     scores = score_textcat(
-        _annotate(pipe, examples),
+        judged,
         labels=pipe.labels,
         multi_label=True,
         threshold=pipe.threshold,
