@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -237,13 +236,12 @@ class _Output:
 
     def _sign(self, nlp: "Language", *, is_new: bool) -> None:
         """Write down which pipeline predicts, or check that it is that of the earlier rows."""
-        from ..weights.folders import checksum
+        from ..weights.folders import checksum_all
 
         if nlp.path is None:  # made in code
             self.maker.unlink(missing_ok=True)
             return
-        files = sorted(path for path in Path(nlp.path).rglob("*") if path.is_file())
-        found = sha256("".join(map(checksum, files)).encode()).hexdigest()
+        found = checksum_all(sorted(p for p in Path(nlp.path).rglob("*") if p.is_file()))
         if is_new:
             self.maker.write_text(found, encoding="ascii")
         elif self.maker.exists() and self.maker.read_text(encoding="ascii") != found:

@@ -1,6 +1,5 @@
 """What a student learns from, read once before it begins: counted, checked, told apart."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from ...data.corpus import Corpus
 from ...data.docbin import SUFFIX, read_docbin
 from ...errors import Errors
 from ..corpus import SUFFIXES, OnProblem, TextCorpus
-from ..folders import checksum
+from ..folders import checksum_all
 from .settings import Settings
 from .teacher import Teacher, check_labels
 
@@ -40,8 +39,7 @@ def read_data(
             for _ in corpus:
                 pass  # to count the texts, and to tell of bad lines
             files, counts = corpus.paths, asdict(corpus.counts)
-        total = hashlib.sha256("".join(map(checksum, files)).encode())
-        found[part] = {**counts, "sha256": total.hexdigest()}
+        found[part] = {**counts, "sha256": checksum_all(files)}
     return found
 
 
