@@ -29,6 +29,9 @@ QUESTION = "question"
 CONTEXT = "context"
 CHOICE = "choice"
 
+# Gold from which one of several labels is true, where somebody was not sure.
+TRUE_FROM = 0.5
+
 Ints = NDArray[np.int64]
 
 

@@ -13,7 +13,7 @@ from ..layers.qa import has_question
 from ..scoring import ner, qa, textcat
 from ..scoring.calibration import Outcomes
 from ..segments import get_choice
-from ..types import CHOICE
+from ..types import CHOICE, TRUE_FROM
 from .base import BertHead
 from .entities import place_spans
 from .given import add_borders, find_presets
@@ -111,7 +111,7 @@ def judge_labels(pipe: "BertMultilabelTextCategorizer", examples: Sequence[Examp
     gold = [[eg.reference.cats.get(name, np.nan) for name in pipe.labels] for eg in examples]
     table = np.array(gold, dtype=np.float64).reshape(len(examples), len(pipe.labels))
     known = ~np.isnan(table)
-    hit, label = table[known] >= textcat.TRUE_FROM, np.nonzero(known)[1]
+    hit, label = table[known] >= TRUE_FROM, np.nonzero(known)[1]
     values = scores[torch.from_numpy(known)]
 
     def at(temperature: float) -> Floats:

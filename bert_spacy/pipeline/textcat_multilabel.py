@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from ..defaults import DEFAULTS
 from ..nn.losses import PLAIN, Loss, divergence
 from ..scoring.calibration import Outcomes
-from ..scoring.textcat import TRUE_FROM
+from ..types import TRUE_FROM
 from ..util import is_finite
 from .judging import judge_labels
 from .settings import check_thresholds, check_value

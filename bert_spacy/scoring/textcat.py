@@ -12,10 +12,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import Errors
+from ..types import TRUE_FROM
 from .calibration import Bools, Floats, brier_score, expected_error
 
-# Gold from which one of several labels is true, where somebody was not sure.
-TRUE_FROM = 0.5
 CATS_SCORES = (
     "cats_score",
     "cats_score_desc",

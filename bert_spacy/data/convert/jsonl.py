@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...types import TRUE_FROM
 from .labels import BadLabel, LabelMapOptions, Options, read_label, read_label_map
 from .rows import RowError, RowNote, TextRow
 from .text import CleanText, clean_text, is_broken, read_json_lines, read_number
@@ -224,7 +225,7 @@ def _agree(labels: set[str], cats: dict[str, float]) -> bool:
     """Tell whether labels are those that values by label call true, or the likeliest of them."""
     highest = max(cats.values(), default=0.0)
     likeliest = {label for label, value in cats.items() if value == highest}
-    return labels in (likeliest, {label for label, value in cats.items() if value >= 0.5})
+    return labels in (likeliest, {label for label, value in cats.items() if value >= TRUE_FROM})
 
 
 def _get_targets(row: dict[str, Any]) -> dict[str, float] | None:

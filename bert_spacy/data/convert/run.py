@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ...errors import Errors
 from ...segments import count_choices
 from ...targets import get_targets
-from ...types import ANSWERS, CHOSEN
+from ...types import ANSWERS, CHOSEN, TRUE_FROM
 from ..docbin import check_output, read_docbin, write_docbin
 from .duplicates import note_contradictions, read_texts
 from .formats import find_files, get_format
@@ -155,7 +155,7 @@ def _count(docs: Iterable[Doc], summary: Summary) -> Iterator[Doc]:
     """Count Docs and their gold labels on the way."""
     for doc in docs:
         summary.n_docs += 1
-        summary.labels.update(label for label, value in doc.cats.items() if value >= 0.5)
+        summary.labels.update(label for label, value in doc.cats.items() if value >= TRUE_FROM)
         summary.labels.update(ent.label_ for ent in doc.ents)
         summary.labels.update(get_targets(doc).keys())
         if ANSWERS in doc.spans:
