@@ -1,14 +1,12 @@
 """Vocabularies of BPE that marks the ends or the middles of words."""
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from bert_spacy.weights.vocab.prune import prune
 
 from ..tiny import SPECIAL
-from .vocab_tools import pieces_of
+from .vocab_tools import pieces_of, save_with
 
 TRAINED = [
     "the team won the game in paris",
@@ -26,17 +24,7 @@ def make_bpe(path, **marks):
         vocab_size=300, special_tokens=SPECIAL, show_progress=False, **marks
     )
     backend.train_from_iterator(TRAINED * 5, trainer)
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]",
-    )  # fmt: skip
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
-    config = BertConfig(vocab_size=len(tokenizer), num_attention_heads=2, **sizes)
-    BertForMaskedLM(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    return save_with(path, backend)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """Words split as they do within a text, behind a space and without one."""
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bert_spacy.weights.vocab.analyze import analyze
 from bert_spacy.weights.vocab.extend import extend
@@ -11,7 +9,7 @@ from bert_spacy.weights.vocab.folder import open_source
 from bert_spacy.weights.vocab.inside import encode_glued, encode_words
 
 from ..tiny import SPECIAL
-from .vocab_tools import make_masked, pieces_of
+from .vocab_tools import make_masked, pieces_of, save_with
 
 CHINESE = "我在北京看电影\n北京在看电影\n电影,在北京\n"
 
@@ -25,17 +23,7 @@ def unigram(tmp_path_factory):
     backend = Tokenizer(models.Unigram(rows, unk_id=1))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]",
-    )  # fmt: skip
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
-    config = BertConfig(vocab_size=len(tokenizer), num_attention_heads=2, **sizes)
-    BertForMaskedLM(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    return save_with(path, backend)
 
 
 def write(path, text):

@@ -3,7 +3,15 @@
 import hashlib
 
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, BertTokenizerFast
+from tokenizers import processors
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertTokenizerFast,
+    PreTrainedTokenizerFast,
+)
 
 from ..tiny import POSITIONS, vocabulary
 
@@ -31,6 +39,21 @@ def make_masked(path, n_unused=3, **settings):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def save_with(path, backend):
+    """Save a tiny BERT of random weights with a tokenizer whose pieces begin with `SPECIAL`."""
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(tokenizer), num_attention_heads=2, **sizes)
+    BertForMaskedLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
 
