@@ -193,10 +193,12 @@ def forward(
         raise ValueError(Errors.B133)
     teacher = shim.teacher
     run = encoder if teacher is None else teacher.run
-    runner = _Runner(run, encoder, shim.template, given)
+    half = model.attrs["mixed_precision"]
+    # Each shape of a batch costs oneDNN code and memory, and tensor cores like round ones.
+    runner = _Runner(run, encoder, shim.template, given, _window(model) if half else 0)
     groups = pack_windows(given.lengths, budget or TRAINING_PIECES)
     own_loss = None if teacher is None else teacher.take_loss
-    return update_groups(runner, groups, model.attrs["mixed_precision"], own_loss)
+    return update_groups(runner, groups, half, own_loss)
 
 
 def pad_windows(model: Model, docs: Sequence[Doc]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -246,18 +248,24 @@ class _Runner:
     """Runs groups of windows and says where their output belongs."""
 
     def __init__(
-        self, run: Run, encoder: TransformerEncoder, template: Template, given: EncoderInput
+        self,
+        run: Run,
+        encoder: TransformerEncoder,
+        template: Template,
+        given: EncoderInput,
+        limit: int = 0,
     ):
         self.encode = run
         self.encoder = encoder
         self.template = template
         self.given = given
+        self.limit = limit
         self.device = encoder.device if encoder.has_weights else torch.device("cpu")
         self.pad_id = int(encoder.tokenizer.pad_token_id or 0)
 
     def run(self, group: Ints) -> tuple[Tensor, Ints, Tensor, Tensor | None]:
         """Return hidden rows, where they belong, window vectors and pooled ones."""
-        inputs = pad_group(self.given, group, self.template, self.pad_id)
+        inputs = pad_group(self.given, group, self.template, self.pad_id, self.limit)
         ids, mask, types = (torch.from_numpy(x).to(self.device) for x in inputs)
         hidden, pooled = self.encode(ids, mask, types)
         at, rows = owned_positions(self.given, group, hidden.shape[1], self.template)

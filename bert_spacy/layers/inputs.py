@@ -144,8 +144,19 @@ def _add_up(counts: Ints, first: Ints) -> Ints:
     return np.add.reduceat(counts, first) if len(first) else counts
 
 
+def round_width(width: int, limit: int) -> int:
+    """Round a padded width up, by less than a sixteenth, to one that other groups have too.
+
+    width (int): Pieces of the longest window.
+    limit (int): The result is not above this, unless the width is.
+    RETURNS (int): The new width.
+    """
+    step = 1 << max(0, (width // 16).bit_length() - 1)
+    return max(width, min(-(-width // step) * step, limit))
+
+
 def pad_group(
-    given: EncoderInput, group: Ints, template: Template, pad_id: int
+    given: EncoderInput, group: Ints, template: Template, pad_id: int, limit: int = 0
 ) -> tuple[Ints, Ints, Ints]:
     """Build the padded model input of some windows.
 
@@ -153,11 +164,12 @@ def pad_group(
     group (Ints): Numbers of the windows wanted. Shape (B,).
     template (Template): Special pieces.
     pad_id (int): Piece id for padding.
+    limit (int): Round the width up to this at most, see `round_width`; 0 for the least padding.
     RETURNS (tuple[Ints, Ints, Ints]): Piece ids, mask and type ids, each (B, P).
     """
     plan, readings = given.plan, given.readings
     lengths, body_at, reading = given.lengths[group], given.body_at[group], plan.reading[group]
-    width = int(lengths.max())
+    width = round_width(int(lengths.max()), limit)
     table = np.full((len(group), width), pad_id, dtype=np.int64)
     table[:, : len(template.prefix)] = template.prefix
     ids = table.reshape(-1)

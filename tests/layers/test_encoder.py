@@ -1,5 +1,6 @@
 """Our packed encoder against the plain Hugging Face model, window by window."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from spacy.util import registry
 from bert_spacy.data.pairs import get_segments, make_pair, make_segments
 from bert_spacy.layers.elmo import build_elmo_encoder_v1
 from bert_spacy.layers.encoder import build_bert_encoder_v1, pad_windows
+from bert_spacy.layers.inputs import round_width
 from bert_spacy.nn.blocks import read_stack
 from bert_spacy.nn.encoder import has_bfloat16
 from bert_spacy.nn.extras import Extras, load_extras
@@ -220,6 +222,33 @@ def test_bfloat16_is_close_and_given_as_float32(bert):
     backprop(EncoderGradient(hidden=torch.ones_like(batch.hidden)))
     grads = [p.grad for p in model.shims[0].encoder.parameters() if p.grad is not None]
     assert grads and all(torch.isfinite(g).all() for g in grads)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_mixed_precision_pads_a_little_more_and_reads_the_same(tiny_folder, kind, monkeypatch):
+    # In float32, so that nothing but the padding can make a difference.
+    monkeypatch.setattr("bert_spacy.layers.encoder.autocast", lambda *_: nullcontext())
+    docs = [
+        NLP.make_doc("bob lives in london and anna in paris " * n + "bob") for n in (4, 5, 6, 7)
+    ]
+    settings = {"window": 55, "stride": 45, "max_batch_pieces": 55, "dropout": 0.0}
+    widths, results = [], []
+    for half in (False, True):
+        model = make_encoder(tiny_folder(kind), mixed_precision=half, **settings)
+        seen = []
+        model.shims[0].encoder.model.register_forward_pre_hook(
+            lambda _, args, given, seen=seen: seen.append(given["input_ids"].shape[1]),
+            with_kwargs=True,
+        )
+        batch, backprop = model.begin_update(docs)
+        backprop(EncoderGradient(hidden=torch.ones_like(batch.hidden)))
+        widths.append(seen)
+        results.append((batch, gradients(model.shims[0].encoder)))
+    assert widths[1] == [round_width(width, 55) for width in widths[0]] != widths[0]
+    (plain, wanted), (padded, found) = results
+    assert_same(padded, plain, 1e-5)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("docs", [[], [Doc(NLP.vocab)], [Doc(NLP.vocab), NLP.make_doc(" ")]])

@@ -9,7 +9,13 @@ from transformers import AutoTokenizer, BertTokenizer
 
 from bert_spacy.data.pairs import make_choice, make_pair, make_question, make_segments
 from bert_spacy.layers import inputs
-from bert_spacy.layers.inputs import cut_stream, owned_positions, pad_group, prepare_docs
+from bert_spacy.layers.inputs import (
+    cut_stream,
+    owned_positions,
+    pad_group,
+    prepare_docs,
+    round_width,
+)
 from bert_spacy.nn.encoder import clean_tokenizer
 from bert_spacy.text.pieces import Template, read_template
 
@@ -101,6 +107,22 @@ def test_padded_groups_equal_windows_joined_by_hand(tokenizer, template, texts, 
         given_rows += rows.tolist()
     # Each piece is given once.
     assert sorted(given_rows) == list(range(prepared.layout.doc_pieces[-1]))
+
+
+@given(st.integers(1, 600), st.integers(8, 600))
+def test_widths_are_rounded_by_less_than_a_sixteenth(width, limit):
+    rounded = round_width(width, limit)
+    assert width <= rounded <= max(width, limit)
+    assert rounded == width or rounded - width < width / 16
+
+
+def test_rounded_widths_are_few():
+    assert [round_width(w, 512) for w in (31, 33, 100, 150, 260, 500, 511)] == [
+        *(31, 34, 100, 152, 272, 512, 512)
+    ]
+    assert len({round_width(w, 512) for w in range(1, 513)}) == 31 + 4 * 16 + 1
+    # Without a limit there is no rounding.
+    assert round_width(500, 0) == 500
 
 
 def test_the_longer_text_of_a_pair_is_cut_and_the_shorter_one_stays(tokenizer):
