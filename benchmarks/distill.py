@@ -9,6 +9,8 @@ with the same weights and see the training data equally often; --init says which
     teacher   every second layer of the fine-tuned teacher, and its heads
     weights   every second layer of the pretrained weights, and fresh heads
 
+--passes N teaches both students N times as long.
+
 --augment NAME adds a student that is taught on variants of the texts too, whose words the
 masked-word model NAME has changed: half of the passes, rounded down, over up to twice the texts.
 
@@ -81,6 +83,7 @@ def settings_of(args: argparse.Namespace, system: str) -> dict[str, Any]:
         "given_teacher": args.teacher,
         "student_layers": None if system == "teacher" else args.layers,
         "augmented_by": args.augment if system == AUGMENTED else None,
+        "passes": args.passes if system != "teacher" and args.passes > 1 else None,
     }
 
 
@@ -103,7 +106,7 @@ def folder_of(args: argparse.Namespace, task: str, seed: int, system: str = "tea
     root = args.work / (task if limit is None else f"{task}-{limit}") / str(seed)
     if system == "teacher":
         return root
-    names = [re.sub(r"\W+", "-", str(value)) for value in parts.values()]
+    names = [re.sub(r"\W+", "-", f"{name}-{value}") for name, value in parts.items()]
     return root / "-".join((system, args.init, *names))
 
 
@@ -119,6 +122,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--teacher", help="A trained pipeline for all tasks, not trained here.")
     parser.add_argument("--init", choices=["teacher", "weights"], default="teacher")
     parser.add_argument("--augment", help="Alias or folder of a masked-word model.")
+    parser.add_argument("--passes", type=int, default=1, help="Times as many passes over the data.")
     parser.add_argument("--layers", type=int, help="Layers of the student; half if not given.")
     parser.add_argument("--threads", type=int, default=1, help="Threads that torch may use.")
     parser.add_argument("--limit", type=int, help="Use only so many items of each file: a trial.")
@@ -191,7 +195,8 @@ def make_setting(
     alone = system == "undistilled"
     more = system == AUGMENTED
     first, second = (
-        epochs[task.kind] // (1 + COPIES * more) for epochs in (LAYER_EPOCHS, HEAD_EPOCHS)
+        args.passes * epochs[task.kind] // (1 + COPIES * more)
+        for epochs in (LAYER_EPOCHS, HEAD_EPOCHS)
     )
     max_pieces = ours.BATCH_SIZE * task.max_pieces
     return make_settings(

@@ -45,6 +45,7 @@ SWITCHES: dict[str, ours.Overrides] = {
     },
     "twice the rate": {f"{RATE}.initial_rate": double},
     "mean of pieces": {"components.head.model.pooling": "mean"},
+    "lengths mixed": {"training.batcher.buffer": 1},
     "averages": {"training.optimizer.average_decay": 0.99},
     "layerwise decay": {f"{ENCODER}.layerwise_decay": 0.9},
     "unfreezing": {f"{ENCODER}.unfreeze_every": lambda _, steps: max(1, steps // 20)},
