@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 from ..defaults import DEFAULTS
 from ..nn.losses import PLAIN, Loss, divergence
 from ..scoring.calibration import Outcomes
+from ..scoring.textcat import true_labels
 from ..types import TRUE_FROM
 from ..util import is_finite
 from .judging import judge_labels
@@ -124,6 +125,10 @@ class BertMultilabelTextCategorizer(TellingHead, WeightedHead):
     def score_alone(self, examples: Sequence[Example], **kwargs: Any) -> dict[str, Any]:
         """Score Examples by the component's thresholds, see `TellingHead`."""
         return super().score_alone(examples, **{"threshold": self.threshold, **kwargs})
+
+    def gold_labels(self, doc: Doc) -> list[str]:
+        """Return the labels that a gold Doc gives as true, known or not."""
+        return true_labels(doc.cats, multi_label=True)
 
     def given_labels(self, doc: Doc) -> list[str]:
         """Return the labels of a Doc that reach their thresholds, in the order of the labels.

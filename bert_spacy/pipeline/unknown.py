@@ -11,6 +11,7 @@ from spacy.training import Example
 from thinc.api import Optimizer
 
 from ..errors import Warnings
+from ..scoring.textcat import true_labels
 from .base import BertHead
 from .known import find_pipeline
 
@@ -29,7 +30,7 @@ class TellingHead(BertHead):
 
     def gold_labels(self, doc: Doc) -> Iterable[str]:
         """Return the labels that a gold Doc gives as true, known or not: its categories."""
-        return [label for label, value in doc.cats.items() if value > 0]
+        return true_labels(doc.cats, multi_label=False)
 
     def update(
         self,

@@ -15,7 +15,7 @@ from spacy.training import Example
 from ..pipeline.textcat import BertTextCategorizer
 from ..pipeline.textcat_multilabel import BertMultilabelTextCategorizer
 from ..scoring.calibration import Bools, Floats, brier_score, expected_error, reliability
-from ..scoring.textcat import has_gold, score_textcat, true_label
+from ..scoring.textcat import find_gold, has_gold, score_textcat, true_labels
 
 # The stock classifier of several labels is a subclass of the other, so these are asked first.
 MULTI_LABEL = (BertMultilabelTextCategorizer, MultiLabel_TextCategorizer)
@@ -131,18 +131,27 @@ def class_results(nlp: Language, examples: Sequence[Example]) -> list[ClassResul
     """
     results: list[ClassResults | None] = []
     known: set[str] = set()
-    true = {label for eg in examples for label in _true_labels(eg)}
-    unknown = sorted(true.difference(*(getattr(pipe, "labels", ()) for _, pipe in nlp.components)))
+    known_labels = [getattr(pipe, "labels", ()) for _, pipe in nlp.components]
+    true = {
+        is_multi: {
+            x for eg in examples for x in true_labels(eg.reference.cats, multi_label=is_multi)
+        }
+        for is_multi in (False, True)
+    }
     for name, pipe in nlp.pipeline:
         if isinstance(pipe, (*MULTI_LABEL, *EXCLUSIVE)):
             known.update(pipe.labels)
             labels, is_exclusive = list(pipe.labels), not isinstance(pipe, MULTI_LABEL)
-            score: Scorer = partial(_score, pipe)
+            # A stock component's own scorer passes over labels that it does not have.
+            is_ours = hasattr(pipe, "score_alone")
+            unknown = sorted(true[not is_exclusive].difference(*known_labels)) if is_ours else []
+            score: Scorer = partial(_score, pipe, unknown)
             results.append(_results(name, examples, labels, unknown, is_exclusive, score))
     labels = list({x: None for eg in examples for x in eg.predicted.cats if x not in known})
     if labels:
-        unknown = sorted(true - known.union(labels))
-        is_exclusive = _seem_exclusive(examples, [*labels, *unknown])
+        missed = {x: sorted(found - known.union(labels)) for x, found in true.items()}
+        is_exclusive = _seem_exclusive(examples, [*labels, *missed[False]])
+        unknown = missed[not is_exclusive]
         score = partial(score_textcat, labels=labels, multi_label=not is_exclusive, unknown=unknown)
         results.append(_results(OTHERS, examples, labels, unknown, is_exclusive, score))
     return [part for part in results if part is not None]
@@ -165,7 +174,15 @@ def _results(
         return None
     scores = score(examples)
     summary = {key: float(scores[key]) for key in SUMMARY if scores.get(key) is not None}
-    support = Counter(label for eg in scored for label in _true_labels(eg))
+    support = Counter(
+        label
+        for eg in scored
+        for label in (
+            [find_gold(eg, labels, unknown)]
+            if is_exclusive
+            else true_labels(eg.reference.cats, multi_label=True)
+        )
+    )
     rows = [
         ClassRow(label, prf["p"], prf["r"], prf["f"], support[label])
         for label, prf in scores["cats_f_per_type"].items()
@@ -188,15 +205,12 @@ def find_agreement(p: Floats, hit: Bools) -> Agreement:
 
 def _compare(scored: Sequence[Example], labels: list[str], unknown: list[str]) -> Comparison:
     """Return the fields of `ClassResults` that only labels have which exclude each other."""
-    golds = []
-    for eg in scored:
-        known, missed = true_label(eg, labels), true_label(eg, unknown)
-        golds.append(labels[known] if known is not None else unknown[missed or 0])
+    golds = [find_gold(eg, labels, unknown) for eg in scored]
     guesses = []
     for eg in scored:
         cats = {label: eg.predicted.cats[label] for label in labels if label in eg.predicted.cats}
         guesses.append(max(cats.items(), key=lambda item: item[1]))
-    names = [*labels, *(label for label in dict.fromkeys(golds) if label not in labels)]
+    names = [*labels, *(label for label in unknown if label in golds)]
     ids = {label: i for i, label in enumerate(names)}
     matrix = np.zeros((len(names), len(names)), dtype="int64")
     for gold, (guess, _) in zip(golds, guesses):
@@ -214,7 +228,7 @@ def _compare(scored: Sequence[Example], labels: list[str], unknown: list[str]) -
     return names, matrix, found.bins, found.error, found.brier, mistakes
 
 
-def _score(pipe: Any, examples: Sequence[Example]) -> Mapping[str, Any]:
+def _score(pipe: Any, unknown: list[str], examples: Sequence[Example]) -> Mapping[str, Any]:
     """Let a component score Examples, by our scorer if its own says nothing of each label."""
     if hasattr(pipe, "score_alone"):
         scores = pipe.score_alone(examples)
@@ -231,6 +245,7 @@ def _score(pipe: Any, examples: Sequence[Example]) -> Mapping[str, Any]:
         multi_label=isinstance(pipe, MULTI_LABEL),
         threshold=getattr(pipe, "threshold", pipe.cfg.get("threshold")),
         thresholds=pipe.cfg.get("thresholds"),
+        unknown=unknown,
     )
 
 
@@ -250,10 +265,7 @@ def _seem_exclusive(examples: Sequence[Example], labels: list[str]) -> bool:
     """Guess whether labels exclude each other: each text has one, or at most one and all
     probabilities sum to one."""
     scored = _list_scored(examples, labels, [], multi_label=True)
-    n_true = {sum(label in labels for label in _true_labels(eg)) for eg in scored}
+    true = [true_labels(eg.reference.cats, multi_label=True) for eg in scored]
+    n_true = {sum(label in labels for label in part) for part in true}
     sums = [sum(eg.predicted.cats.get(label, 0.0) for label in labels) for eg in scored]
     return n_true == {1} or (n_true == {0, 1} and np.allclose(sums, 1, atol=SUM_TOLERANCE))
-
-
-def _true_labels(eg: Example) -> list[str]:
-    return [label for label, value in eg.reference.cats.items() if value > 0]

@@ -99,7 +99,7 @@ def score_textcat(
         middle = 0.5 if threshold is None else threshold
         views = _moved_views(scored, thresholds or {}, middle)
     else:
-        views = _exclusive_views(scored, labels)
+        views = _exclusive_views(scored, labels, unknown)
     scores = Scorer.score_cats(
         scored,
         "cats",
@@ -149,6 +149,18 @@ def judge_cats(
     return table, np.array(gold, dtype=np.int64)
 
 
+def true_labels(cats: Mapping[str, float], *, multi_label: bool) -> list[str]:
+    """Return the labels that gold categories give as true.
+
+    cats (Mapping[str, float]): The gold, 0..1 for each label.
+    multi_label (bool): If False, the likeliest ones are true as well, whatever their value; those
+        of several components stand side by side.
+    RETURNS (list[str]): In the order of the gold.
+    """
+    least = TRUE_FROM if multi_label else min(TRUE_FROM, max(cats.values(), default=TRUE_FROM))
+    return [label for label, value in cats.items() if value > 0 and value >= least]
+
+
 def true_label(eg: Example, labels: Sequence[str]) -> int | None:
     """Return the number of the label that the gold gives as true, None if it gives none.
 
@@ -158,6 +170,20 @@ def true_label(eg: Example, labels: Sequence[str]) -> int | None:
     truth = eg.reference.cats
     known = [label for label in labels if truth.get(label, 0) > 0]
     return labels.index(max(known, key=truth.__getitem__)) if known else None
+
+
+def find_gold(eg: Example, labels: Sequence[str], unknown: Sequence[str]) -> str:
+    """Return the true label of an Example that has one, one of ours if possible.
+
+    eg (Example): The Example.
+    labels (Sequence[str]): Our labels, which exclude each other.
+    unknown (Sequence[str]): Labels that no component knows.
+    """
+    for some in (labels, unknown):
+        found = true_label(eg, some)
+        if found is not None:
+            return some[found]
+    raise KeyError(eg.reference.text)
 
 
 def has_gold(eg: Example, labels: Sequence[str] = (), *, multi_label: bool = False) -> bool:
@@ -174,17 +200,19 @@ def has_gold(eg: Example, labels: Sequence[str] = (), *, multi_label: bool = Fal
     return bool(known) if multi_label else any(value > 0 for value in known)
 
 
-def _exclusive_views(scored: Sequence[Example], labels: Sequence[str]) -> dict[int, dict]:
+def _exclusive_views(
+    scored: Sequence[Example], labels: Sequence[str], unknown: Sequence[str]
+) -> dict[int, dict]:
     """Return the cats that spaCy is to see, by the id of the Doc.
 
-    Of the gold only the true label is shown, since spaCy takes the first of
-    equal values for true; labels that are not ours only where none of ours is
-    true. A text without prediction gets a wrong one, since spaCy can't score that.
+    Of the gold only the true label is shown, as sure, since spaCy takes the first of equal
+    values for true, and has areas under the curve for values of 0 and 1 alone; labels that
+    nobody knows only where none of ours is true. A text without prediction gets a wrong one,
+    since spaCy can't score that.
     """
     views: dict[int, dict] = {}
     for eg in scored:
-        gold = {label: value for label, value in eg.reference.cats.items() if value > 0}
-        gold = {label: gold[label] for label in labels if label in gold} or gold
+        gold = {find_gold(eg, labels, unknown): 1.0}
         cats = eg.predicted.cats
         predicted = {label: cats[label] for label in labels if label in cats}
         if not predicted:

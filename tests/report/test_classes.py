@@ -1,5 +1,7 @@
 """The report on classifiers says of each what its own scorer says, whatever the gold looks like."""
 
+import warnings
+
 import numpy as np
 import pytest
 from spacy.training import Example
@@ -118,3 +120,46 @@ def test_unknown_labels_count_as_missed(bert):
     assert part.labels == ["city", "film", "sport"] and part.n_texts == 4
     assert part.matrix[2].sum() == 1 and part.rows[2].recall == 0.0
     check(nlp, docs, part)
+
+
+def test_what_gold_calls_false_is_neither_support_nor_unknown(bert):
+    gold = [
+        {"bright": 1.0, "dark": 0.3},
+        {"bright": 0.0, "dark": 1.0, "grey": 0.1},
+        {"bright": 0.4, "dark": 0.0},
+        {"bright": 0.5, "dark": 0.0},
+    ]
+    nlp, docs = make_pipeline(bert, {LABELS: KINDS}, gold)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # BW302 would name "grey"
+        [part] = analyse(nlp, docs).classes
+    assert {row.label: row.support for row in part.rows} == {"bright": 2, "dark": 1}
+    check(nlp, docs, part)
+
+
+def test_soft_gold_of_exclusive_labels_counts_once(bert):
+    gold = [{"city": 0.7, "film": 0.3}, {"city": 0.4, "film": 0.6}, {"film": 1.0}, {"city": 1.0}]
+    nlp, docs = make_pipeline(bert, {"bert_textcat": ["city", "film"]}, gold)
+    [part] = analyse(nlp, docs).classes
+    assert [row.support for row in part.rows] == [2, 2]
+    check(nlp, docs, part)
+
+
+@pytest.mark.parametrize("scorer", [True, False])
+def test_gold_that_a_stock_classifier_does_not_know_is_no_error(bert, scorer):
+    nlp, docs = make_pipeline(bert, {"textcat": ["city", "film"]}, one_hot(CATS))
+    if not scorer:
+        nlp.get_pipe("textcat").scorer = None
+    [part] = analyse(nlp, docs).classes
+    assert part.labels == ["city", "film"] and part.n_texts == part.matrix.sum() == 3
+    alone = [doc for doc, label in zip(docs, CATS) if label == "sport"]
+    assert not analyse(nlp, alone).classes
+
+
+def test_unknown_labels_stand_in_one_order(bert):
+    nlp, docs = make_pipeline(
+        bert, {"bert_textcat": ["city", "film"]}, [{"y": 1.0}, {"x": 1.0}, {"city": 1.0}, {"y": 1}]
+    )
+    with pytest.warns(UserWarning, match="BW302"):
+        [part] = analyse(nlp, docs).classes
+    assert part.labels == [row.label for row in part.rows] == ["city", "film", "x", "y"]

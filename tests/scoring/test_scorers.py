@@ -12,7 +12,7 @@ from spacy.training import Example
 from bert_spacy.data.pairs import make_question, set_answers, set_gold_answers
 from bert_spacy.scoring.ner import create_ner_scorer_v1
 from bert_spacy.scoring.qa import create_qa_scorer_v1
-from bert_spacy.scoring.textcat import create_textcat_scorer_v1
+from bert_spacy.scoring.textcat import create_textcat_scorer_v1, true_labels
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +216,37 @@ def test_textcat_partial_gold_of_exclusive_labels(nlp):
     for unknown, precision in ((["Z"], 1 / 2), ([], 1)):
         scores = scorer(more, labels=["A", "B"], unknown=unknown)
         assert scores["cats_micro_p"] == pytest.approx(precision)
+
+
+def test_textcat_soft_gold_of_exclusive_labels_scores_as_sure_gold(nlp):
+    rows = [("A", 0.7, 0.9), ("A", 0.6, 0.6), ("B", 0.9, 0.8), ("B", 0.55, 0.7)]
+    other = {"A": "B", "B": "A"}
+
+    def score(soft):
+        examples = [
+            cats_example(
+                nlp,
+                {label: p, other[label]: 1 - p},
+                {label: gold, other[label]: 1 - gold} if soft else {label: 1.0, other[label]: 0.0},
+            )
+            for label, gold, p in rows
+        ]
+        return create_textcat_scorer_v1()(examples, labels=["A", "B"])
+
+    assert score(True) == score(False)
+    assert score(True)["cats_macro_auc"] == 1.0
+
+
+def test_true_labels():
+    soft = {"A": 0.4, "B": 0.3, "C": 0.0, "D": 0.4}
+    assert true_labels(soft, multi_label=True) == []
+    assert true_labels(soft, multi_label=False) == ["A", "D"]
+    sure = {"A": 1.0, "B": 0.5, "C": 0.4}
+    assert true_labels(sure, multi_label=True) == ["A", "B"]
+    assert true_labels(sure, multi_label=False) == ["A", "B"]
+    for multi_label in (False, True):
+        assert true_labels({}, multi_label=multi_label) == []
+        assert true_labels({"A": 0.0}, multi_label=multi_label) == []
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
