@@ -113,8 +113,8 @@ def to_output(
     doc (Doc): Its processed Doc.
     exclusive (Mapping[str, Sequence[str]]): Labels of each component whose labels exclude each
         other, by its name.
-    multilabel (Sequence[BertMultilabelTextCategorizer]): Components whose labels do not
-        exclude each other.
+    multilabel (Sequence[Any]): Components whose labels do not exclude each other, ours and
+        spaCy's.
     RETURNS (str): A line of JSON. Where a key of the input has the name of a
         prediction, the input's value stands under "input".
     RAISES (ValueError): If a prediction is NaN or infinite.
@@ -237,15 +237,16 @@ def _predictions(
     if doc.cats:
         found["cats"] = {label: float(score) for label, score in doc.cats.items()}
         several = {label for pipe in multilabel for label in pipe.labels}
+        # Without a classifier that is known, categories of others are taken for exclusive.
+        rows = exclusive or {"": [label for label in doc.cats if label not in several]}
+        parts = {name: [x for x in row if x in doc.cats] for name, row in rows.items()}
+        best = {name: max(row, key=doc.cats.__getitem__) for name, row in parts.items() if row}
         if len(exclusive) > 1:
-            parts = {name: [x for x in row if x in doc.cats] for name, row in exclusive.items()}
-            found["label"] = {
-                name: max(row, key=doc.cats.__getitem__) for name, row in parts.items() if row
-            }
-        elif others := [label for label in doc.cats if label not in several]:
-            found["label"] = max(others, key=doc.cats.__getitem__)
+            found["label"] = best
+        elif best:
+            found["label"] = next(iter(best.values()))
         if several:
-            found["labels"] = [label for pipe in multilabel for label in pipe.given_labels(doc)]
+            found["labels"] = [label for pipe in multilabel for label in _given(pipe, doc)]
     if targets := get_targets(doc):
         found["regression"] = targets
     if doc.has_annotation("ENT_IOB"):
@@ -260,6 +261,13 @@ def _predictions(
         found["choice"] = get_choice(doc)
         found["choice_scores"] = get_choice_scores(doc)
     return found
+
+
+def _given(pipe: Any, doc: Doc) -> list[str]:
+    """Return the labels that a component over several labels gives to a Doc."""
+    if hasattr(pipe, "given_labels"):
+        return list(pipe.given_labels(doc))
+    return [label for label in pipe.labels if doc.cats.get(label, -1.0) >= pipe.cfg["threshold"]]
 
 
 def _entity(ent: Span, segments: list[Span]) -> dict[str, Any]:

@@ -78,9 +78,13 @@ def predict_cli(
         msg.fail(f"Can't predict {source}", str(err), exits=1)
     except KeyboardInterrupt:
         msg.fail("Interrupted", "Run the same command with --resume to go on.", exits=1)
-    if counts.n_resumed:
-        n_new = counts.n_good + counts.n_bad - counts.n_resumed
-        msg.info(f"{counts.n_resumed} rows were there already, {n_new} are new")
+    n_new = counts.n_good + counts.n_bad - counts.n_resumed
+    if n_new:
+        if counts.n_resumed:
+            msg.info(f"{counts.n_resumed} rows were there already, {n_new} are new")
+    elif counts.n_resumed:
+        again = "Without --resume they are predicted again."
+        msg.info("All rows were there already, by whichever pipeline made them", again)
     msg.good(f"{counts.n_good} rows predicted", str(output))
     if counts.n_bad:
         msg.warn(f"{counts.n_bad} rows were bad", str(errors_path(output)))
@@ -117,7 +121,7 @@ def predict(
     """
     from tqdm import tqdm
 
-    from ..pipeline.textcat import BertTextCategorizer
+    from ..report.classes import EXCLUSIVE, MULTI_LABEL
     from ._rows import BadRow, read_rows, to_error, to_output
     from ._stream import stream
 
@@ -126,8 +130,12 @@ def predict(
         check_file(path, [source])
     if n_process == 0:
         raise ValueError(Errors.B625.format(value=n_process))
-    multilabel = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "given_labels")]
-    exclusive = {n: p.labels for n, p in nlp.pipeline if isinstance(p, BertTextCategorizer)}
+    multilabel = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, MULTI_LABEL)]
+    exclusive = {
+        name: pipe.labels
+        for name, pipe in nlp.pipeline
+        if isinstance(pipe, EXCLUSIVE) and pipe not in multilabel
+    }
     rows = read_rows(source, text_column=text_column, max_length=nlp.max_length)
     first = next(rows, None)  # an input that is refused must cost no rows of an earlier run
     rows = chain([] if first is None else [first], rows)
@@ -193,7 +201,7 @@ class _Output:
             return False
         if self.errors_partial.exists():
             self.errors_partial.replace(self.errors)
-        self._count(self.output, self.errors)
+        self._count(self.output, self.errors, is_whole=True)
         return True
 
     def open(self, nlp: "Language", *, resume: bool) -> ExitStack:
@@ -247,22 +255,25 @@ class _Output:
         elif self.maker.exists() and self.maker.read_text(encoding="ascii") != found:
             raise ValueError(Errors.B629.format(partial=self.partial, pipeline=nlp.path))
 
-    def _count(self, good: Path, bad: Path) -> None:
+    def _count(self, good: Path, bad: Path, *, is_whole: bool = False) -> None:
         """Count the complete lines of both files and find the last line done."""
-        self.counts.n_good, self.last = _trim(good)
-        self.counts.n_bad, last_bad = _trim(bad)
+        self.counts.n_good, self.last = _count_rows(good, is_whole=is_whole)
+        self.counts.n_bad, last_bad = _count_rows(bad, is_whole=is_whole)
         self.counts.n_resumed = self.counts.n_good + self.counts.n_bad
         self.last_line = max(self.last.get("line", 0), last_bad.get("line", 0))
 
 
-def _trim(path: Path) -> tuple[int, dict[str, Any]]:
-    """Cut a torn last line off a file; return the number of rows and the last one."""
+def _count_rows(path: Path, *, is_whole: bool) -> tuple[int, dict[str, Any]]:
+    """Return the number of rows of a file and the last one.
+
+    Unless the file is whole, a last line without an end is torn, and cut off.
+    """
     if not path.exists():
         return 0, {}
     n_rows, size, last = 0, 0, b"{}"
-    with path.open("r+b") as file_:
+    with path.open("rb" if is_whole else "r+b") as file_:
         for line in file_:
-            if not line.endswith(b"\n"):
+            if not (is_whole or line.endswith(b"\n")):
                 file_.truncate(size)
                 break
             n_rows, size, last = n_rows + 1, size + len(line), line

@@ -38,6 +38,15 @@ def answer_first_word(doc: Doc) -> Doc:
     return doc
 
 
+@Language.factory("test_predict_cats")
+def make_fixed_cats(nlp: Language, name: str, cats: dict[str, float]):
+    def set_cats(doc: Doc) -> Doc:
+        doc.cats = dict(cats)
+        return doc
+
+    return set_cats
+
+
 class WholeBatch:
     """A component whose pipe works on batches and fails as a whole, with no error handler."""
 
@@ -308,6 +317,34 @@ def test_resume_from_something_else_is_refused(nlp, tmp_path, content):
     with pytest.raises(ValueError, match=r"\[B626\].*out\.partial"):
         predict(nlp, source, tmp_path / "out.jsonl", resume=True)
     assert (tmp_path / "out.partial").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"my notes, one line", b'{"text": "a", "line": 1}'])
+def test_a_finished_output_is_never_changed_by_resume(nlp, tmp_path, content):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
+    output = tmp_path / "out.jsonl"
+    output.write_bytes(content)
+    if content.startswith(b"{"):
+        assert predict(nlp, source, output, resume=True).n_resumed == 1
+    else:
+        with pytest.raises(ValueError, match=r"\[B626\].*out\.jsonl"):
+            predict(nlp, source, output, resume=True)
+    assert output.read_bytes() == content
+
+
+def test_the_label_is_that_of_the_exclusive_classifier(tmp_path):
+    nlp = spacy.blank("en")
+    for name, labels in (("textcat", ["pos", "neg"]), ("textcat_multilabel", ["sport", "news"])):
+        pipe = nlp.add_pipe(name)
+        for label in labels:
+            pipe.add_label(label)
+    cats = {"pos": 0.45, "neg": 0.55, "sport": 0.9, "news": 0.2}
+    nlp.initialize()
+    nlp.add_pipe("test_predict_cats", config={"cats": cats})
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
+    predict(nlp, source, tmp_path / "out.jsonl")
+    [row] = read_jsonl(tmp_path / "out.jsonl")
+    assert (row["label"], row["labels"]) == ("neg", ["sport"])
 
 
 def test_refusals(nlp, tmp_path):
