@@ -58,6 +58,8 @@ def report_cli(
             "The charts are in the page, but not written as PNG files: matplotlib is missing",
             "To add it, run: pip install 'bert-spacy[report]'",
         )
+    except (OSError, ValueError) as err:
+        msg.fail(f"The page is written, {page}, but not the charts beside it", str(err), exits=1)
     msg.good("Report written", str(page))
 
 

@@ -28,13 +28,13 @@ class ChoiceGroup:
 
 @dataclass(frozen=True)
 class ChoiceMistake:
-    """An item whose choice is wrong, with the probability of that choice, 0..1."""
+    """An item whose choice is wrong, with the probability of that choice, 0..1, if it has one."""
 
     context: str
     question: str
     gold: str
     predicted: str
-    probability: float
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ def choice_results(examples: Sequence[Example]) -> ChoiceResults | None:
         matrices.setdefault(n, np.zeros((n, n), dtype=np.int64))[gold, index] += 1
         if index != gold:
             context, question = (span.text for span in read_segments(eg.reference)[:2])
-            p = get_choice_scores(eg.predicted)[index]
+            scores = get_choice_scores(eg.predicted)
+            p = scores[index] if scores else None
             right, taken = choices[gold].text, choices[index].text
             mistakes.append(ChoiceMistake(context, question, right, taken, p))
     if not matrices:
@@ -81,5 +82,5 @@ def choice_results(examples: Sequence[Example]) -> ChoiceResults | None:
     ]
     count = sum(group.count for group in groups)
     hits = sum(int(group.matrix.trace()) for group in groups)
-    mistakes.sort(key=lambda mistake: -mistake.probability)
+    mistakes.sort(key=lambda mistake: -(mistake.probability or 0.0))
     return ChoiceResults(hits / count, count, groups, mistakes)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ..util import atomic_file
@@ -112,15 +113,18 @@ def _recall(curves: Sequence[LabelCurve]) -> Figure:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     labels = [curve.label for curve in curves]
-    for i, (name, curve) in enumerate(zip(plain_names(labels), curves)):
+    lines: list[Line2D] = []
+    for i, curve in enumerate(curves):
         color, style = COLORS[i % len(COLORS)], ("-", "--", ":")[i // len(COLORS) % 3]
         x, y = zip(*thin(curve)) if len(curve.recall) else ((), ())
-        axes.plot(x, y, color=color, linestyle=style, label=name)
+        lines += axes.plot(x, y, color=color, linestyle=style)
         if curve.point:
             axes.plot(*curve.point, marker="o", color=color, markeredgecolor="white", zorder=3)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     title = None if _is_latin(labels) else "rows of the table\nof thresholds"
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title=title)
+    # Named here: of a line's own name, one that begins with "_" is left out.
+    names = plain_names(labels)
+    axes.legend(lines, names, loc="center left", bbox_to_anchor=(1, 0.5), title=title)
     return figure
 
 
@@ -137,10 +141,11 @@ def _scatter(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figur
 def _lines(curves: Mapping[str, Sequence[tuple[float, float]]], ylabel: str) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for name, points in zip(plain_names(list(curves)), curves.values()):
-        axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=name)
+    lines: list[Line2D] = []
+    for points in curves.values():
+        lines += axes.plot([x for x, _ in points], [y for _, y in points], marker=".")
     axes.set(xlabel="step", ylabel=ylabel)
-    axes.legend()
+    axes.legend(lines, plain_names(list(curves)))
     return figure
 
 

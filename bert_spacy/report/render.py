@@ -163,7 +163,8 @@ def _choice_sections(results: ChoiceResults) -> Iterator[Section]:
     if results.mistakes:
         boxes = [
             example(
-                f"{m.question or m.context} ({100 * m.probability:.1f} %)",
+                (m.question or m.context)
+                + ("" if m.probability is None else f" ({100 * m.probability:.1f} %)"),
                 [
                     (f"gold: {m.gold}", ""),
                     (f"predicted: {m.predicted}", paragraph(m.context if m.question else "")),

@@ -156,3 +156,15 @@ def test_report_without_gold_choices_is_refused(nlp, gold, tmp_path):
     command = ["report", str(tmp_path / "pipeline"), str(_without_gold(nlp, gold))]
     done = CliRunner().invoke(app, [*command, "--output", str(tmp_path / "page")])
     assert done.exit_code == 1 and "B631" in done.output
+
+
+def test_a_report_on_choices_without_probabilities(nlp, gold, tmp_path, monkeypatch):
+    def take_the_last(self, doc):
+        if n := count_choices(doc):
+            set_choice(doc, n - 1)
+        return doc
+
+    monkeypatch.setattr(_Longest, "__call__", take_the_last)
+    page, analysis = report(nlp, gold, tmp_path / "report")
+    assert [mistake.probability for mistake in analysis.choices.mistakes] == [None] * 4
+    assert "Who &amp; why?</strong>" in page.read_text("utf-8")

@@ -356,6 +356,15 @@ def test_command_writes_pngs(nlp, tmp_path):
     assert (tmp_path / "report" / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_chart_that_cannot_be_written_is_told(nlp, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "report" / "confusion.png").mkdir(parents=True)
+    result = run_cli(nlp, add_classes(nlp, CLASSES), tmp_path)
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 1
+    assert "confusion.png" in result.output
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
 def test_command_without_matplotlib(nlp, tmp_path, monkeypatch):
     real_import = builtins.__import__
 

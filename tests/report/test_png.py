@@ -29,7 +29,11 @@ def draw(monkeypatch, tmp_path, labels):
 
 @pytest.mark.parametrize(
     ("labels", "names", "says"),
-    [(["人名", "地址"], ["1", "2"], True), (["PER", "1$"], ["PER", r"1\$"], False)],
+    [
+        (["人名", "地址"], ["1", "2"], True),
+        (["PER", "1$"], ["PER", r"1\$"], False),
+        (["_misc", "A"], ["_misc", "A"], False),
+    ],
 )
 def test_numbers_stand_for_other_letters_and_say_what_they_count(
     monkeypatch, tmp_path, labels, names, says
