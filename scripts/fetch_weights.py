@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wasabi import msg
 
-from bert_spacy.sources import SOURCES, alias_path, missing_parts
+from bert_spacy.sources import SOURCES, alias_path, missing_parts, resolve_name
 from bert_spacy.util import atomic_file
 
 
@@ -16,7 +16,10 @@ def main() -> None:
     parser.add_argument("name", help="An alias, a local folder, or a name on the hub.")
     parser.add_argument("output", type=Path, help="A .json file for the checksums.")
     args = parser.parse_args()
-    fetch_weights(args.name, args.output)
+    try:
+        fetch_weights(args.name, args.output)
+    except (OSError, ValueError, ImportError) as err:
+        msg.fail(f"Can't fetch {args.name}", str(err), exits=1)
 
 
 def fetch_weights(name: str, output: Path) -> None:
@@ -26,14 +29,14 @@ def fetch_weights(name: str, output: Path) -> None:
         left to transformers and recorded as it is.
     output (Path): The .json file. It changes only if the weights do, and so
         tells later steps of the project whether to run again.
+    RAISES (ValueError): B803 to B805 for a folder that is not there or not whole, or a name that
+        is nearly an alias; B806 and more if an alias can't be fetched.
     """
-    folder = Path(name)
-    if name in SOURCES:
-        folder = alias_path(name)
-        if missing_parts(folder):
-            from bert_spacy.weights.fetch import fetch
+    if name in SOURCES and missing_parts(alias_path(name)):
+        from bert_spacy.weights.fetch import fetch
 
-            fetch(name)
+        fetch(name)
+    folder = Path(resolve_name(name))
     files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     with atomic_file(output) as file_:

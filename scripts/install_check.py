@@ -18,6 +18,8 @@ from typing import Any
 
 from wasabi import msg
 
+from bert_spacy.util import atomic_file
+
 TOLERANCE = 1e-5
 
 
@@ -33,7 +35,8 @@ def main() -> None:
         n_rows = check(args.pipeline, args.package, args.wheels, args.texts, Path(folder))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     result = {"package": args.package, "rows": n_rows, "same": True}
-    args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    with atomic_file(args.output) as file_:
+        file_.write(json.dumps(result, indent=2) + "\n")
     msg.good(f"'{args.package}' is installable", f"{n_rows} rows predicted as before packaging")
 
 

@@ -15,7 +15,7 @@ from bert_spacy.util import atomic_file
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=Path, help="One of configs/*.cfg.")
+    parser.add_argument("config", type=Path, help="A training config of configs/.")
     parser.add_argument("output", type=Path, help="The config to write.")
     parser.add_argument("--lang", required=True, help="Language code, such as en.")
     parser.add_argument("--weights", help="An alias, a Hugging Face folder, or a hub name.")
@@ -25,9 +25,12 @@ def main() -> None:
         help="Rate of the encoder: 1e-4 to 3e-4 for albert-tiny-zh, 2e-5 to 5e-5 for others.",
     )
     args = parser.parse_args()
-    config = make_config(args.config, args.lang, args.weights, args.learn_rate)
-    with atomic_file(args.output) as file_:
-        file_.write(config.to_str() + "\n")
+    try:
+        config = make_config(args.config, args.lang, args.weights, args.learn_rate)
+        with atomic_file(args.output) as file_:
+            file_.write(config.to_str() + "\n")
+    except (OSError, ValueError, ImportError) as err:
+        msg.fail(f"Can't make {args.output}", str(err), exits=1)
     msg.good(f"Config for '{args.lang}'", str(args.output))
     for note in find_doubts(config, load_config(args.config, interpolate=False)):
         msg.warn(note)
@@ -44,8 +47,11 @@ def make_config(
     weights (str): An alias, a folder, or a hub name; None to keep those of the config.
     learn_rate (float): Highest rate of the encoder; None to keep that of the config.
     RETURNS (Config): The config, its references kept.
+    RAISES (ValueError): If it is no config of a pipeline; ImportError for an unknown language.
     """
     config = load_config(path, interpolate=False)
+    if "nlp" not in config:
+        raise ValueError(f"{path} has no section [nlp]: it trains no pipeline of a language.")
     if config["nlp"]["lang"] != lang:
         default = spacy.blank(lang).config
         config["nlp"]["lang"] = lang

@@ -74,6 +74,6 @@ def train_cli(
         else:
             msg.warn(f"Stopped. The best pipeline so far is in {best}; go on with --resume.")
         raise typer.Exit(130) from None
-    except (ValueError, OSError) as err:
+    except (ValueError, OSError, ImportError) as err:
         msg.fail(str(err), exits=1)
     msg.good(f"Saved the pipeline to {path}")

@@ -1,6 +1,5 @@
 """Fine-tune, score and predict the tasks of GLUE that a folder holds, one after the other."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from ..errors import Errors
 from ..sources import resolve_name
 from ..training.run import train
 from ..util import atomic_file
+from ..weights.folders import checksum, checksum_all
 from .files import Item, read_items, write_predictions
 from .tasks import METRICS, TASKS, GlueTask
 
@@ -192,7 +192,7 @@ def _run_task(
 
 
 def _settings(task: GlueTask, folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Return what a result depends on: the recipe, and the files by their checksums.
+    """Return what a result depends on: the recipe, and files and weights by their checksums.
 
     RAISES (ValueError): B645 if a file to train or to score on is missing.
     """
@@ -201,7 +201,11 @@ def _settings(task: GlueTask, folder: Path, recipe: Recipe) -> dict[str, Any]:
     if missing:
         raise ValueError(Errors.B645.format(task=task.name, path=folder, files=", ".join(missing)))
     names = [*needed, *(n for n in task.test_files.values() if (folder / n).is_file())]
-    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    sums = {name: checksum(folder / name) for name in names}
+    weights = Path(resolve_name(recipe.weights))
+    if weights.is_dir():
+        files = sorted(path for path in weights.iterdir() if path.is_file())
+        sums["the files of weights"] = checksum_all(files)
     return {**asdict(recipe), **sums}
 
 

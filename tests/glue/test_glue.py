@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,7 @@ def test_a_finished_task_is_skipped_and_other_settings_are_refused(
 ):
     for name in ("CoLA", "STS-B"):
         (data / name).rename(tmp_path / name)
+    bert = shutil.copytree(bert, tmp_path / "weights")
     recipe = Recipe(str(bert), epochs=1, max_pieces=32)
     (first,) = run_glue(data, tmp_path / "out", recipe)
     calls = []
@@ -112,6 +114,10 @@ def test_a_finished_task_is_skipped_and_other_settings_are_refused(
         file_.write("9\ta\tb\tentailment\n")
     (refused,) = run_glue(data, tmp_path / "out", recipe)
     assert "B643" in refused["error"] and "train.tsv" in refused["error"] and not calls
+    with (bert / "model.safetensors").open("ab") as file_:
+        file_.write(b"x")
+    (refused,) = run_glue(data, tmp_path / "out", recipe)
+    assert "the files of weights" in refused["error"] and not calls
 
 
 def test_checkpoints_of_other_settings_are_not_gone_on_with(data, bert, tmp_path, monkeypatch):

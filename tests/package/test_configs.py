@@ -134,3 +134,14 @@ def test_the_config_of_a_pretraining_is_complete():
         plain = {field.name: field.default for field in fields(section)}
         differ = {key for key, value in config[name].items() if value != plain[key]}
         assert differ <= {"weights", "train", "lang"}
+
+
+@pytest.mark.parametrize(("name", "lang"), [("pretrain", "en"), ("ner", "qq"), ("none", "en")])
+def test_what_makes_no_config_is_told(name, lang, tmp_path, monkeypatch, capsys):
+    path = ROOT / "configs" / f"{name}.cfg"
+    argv = ["make_config.py", str(path), str(tmp_path / "out.cfg"), "--lang", lang]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit) as stopped:
+        SCRIPT["main"]()
+    assert stopped.value.code == 1 and "Can't make" in capsys.readouterr().out
+    assert not (tmp_path / "out.cfg").exists()

@@ -182,18 +182,22 @@ def test_clean_refuses_what_is_outside(tmp_path):
     assert outside.exists()
 
 
-def test_checksums_of_weights_change_with_the_weights(tmp_path):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"one")
-    command = [sys.executable, str(ROOT / "scripts" / "fetch_weights.py"), str(folder)]
+def test_checksums_of_weights_change_with_the_weights(bert, tmp_path):
+    folder, output = tmp_path / "weights", tmp_path / "assets" / "weights.json"
+    shutil.copytree(bert, folder)
+    script = [sys.executable, str(ROOT / "scripts" / "fetch_weights.py")]
+    home = {**os.environ, "HOME": str(tmp_path)}
     texts = []
     for content in (b"one", b"one", b"two"):
         (folder / "model.safetensors").write_bytes(content)
-        output = tmp_path / "assets" / "weights.json"
-        subprocess.run([*command, str(output)], check=True, capture_output=True)
+        command = [*script, "~/weights", str(output)]
+        subprocess.run(command, check=True, capture_output=True, env=home)
         texts.append(output.read_text(encoding="utf-8"))
     assert texts[0] == texts[1] != texts[2]
+    command = [*script, "./no/weights", str(output)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1 and "[B804]" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,14 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_the_best_pipeline(config, tmp
     assert set(weights_of(best)) == set(before)
 
 
+def test_a_language_that_is_not_there_is_told_without_a_traceback(config, tmp_path):
+    config["nlp"]["lang"] = "qq"
+    config.to_disk(tmp_path / "train.cfg")
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "train.cfg"), "-o", str(tmp_path)])
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 1
+    assert "qq" in result.output
+
+
 @pytest.mark.parametrize("when", ["data", "step"])
 def test_ctrl_c_speaks_of_resume_for_a_checkpoint_of_this_run_alone(
     config, tmp_path, monkeypatch, when
