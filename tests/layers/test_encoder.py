@@ -279,6 +279,16 @@ def test_gradients_equal_those_of_the_plain_model(tiny_folder, kind):
         torch.testing.assert_close(found[name], gradient, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_is_at_work_in_training_alone(bert, dropout):
+    model = make_encoder(bert, dropout=dropout)
+    docs = all_docs()
+    before = model.predict(docs).hidden
+    first, second = (model.begin_update(docs)[0].hidden for _ in range(2))
+    assert torch.equal(first, second) is (dropout == 0.0)
+    assert torch.equal(model.predict(docs).hidden, before)
+
+
 @pytest.mark.parametrize("optimizer", ["bert-spacy.AdamW.v1", "Adam.v1"])
 def test_prediction_follows_what_training_has_changed(bert, optimizer):
     model = make_encoder(bert, dropout=0.0)

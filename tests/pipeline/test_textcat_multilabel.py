@@ -85,6 +85,21 @@ def test_thresholds_are_tuned_by_label_kept_and_used_by_the_scorer(bert, tmp_pat
     ]
 
 
+def test_labels_without_a_positive_keep_their_threshold(bert):
+    nlp, _ = make(bert)
+    pipe = nlp.get_pipe(NAME)
+    pipe.set_thresholds({"city": 0.7, "sport": 0.9})
+    examples = []
+    for score in (0.1, 0.3):
+        doc = nlp.make_doc("anna")
+        doc.cats = {"sport": score, "city": 0.5}
+        gold = {"sport": float(score == 0.3), "city": 0.0}
+        examples.append(Example(doc, Example.from_dict(doc, {"cats": gold}).reference))
+    found = pipe.tune_thresholds(examples)
+    assert found == {"sport": pytest.approx(0.2)}
+    assert pipe.cfg["thresholds"] == {"city": 0.7, **found}
+
+
 def test_a_threshold_of_1_gives_what_is_certain(bert):
     nlp, _ = make(bert)
     pipe = nlp.get_pipe(NAME)

@@ -88,7 +88,10 @@ def test_values_below_one_are_refused(setting, value):
 
 def test_estimate_is_never_less_than_two():
     assert estimate_pieces(NLP.make_doc("")) == 2
-    assert estimate_pieces(spacy.blank("zh").make_doc("北京")) == 4
+
+
+def test_a_han_character_is_one_piece():
+    assert estimate_pieces(spacy.blank("zh").make_doc("北京" * 10)) == 2 + 20
 
 
 def test_a_context_counts_once_for_each_choice():
