@@ -5,6 +5,7 @@ wherever a contender can take them.
 """
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,9 +83,9 @@ class Assets:
         raise ContenderError(self.failed[name])
 
 
-def cache_key() -> str:
-    """Give a name that changes whenever the package or this file changes."""
-    digest = hashlib.sha256()
+def cache_key(inputs: dict[str, Any]) -> str:
+    """Give a name that changes whenever the texts of the run, the package or this file change."""
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in [*sorted((ROOT / "bert_spacy").rglob("*.py")), Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -127,8 +128,7 @@ def make_ours(assets: Assets, target: Path, lang: str = "en", name: str = WEIGHT
     """Make our pipeline of classifier and NER."""
     nlp = make_pipeline(lang, name, ["bert_textcat", "bert_ner"])
     initialize(nlp)
-    texts = assets.inputs["texts" if lang == "en" else "texts_zh"][:64]
-    limit_entities(nlp, texts)
+    limit_entities(nlp, assets.inputs["calibration" if lang == "en" else "calibration_zh"])
     nlp.to_disk(target)
 
 
@@ -187,13 +187,13 @@ def find_reason(output: str) -> str:
 def make_calibration(assets: Assets, target: Path) -> None:
     """Make a set whose gold is what the exact pipeline says."""
     nlp = spacy.load(assets.get("ours"))
-    DocBin(docs=list(nlp.pipe(assets.inputs["texts"][:100]))).to_disk(target / "dev.spacy")
+    DocBin(docs=list(nlp.pipe(assets.inputs["calibration"]))).to_disk(target / "dev.spacy")
 
 
 def make_calibration_qa(assets: Assets, target: Path) -> None:
     """Make the same for questions."""
     nlp = spacy.load(assets.get("ours-qa"))
-    pairs = assets.inputs["questions"][:100]
+    pairs = assets.inputs["calibration_questions"]
     docs = [make_question(nlp, pair["question"], pair["context"]) for pair in pairs]
     for doc in nlp.pipe(docs):
         best = [

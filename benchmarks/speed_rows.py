@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.contest import Contender
+from bert_spacy.nn.encoder import has_bfloat16
 
 # How far answers may differ: norms for floats, shares for labels.
 EXACT = {"hidden": 1e-3, "label": 0.0, "tags": 0.002, "likelihood": 1e-4, "path": 0.0}
@@ -139,13 +140,20 @@ def training(name: str, **settings: Any) -> Contender:
 
 
 TRAIN = "training, classifier, short texts"
+# What mixed precision, which ours asks for, is on this machine.
+MIXED = "bf16" if has_bfloat16("cpu") else "fp32"
 TRAINING = Group(
     "train",
     [
         Contender("train-stock", "spacy_training", "Stock"),
-        training("train-seed", pad_to=256, batches=1),
+        training("train-seed", pad_to=256, steps=1),
         Contender(
-            "trainer", "training", "TrainerLoop", {}, {"classifier": "hf-classifier"}, "edsnlp"
+            "trainer",
+            "training",
+            "TrainerLoop",
+            {"bf16": MIXED == "bf16"},
+            {"classifier": "hf-classifier"},
+            "edsnlp",
         ),
         training("train-bare"),
         Contender("train-ours", "spacy_training", "Ours", {"model": {"mixed_precision": True}}),
@@ -157,7 +165,7 @@ TRAINING = Group(
         Row(
             "train-seed", TRAIN, "the tutorial loop, padded to 256", "train-ours", "train-seed", 25
         ),
-        Row("train-hf", TRAIN, "Hugging Face Trainer", "train-ours", "trainer"),
+        Row("train-hf", TRAIN, f"Hugging Face Trainer, {MIXED}", "train-ours", "trainer"),
         Row(
             "train-limit",
             TRAIN,

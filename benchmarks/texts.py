@@ -6,11 +6,13 @@ Everything is drawn with a fixed seed, so that two runs have the same texts.
 import json
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PIECES = 510  # with two special pieces the 512 that BERT can read
+# Each so many of the items are kept for calibration, and so many texts are made of them.
+HELD_OUT, N_CALIBRATION = 10, 100
 # Share of sentences, paragraphs and news: 78 pieces in the mean.
 SHARES = {"sentence": 0.60, "paragraph": 0.355, "news": 0.045}
 # Median and spread of lognormal lengths in pieces, as measured on the real texts.
@@ -50,6 +52,13 @@ def read_corpus(lang: str) -> list[str]:
         path = ROOT / "corpus" / "news" / f"{lang}.{split}.tsv"
         lines += [x.split("\t", 1)[1] for x in path.read_text("utf8").split("\n") if "\t" in x]
     return lines
+
+
+def hold_out(items: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split items into those that are measured and those for calibration; none is in both."""
+    unique = list(dict.fromkeys(items))
+    held = unique[::HELD_OUT]
+    return [item for i, item in enumerate(unique) if i % HELD_OUT], held
 
 
 def join_to_length(
@@ -155,13 +164,24 @@ def make_inputs(n_texts: int, n_questions: int, ends_en: PieceEnds, ends_zh: Pie
     ends_zh (Callable): The tokenizer of Chinese weights.
     RETURNS (dict): JSON for the contenders: "texts", "check" (short ones whose hidden
         states are compared), "sentences", "labels", "batches", "questions", "origin",
-        "texts_zh", "texts_base", and "pieces" of each list of texts, special ones included.
+        "texts_zh", "texts_base", "pieces" of each list of texts, special ones included, and
+        "calibration", "calibration_zh" and "calibration_questions", which are made of other
+        sentences, paragraphs and questions than all before.
     """
-    data, corpus, corpus_zh = data_folder(), read_corpus("en"), read_corpus("zh")
-    pools = None if data is None else read_pools(data)
+    data = data_folder()
+    corpus, corpus_held = hold_out(read_corpus("en"))
+    corpus_zh, corpus_zh_held = hold_out(read_corpus("zh"))
+    pools = pools_held = None
+    if data is not None:
+        split = {kind: hold_out(items) for kind, items in read_pools(data).items()}
+        pools = {kind: measured for kind, (measured, _) in split.items()}
+        pools_held = {kind: held for kind, (_, held) in split.items()}
     texts = make_texts(n_texts, pools, corpus, ends_en)
     sentences = make_sentences(640, pools, corpus, ends_en)
     pairs = read_questions(data if data is not None else ROOT / "corpus")
+    contexts_held = set(hold_out(pair["context"] for pair in pairs)[1])
+    pairs_held = [pair for pair in pairs if pair["context"] in contexts_held]
+    pairs = [pair for pair in pairs if pair["context"] not in contexts_held]
     lists = {
         "texts": texts,
         "texts_base": texts[:60],
@@ -181,4 +201,7 @@ def make_inputs(n_texts: int, n_questions: int, ends_en: PieceEnds, ends_zh: Pie
         "labels": [len(text) % 2 for text in sentences],
         "batches": make_batches(sentences, 16, ends_en),
         "questions": (pairs * (1 + n_questions // len(pairs)))[:n_questions],
+        "calibration": make_texts(N_CALIBRATION, pools_held, corpus_held, ends_en),
+        "calibration_zh": texts_of_length(corpus_zh_held, 78, 78 * N_CALIBRATION, ends_zh, ""),
+        "calibration_questions": pairs_held[:N_CALIBRATION],
     }

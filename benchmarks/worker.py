@@ -57,7 +57,7 @@ def timed(contender: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Run a contender once.
 
     contender (Any): Its `run` returns the units of work done (pieces, examples), or a
-        dictionary with "units" and further values.
+        dictionary with "units" and further values; "seconds" among them are taken for ours.
     RETURNS (dict): With "seconds" and "units".
     """
     begin = time.perf_counter()

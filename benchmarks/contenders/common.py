@@ -3,8 +3,9 @@
 Imports nothing of bert_spacy, as some contenders live where it is not installed.
 """
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ def read_inputs(settings: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(0)
     return json.loads(Path(settings["inputs"]).read_text(encoding="utf8"))
+
+
+def walk_batches(inputs: dict[str, Any], settings: dict[str, Any]) -> Iterator[list[list[int]]]:
+    """Yield the training batches of one run after the other, the same for all contenders.
+
+    inputs (dict): "batches", through which the runs walk round and round.
+    settings (dict): "batches" (by which a run moves on); "steps" takes so many of them alone.
+    YIELDS (list[list[int]]): Numbers of sentences in each batch.
+    """
+    batches = itertools.cycle(inputs["batches"])
+    while True:
+        yield list(itertools.islice(batches, settings["batches"]))[: settings.get("steps")]
 
 
 def hooked_means(module: nn.Module, run: Callable[[str], Any], texts: Sequence[str]) -> np.ndarray:

@@ -23,7 +23,7 @@ class TwoModels:
     def answers(self) -> dict[str, np.ndarray]:
         """Give the labels of all texts, and hidden states of some."""
         rows = self.classify(self.texts, truncation=True)
-        self.tag(self.texts[:16])
+        self.tag(self.texts)  # as `run` does, so that it is warm for all lengths
         hidden = hooked_means(self.classify.model.bert, self.classify, self.inputs["check"])
         return {"label": np.array([row["label"] for row in rows]), "hidden": hidden}
 

@@ -1,6 +1,5 @@
 """Training a classifier by `nlp.update`, in our pipeline and in spacy-transformers'."""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from benchmarks import build
-from benchmarks.contenders.common import hooked_means, read_inputs
+from benchmarks.contenders.common import hooked_means, read_inputs, walk_batches
 
 CLASSES = ["NO", "YES"]
 
@@ -20,7 +19,7 @@ class Updates:
         self.inputs = read_inputs(settings)
         self.settings = settings
         self.nlp, self.optimizer = self.make()
-        self.batches = itertools.cycle(self.inputs["batches"])
+        self.walk = walk_batches(self.inputs, settings)
 
     def make(self) -> tuple[Any, Any]:
         """Make pipeline and optimiser."""
@@ -49,7 +48,7 @@ class Updates:
     def run(self) -> int:
         """Take as many steps as the settings say; return the examples."""
         done = 0
-        for batch in itertools.islice(self.batches, self.settings["batches"]):
+        for batch in next(self.walk):
             self.nlp.update(self.examples(batch), sgd=False, drop=0.1)
             for _, component in self.nlp.pipeline:
                 component.finish_update(self.optimizer)

@@ -1,6 +1,5 @@
 """Loops of training a classifier in torch and Transformers alone, and in the Trainer."""
 
-import itertools
 import tempfile
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from benchmarks.contenders.common import hooked_means, read_inputs
+from benchmarks.contenders.common import hooked_means, read_inputs, walk_batches
 
 RATE = 5e-5
 
@@ -16,8 +15,8 @@ RATE = 5e-5
 class Loop:
     """Forward, backward, clip, step; fp32 and torch's AdamW.
 
-    settings (dict): "classifier" (a Hugging Face folder), "batches" (a run); "pad_to"
-        pads every text to that many pieces, as tutorials do; "fused" asks for the fused
+    settings (dict): "classifier" (a Hugging Face folder), "batches" and perhaps "steps" (a run);
+        "pad_to" pads every text to that many pieces, as tutorials do; "fused" asks for the fused
         optimiser, "bf16" for autocast.
     """
 
@@ -32,7 +31,7 @@ class Loop:
             weight_decay=0.01,
             fused=True if settings.get("fused") else None,
         )
-        self.batches = itertools.cycle(self.inputs["batches"])
+        self.walk = walk_batches(self.inputs, settings)
 
     def tokenize(self, texts: list[str]) -> dict[str, torch.Tensor]:
         """Pad a batch to its longest text, or to the fixed length."""
@@ -61,7 +60,7 @@ class Loop:
         """Take as many steps as the settings say; return the examples."""
         self.model.train()
         done = 0
-        for batch in itertools.islice(self.batches, self.settings["batches"]):
+        for batch in next(self.walk):
             labels = torch.tensor([self.inputs["labels"][i] for i in batch])
             encoded = self.tokenize([self.inputs["sentences"][i] for i in batch])
             with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.get("bf16", False)):
@@ -75,7 +74,10 @@ class Loop:
 
 
 class TrainerLoop:
-    """`transformers.Trainer` with `group_by_length`, its dynamic padding and defaults."""
+    """`transformers.Trainer` with `group_by_length`, its dynamic padding and defaults.
+
+    settings (dict): As of `Loop`, without "pad_to" and "fused".
+    """
 
     def __init__(self, settings: dict[str, Any]):
         import accelerate  # noqa: F401 - without it the Trainer fails late and at length
@@ -85,6 +87,9 @@ class TrainerLoop:
         self.tokenizer = AutoTokenizer.from_pretrained(settings["classifier"])
         self.model = AutoModelForSequenceClassification.from_pretrained(settings["classifier"])
         self.folder = tempfile.TemporaryDirectory()
+        ids = self.tokenizer(self.inputs["sentences"])["input_ids"]
+        self.rows = [{"input_ids": x, "labels": y} for x, y in zip(ids, self.inputs["labels"])]
+        self.walk = walk_batches(self.inputs, settings)
 
     def answers(self) -> dict[str, np.ndarray]:
         """Give hidden states before any step, then take some steps."""
@@ -98,23 +103,22 @@ class TrainerLoop:
         self.run()
         return {"hidden": hidden}
 
-    def run(self) -> int:
-        """Train on as many batches as the settings say; return the examples."""
+    def run(self) -> dict[str, float]:
+        """Train on the sentences of as many batches as the settings say.
+
+        RETURNS (dict[str, float]): The examples, and the seconds of the steps as the Trainer
+            counts them: what it does once before, the other loops have done when they start.
+        """
         from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-        chosen = [i for batch in self.inputs["batches"] for i in batch]
-        chosen = chosen[: 16 * self.settings["batches"]]
-        encoded = self.tokenizer([self.inputs["sentences"][i] for i in chosen])
-        rows = [
-            {"input_ids": ids, "labels": self.inputs["labels"][i]}
-            for ids, i in zip(encoded["input_ids"], chosen)
-        ]
+        rows = [self.rows[i] for batch in next(self.walk) for i in batch]
         arguments = TrainingArguments(
             self.folder.name,
             per_device_train_batch_size=16,
             num_train_epochs=1,
             learning_rate=RATE,
             group_by_length=True,
+            bf16=self.settings.get("bf16", False),
             use_cpu=True,
             save_strategy="no",
             logging_strategy="no",
@@ -122,5 +126,5 @@ class TrainerLoop:
             disable_tqdm=True,
         )
         collator = DataCollatorWithPadding(self.tokenizer)
-        Trainer(self.model, arguments, train_dataset=rows, data_collator=collator).train()
-        return len(chosen)
+        trainer = Trainer(self.model, arguments, train_dataset=rows, data_collator=collator)
+        return {"units": len(rows), "seconds": trainer.train().metrics["train_runtime"]}

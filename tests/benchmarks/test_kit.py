@@ -10,14 +10,14 @@ from benchmarks.rows import add_row, read_rows
 from benchmarks.tasks import TASKS, TextItem
 
 
-def row(switch, seed, test, cpu, task="SST-2"):
+def row(switch, seed, test, cpu, task="SST-2", above=1.0):
     return {
         "task": task,
         "weights": "w",
         "switch": switch,
         "seed": seed,
         "train": 10,
-        "dev": test + 1.0,
+        "dev": test + above,
         "test": test,
         "seconds": 99.0,
         "cpu_seconds": cpu,
@@ -26,15 +26,16 @@ def row(switch, seed, test, cpu, task="SST-2"):
 
 def test_table_holds_mean_spread_and_ratio_over_common_seeds():
     rows = [row("plain", seed, 80.0 + seed, 10.0) for seed in (0, 1, 2)]
-    rows += [row("averages", 0, 81.0, 11.0), row("averages", 2, 84.0, 13.0)]
+    rows += [row("averages", 0, 81.0, 11.0, above=3.0), row("averages", 2, 84.0, 13.0, above=5.0)]
     rows += [row("averages", 7, 50.0, 1.0), row("averages", 0, 10.0, 7.0, task="cluener")]
     lines = [[x.strip() for x in line.strip("|").split("|")] for line in kit.make_table(rows)]
-    assert lines[2] == ["SST-2", "w", "10", "plain", "3", "82.00", "81.00", "1.00", "", ""]
+    assert lines[2] == ["SST-2", "w", "10", "plain", "3", "82.00", "", "81.00", "1.00", ""]
     spread = f"{statistics.stdev([81.0, 84.0, 50.0]):.2f}"
     mean = f"{(81 + 84 + 50) / 3:.2f}"
-    # Seeds 0 and 2: (1 + 2) / 2 and (1.1 + 1.3) / 2.
-    assert lines[3][3:] == ["averages", "3", f"{218 / 3:.2f}", mean, spread, "+1.50", "1.20"]
-    assert lines[4][3:] == ["averages", "1", "11.00", "10.00", "", "", ""]
+    # Seeds 0 and 2, on dev: (84 - 81 + 89 - 83) / 2, and (1.1 + 1.3) / 2.
+    assert lines[3][3:] == ["averages", "3", f"{224 / 3:.2f}", "+4.50", mean, spread, "1.20"]
+    assert lines[4][3:] == ["averages", "1", "11.00", "", "10.00", "", ""]
+    assert lines[0][5:] == ["dev", "dev to plain", "test", "spread", "CPU time"]
 
 
 def test_what_is_cut_off_is_run_again(tmp_path, capsys):
