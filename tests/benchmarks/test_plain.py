@@ -119,7 +119,7 @@ def part_of(name):
 
 @pytest.mark.parametrize("kind", ITEMS)
 @pytest.mark.parametrize("base", [5e-5, 1e-4])
-def test_both_sides_have_the_same_rates_and_decay(kind, base, bert):
+def test_rates_and_decay_of_both_sides(kind, base, bert):
     if kind == "tag":
         pytest.importorskip("torchcrf")
     task = next(task for task in TASKS.values() if task.kind == kind)
@@ -133,7 +133,7 @@ def test_both_sides_have_the_same_rates_and_decay(kind, base, bert):
     for name, (rate, decay) in theirs.items():
         by = 1000 if name.startswith("crf.") else 10 if (kind, name[:6]) == ("tag", "output") else 1
         assert rate == pytest.approx(base * by), name
-        plainly = name.endswith("bias") or "LayerNorm" in name or name.startswith("crf.")
+        plainly = name.endswith("bias") or "LayerNorm" in name
         assert decay == (0 if plainly else 0.01), name
     nlp = make_nlp(bert, [ours.COMPONENTS[kind]])
     examples = [Example(ours.make_doc(nlp, x), ours.make_gold(nlp, x)) for x in ITEMS[kind]]
@@ -148,7 +148,10 @@ def test_both_sides_have_the_same_rates_and_decay(kind, base, bert):
     # A pooler is the task's on one side, and of the encoder on the other whether it is read or not.
     assert {name for name in our.keys() ^ theirs.keys() if "pooler" not in name} == set()
     for name in our.keys() & theirs.keys():
-        assert our[name] == pytest.approx(theirs[name]), name
+        rate, decay = theirs[name]
+        # The one difference, of which docs/benchmarks.md tells.
+        decay = 0.0 if name.startswith("crf.") else decay
+        assert our[name] == pytest.approx((rate, decay)), name
 
 
 @pytest.mark.parametrize(
