@@ -140,10 +140,10 @@ def test_search_through_a_long_text_without_knowledge_is_bounded():
 
 
 def test_groups_hold_all_docs_with_tokens():
-    lengths = np.array([0, 3, 0, 2])
-    scores = TagScores(torch.arange(10.0).reshape(5, 2), lengths, np.array([0, 1, 2, 0, 1]))
+    lengths = np.array([0, 3, 0, 2, 1])
+    scores = TagScores(torch.arange(12.0).reshape(6, 2), lengths, np.array([0, 1, 2, 0, 1, 0]))
     parts = list(split_scores(scores))
-    assert sorted(i for docs, _ in parts for i in docs.tolist()) == [1, 3]
+    assert sorted(i for docs, _ in parts for i in docs.tolist()) == [1, 3, 4]
     for docs, part in parts:
         at = 0
         for i in docs:
