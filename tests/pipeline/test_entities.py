@@ -52,3 +52,9 @@ def test_every_text_of_an_item_is_a_border():
         [(0, 1, "PER"), (1, 1, ""), (3, 3, "")],
         [],
     ]
+
+
+def test_blocked_tokens_are_read_again():
+    doc = NLP.make_doc("anna was in paris")
+    doc.set_ents([], blocked=[doc[1:2], doc[3:4]], default="outside")
+    assert read_presets(doc, "bert_ner") == [(1, 2, ""), (3, 4, "")]
