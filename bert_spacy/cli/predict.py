@@ -12,7 +12,7 @@ import typer
 from wasabi import msg
 
 from ..errors import Errors
-from ..util import check_file
+from ..util import check_file, check_folder, checksum_all
 from .app import app, choose_gpu
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ class _Output:
 
         Each line is flushed, so that after a kill both files end at the same row.
         """
+        check_folder(self.output.parent)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         paths = (self.partial, self.errors_partial)
         if resume:
@@ -244,8 +245,6 @@ class _Output:
 
     def _sign(self, nlp: "Language", *, is_new: bool) -> None:
         """Write down which pipeline predicts, or check that it is that of the earlier rows."""
-        from ..weights.folders import checksum_all
-
         if nlp.path is None:  # made in code
             self.maker.unlink(missing_ok=True)
             return

@@ -82,7 +82,8 @@ def report(
     batch_size (int): Docs per batch; the pipeline's own if None.
     RETURNS (tuple[Path, Analysis]): The page, and the results it shows.
     RAISES (ValueError): B413 or B414 if the Docs can't be read; B630 for another
-        training log; B631 if gold and pipeline have nothing in common.
+        training log; B631 if gold and pipeline have nothing in common;
+        B811 if a file stands in the place of the folder.
     """
     from itertools import islice
 
@@ -90,8 +91,9 @@ def report(
     from ..report.analysis import analyse
     from ..report.curves import read_curves
     from ..report.render import render
-    from ..util import atomic_file
+    from ..util import atomic_file, check_folder
 
+    check_folder(output)  # before anything is predicted
     curves = read_curves(training_log) if training_log else None
     docs = islice(read_docbin(data, nlp.vocab), limit or None)
     analysis = analyse(nlp, docs, curves=curves, batch_size=batch_size)

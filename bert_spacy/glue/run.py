@@ -17,8 +17,7 @@ from ..data.convert import GlueOptions, RowError, RowNote, convert
 from ..errors import Errors
 from ..sources import resolve_name
 from ..training.run import train
-from ..util import atomic_file
-from ..weights.folders import checksum, checksum_all
+from ..util import atomic_file, checksum, checksum_all
 from .files import Item, read_items, write_predictions
 from .tasks import METRICS, TASKS, GlueTask
 

@@ -337,4 +337,4 @@ def quiet() -> Iterator[None]:
 
 
 def _first_line(err: BaseException) -> str:
-    return f"{type(err).__name__}: {err}".splitlines()[0][:300]
+    return f"{type(err).__name__}: {err}".splitlines()[0][:300].rstrip(".")

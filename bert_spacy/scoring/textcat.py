@@ -179,11 +179,8 @@ def find_gold(eg: Example, labels: Sequence[str], unknown: Sequence[str]) -> str
     labels (Sequence[str]): Our labels, which exclude each other.
     unknown (Sequence[str]): Labels that no component knows.
     """
-    for some in (labels, unknown):
-        found = true_label(eg, some)
-        if found is not None:
-            return some[found]
-    raise KeyError(eg.reference.text)
+    found = ((some, true_label(eg, some)) for some in (labels, unknown))
+    return next(some[number] for some, number in found if number is not None)
 
 
 def has_gold(eg: Example, labels: Sequence[str] = (), *, multi_label: bool = False) -> bool:

@@ -1,5 +1,6 @@
 """Training that can be killed at any step and goes on to the same weights."""
 
+import difflib
 import random
 import shutil
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from spacy.language import Language
-from spacy.schemas import ConfigSchemaTraining
+from spacy.schemas import ConfigSchemaInit, ConfigSchemaNlp, ConfigSchemaTraining
 from spacy.tokens import Span
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
@@ -42,6 +43,11 @@ from .checkpoint import (
 
 CHECKPOINTS = "checkpoints"
 _SECTIONS = ("nlp", "components", "corpora", "training")
+_SCHEMAS: dict[str, Any] = {
+    "nlp": ConfigSchemaNlp,
+    "training": ConfigSchemaTraining,
+    "initialize": ConfigSchemaInit,
+}
 Batches = Iterator[tuple[int, list[Example]]]
 Evaluate = Callable[[], tuple[float, dict[str, Any]]]
 # What tokens have of gold, that of stock components too.
@@ -88,12 +94,14 @@ def train(
     prepare (Callable[[Language], None]): Called with the pipeline before the first step.
     RETURNS (Path): The last pipeline.
     RAISES (ValueError): B540 if the checkpoint is damaged, B541 if it is of another config,
-        B542 or B544 if the data have changed; B543 for a config that is not whole, B545 for a
+        B542 or B544 if the data have changed; B543 for a config that is not whole, B546 for an
+        unknown setting, B545 for a
         number in it that cannot be.
     """
     missing = [name for name in _SECTIONS if name not in config]
     if missing:
         raise ValueError(Errors.B543.format(missing=", ".join(f"[{name}]" for name in missing)))
+    _check_names(config)
     _check_numbers(config.interpolate()["training"])  # before hours of reading
     checkpoint = find_checkpoint(output / CHECKPOINTS) if resume else None
     done = Progress()
@@ -261,6 +269,18 @@ class _Run:
     def _save_checkpoint(self, now: Progress) -> None:
         folder = self.output / CHECKPOINTS
         save_checkpoint(folder, self.nlp, self.optimizer, now, self.text)
+
+
+def _check_names(config: Config) -> None:
+    """Refuse settings that spaCy does not know: with pydantic 2 it drops them in silence."""
+    for section, schema in _SCHEMAS.items():
+        allowed = list(schema.model_fields)
+        for name in config.get(section, ()):
+            if name not in allowed:
+                close = difflib.get_close_matches(name, allowed, n=1)
+                meant = f"Did you mean {close[0]!r}? " if close else ""
+                values = {"section": section, "name": name, "meant": meant}
+                raise ValueError(Errors.B546.format(**values, allowed=", ".join(allowed)))
 
 
 def _check_numbers(settings: dict[str, Any]) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..errors import Errors
 from ..nn.elmo import N_CHARACTERS, ElmoConfig, ElmoEncoder
-from ..util import atomic_dir
-from .folders import IMPORTED, checksum, write_card
+from ..util import atomic_dir, checksum
+from .folders import IMPORTED, write_card
 
 
 def import_elmo(options: Path, weights: Path, output: Path) -> ElmoConfig:

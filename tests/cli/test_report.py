@@ -365,6 +365,17 @@ def test_a_chart_that_cannot_be_written_is_told(nlp, tmp_path):
     assert (tmp_path / "report" / "index.html").is_file()
 
 
+@pytest.mark.parametrize("where", ["report", "report/inner"])
+def test_a_file_in_the_place_of_the_folder_is_told_before_anything_is_predicted(
+    nlp, tmp_path, monkeypatch, where
+):
+    (tmp_path / "report").write_text("mine", encoding="utf-8")
+    monkeypatch.setattr("bert_spacy.report.analysis.analyse", None)
+    with pytest.raises(ValueError, match=r"\[B811\].*report is a file"):
+        report(nlp, tmp_path / "none.spacy", tmp_path / where)
+    assert (tmp_path / "report").read_text(encoding="utf-8") == "mine"
+
+
 def test_command_without_matplotlib(nlp, tmp_path, monkeypatch):
     real_import = builtins.__import__
 

@@ -30,6 +30,16 @@ def test_a_file_takes_the_place_of_files_alone(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder", "pipe"}
 
 
+def test_a_folder_takes_the_place_of_no_file_and_lies_in_none(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine", encoding="utf-8")
+    for make in (atomic_dir(file), atomic_dir(file / "a" / "b"), atomic_file(file / "c")):
+        with pytest.raises(ValueError, match=r"\[B811\].*file is a file"), make:
+            pass
+    assert file.read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_link_to_a_folder_is_replaced_and_its_folder_stays(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "old").touch()

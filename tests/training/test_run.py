@@ -257,6 +257,24 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_the_best_pipeline(config, tmp
     assert set(weights_of(best)) == set(before)
 
 
+@pytest.mark.parametrize(
+    "section, name, meant",
+    [
+        ("training", "max_stepz", "Did you mean 'max_steps'?"),
+        ("nlp", "batch_sise", "Did you mean 'batch_size'?"),
+        ("initialize", "qqq", "no setting 'qqq'. Allowed: vocab_data"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_before_anything_is_read(
+    config, tmp_path, monkeypatch, section, name, meant
+):
+    monkeypatch.setattr(run_module, "init_nlp", stop)
+    config[section][name] = 3
+    with pytest.raises(ValueError, match=rf"\[B546\] \[{section}\]") as refused:
+        train(config, tmp_path / "out")
+    assert meant in str(refused.value)
+
+
 def test_a_language_that_is_not_there_is_told_without_a_traceback(config, tmp_path):
     config["nlp"]["lang"] = "qq"
     config.to_disk(tmp_path / "train.cfg")

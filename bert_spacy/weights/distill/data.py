@@ -10,8 +10,8 @@ from spacy.vocab import Vocab
 from ...data.corpus import Corpus
 from ...data.docbin import SUFFIX, read_docbin
 from ...errors import Errors
+from ...util import checksum_all
 from ..corpus import SUFFIXES, OnProblem, TextCorpus
-from ..folders import checksum_all
 from .settings import Settings
 from .teacher import Teacher, check_labels
 

@@ -14,8 +14,8 @@ from thinc.api import Config
 from ...layers.encoder import pad_windows
 from ...nn.distill import LayerWeights
 from ...sources import resolve_name
-from ...util import atomic_dir
-from ..folders import CARD_FILE, WEIGHTS_FILE, checksum, find_licence
+from ...util import atomic_dir, checksum
+from ..folders import CARD_FILE, WEIGHTS_FILE, find_licence
 from .phases import compare_layers, make_corpora, read_corpus
 from .projections import NAME as PROJECTIONS
 from .settings import Settings

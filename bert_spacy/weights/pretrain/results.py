@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from thinc.api import Config
 
-from ...util import atomic_dir, remove_unfinished
-from ..folders import WEIGHTS_FILE, checksum, find_licence, read_json
+from ...util import atomic_dir, checksum, remove_unfinished
+from ..folders import WEIGHTS_FILE, find_licence, read_json
 from .examples import Examples, collate
 from .settings import Settings
 from .sums import Sums

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ...util import checksum
 from ..corpus import find_files
-from ..folders import checksum
 from .settings import Settings
 
 # By part, "train", "dev" or "weights": SHA-256 by file.

@@ -17,9 +17,9 @@ from tokenizers.trainers import WordPieceTrainer
 from transformers import BertTokenizerFast
 
 from ...errors import Errors
-from ...util import atomic_dir
+from ...util import atomic_dir, checksum
 from ..corpus import OnProblem, TextCorpus
-from ..folders import WEIGHTS_FILE, check_output, checksum
+from ..folders import WEIGHTS_FILE, check_output
 
 # The tokenizer takes longer words for unknown, so pieces of them would be of no use.
 LONGEST_WORD = 100

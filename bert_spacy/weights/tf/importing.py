@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from ...errors import Errors
-from ...util import atomic_dir
-from ..folders import IMPORTED, WEIGHTS_FILE, check_output, checksum, write_card
+from ...util import atomic_dir, checksum
+from ..folders import IMPORTED, WEIGHTS_FILE, check_output, write_card
 from .bundle import Bundle
 from .files import (
     FOREIGN,

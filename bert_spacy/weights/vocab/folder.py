@@ -17,8 +17,8 @@ from torch import Tensor
 from ...errors import Errors
 from ...nn.encoder import TransformerEncoder, load_outline
 from ...sources import resolve_name
-from ...util import atomic_dir
-from ..folders import WEIGHTS_FILE, checksum, find_licence, read_json, write_card
+from ...util import atomic_dir, checksum
+from ..folders import WEIGHTS_FILE, find_licence, read_json, write_card
 
 INDEX_FILE = "model.safetensors.index.json"
 REPORT_FILE = "vocab_report.json"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
 from bert_spacy.nn.encoder import load_encoder
+from bert_spacy.util import checksum
 from bert_spacy.weights.distill import targets as targets_module
 from bert_spacy.weights.distill.run import distill
 from bert_spacy.weights.distill.settings import load_settings, make_settings
@@ -22,7 +23,7 @@ from bert_spacy.weights.distill.soft import compare, make_loss, shift_scores, sp
 from bert_spacy.weights.distill.student import make_encoder, make_start, save_encoder
 from bert_spacy.weights.distill.targets import Targets
 from bert_spacy.weights.distill.teacher import open_teacher
-from bert_spacy.weights.folders import check_pipeline_output, checksum
+from bert_spacy.weights.folders import check_pipeline_output
 
 from ...util import ANY_ENCODER, all_examples, encoder_of, make_nlp, textcat_examples
 

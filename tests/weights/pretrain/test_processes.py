@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_spacy.weights.folders import checksum
+from bert_spacy.util import checksum
 from bert_spacy.weights.pretrain import run as run_module
 from bert_spacy.weights.pretrain.run import pretrain
 

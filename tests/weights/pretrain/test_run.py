@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from bert_spacy.cli.app import app
 from bert_spacy.report.svg import lines_svg
-from bert_spacy.weights.folders import checksum
+from bert_spacy.util import checksum
 from bert_spacy.weights.pretrain import engine
 from bert_spacy.weights.pretrain import run as run_module
 from bert_spacy.weights.pretrain.engine import make_arguments, summarize
