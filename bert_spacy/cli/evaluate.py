@@ -50,6 +50,9 @@ def evaluate_cli(
         if isinstance(value, float) and name not in NO_PERCENT
     ]
     msg.table(rows, header=("Score", "%"), divider=True, aligns=("l", "r"))
+    if all(name.startswith(("token_", "speed")) for name, _ in rows):
+        pipes = ", ".join(nlp.pipe_names)
+        msg.warn(f"Nothing else is scored: what the gold holds, no component gives ({pipes})")
     if output is not None:
         msg.good("Scores written", str(output))
 

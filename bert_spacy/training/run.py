@@ -28,7 +28,7 @@ from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, Optimizer, fix_random_seed
 
 from ..errors import Errors
-from ..util import atomic_dir, atomic_file, is_finite, remove_unfinished
+from ..util import atomic_dir, atomic_file, check_folder, is_finite, remove_unfinished
 from .checkpoint import (
     Progress,
     check_config,
@@ -95,14 +95,15 @@ def train(
     RETURNS (Path): The last pipeline.
     RAISES (ValueError): B540 if the checkpoint is damaged, B541 if it is of another config,
         B542 or B544 if the data have changed; B543 for a config that is not whole, B546 for an
-        unknown setting, B545 for a
-        number in it that cannot be.
+        unknown setting, B545 for a number that cannot be; B811 if a file stands there.
     """
     missing = [name for name in _SECTIONS if name not in config]
     if missing:
         raise ValueError(Errors.B543.format(missing=", ".join(f"[{name}]" for name in missing)))
+    # Before hours of reading.
+    check_folder(output)
     _check_names(config)
-    _check_numbers(config.interpolate()["training"])  # before hours of reading
+    _check_numbers(config.interpolate()["training"])
     checkpoint = find_checkpoint(output / CHECKPOINTS) if resume else None
     done = Progress()
     if checkpoint is None:

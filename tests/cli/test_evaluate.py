@@ -96,3 +96,19 @@ def test_scores_never_take_the_place_of_gold(nlp, gold, tmp_path, as_folder):
     with pytest.raises(ValueError, match=r"\[B810\].*folder"):
         evaluate(nlp, gold, tmp_path)
     assert gold[0].read_bytes() == before
+
+
+def test_gold_of_other_tasks_is_told(nlp, gold, tmp_path):
+    nlp.to_disk(tmp_path / "pipeline")
+    doc = spacy.blank("en").make_doc("a text")
+    doc.cats = {"A": 1.0}
+    write_docbin([doc], tmp_path / "cats.spacy")
+    ruler = spacy.blank("en")
+    ruler.add_pipe("entity_ruler").add_patterns([{"label": "X", "pattern": "q"}])
+    ruler.to_disk(tmp_path / "ruler")
+    result = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "ruler"), str(tmp_path / "cats.spacy")]
+    )
+    assert result.exit_code == 0 and "Nothing else is scored" in " ".join(result.output.split())
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "pipeline"), str(gold[1])])
+    assert "Nothing else" not in result.output  # a score of 0 is one
