@@ -63,4 +63,6 @@ def make_example(nlp: Language, a: str, b: str, label: str) -> Example:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    if len(sys.argv) > 2:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
