@@ -3,17 +3,13 @@
 import json
 from collections import Counter
 from importlib import import_module
-from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-from benchmarks import build, speed, texts
-from benchmarks.contest import ContenderError
-from benchmarks.speed_rows import PIPES, TRAINING
-from bert_spacy.nn.backends import make_predictor
-from bert_spacy.nn.extras import Extras
+from benchmarks import build, texts
+from benchmarks.speed_rows import TRAINING
 from tests.util import make_nlp
 
 WORDS = ("paris", "london", "berlin", "anna", "bob", "river", "city", "film", "team", "game")
@@ -138,26 +134,3 @@ def test_the_cache_of_another_mode_is_another(words_of):
     quick, full = (texts.make_inputs(n, 24, word_ends, word_ends) for n in (64, 80))
     assert build.cache_key(quick) == build.cache_key(json.loads(json.dumps(quick)))
     assert build.cache_key(quick) != build.cache_key(full)
-
-
-# Budgets of bare loops.
-
-
-def test_a_bare_loop_has_the_budget_of_our_side(bert, tmp_path, monkeypatch):
-    for name, budget in (("ours", None), ("ours-fp32", 333), ("ours-int8", None)):
-        nlp = make_nlp(bert, max_batch_pieces=budget)
-        nlp.initialize()
-        nlp.to_disk(tmp_path / name)
-    monkeypatch.setattr(speed, "Worker", lambda contender, settings, *_: settings["budget"])
-    assets = SimpleNamespace(get=lambda name: tmp_path / name, folder=tmp_path)
-    bare = {c.name: c for c in PIPES.contenders if c.module == "bare"}
-
-    def start(name, budget):
-        return speed.start(bare[name], PIPES, {"budget": budget}, assets)
-
-    encoder = nlp.get_pipe("bert_encoder").model.shims[0].encoder
-    assert start("bare-onnx", None) == 333
-    assert start("bare-torch", None) == make_predictor(encoder, "torch", "fp32", Extras()).budget
-    assert {start(name, 77) for name in bare} == {77}
-    with pytest.raises(ContenderError, match="lacks what int8 needs"):
-        start("bare-int8", None)
