@@ -106,7 +106,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], help="rows or groups; others are kept")
     parser.add_argument("--rounds", type=int, help="rounds, instead of the mode's own number")
     parser.add_argument("--threads", type=int, default=2)
-    # With the 2,048 of ours, bare loops take 1.2 to 1.3 times as long.
+    # With the 2,048 of ours, bare loops take up to 1.3 times as long.
     parser.add_argument("--budget", type=int, default=1024, help="pieces a batch, bare loops")
     parser.add_argument("--output", type=Path, default=ROOT / "metrics" / "speed")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "speed")
