@@ -41,22 +41,6 @@ def checksum_all(paths: Iterable[Path]) -> str:
     return hashlib.sha256("".join(map(checksum, paths)).encode()).hexdigest()
 
 
-def check_file(path: Path, used: Iterable[Path] = ()) -> None:
-    """Look whether a file may be written somewhere, new or in the place of another one.
-
-    path (Path): The file. A link to a file may be replaced.
-    used (Iterable[Path]): Files that must stay.
-    RAISES (ValueError): B810 if a folder stands there, or a device such as /dev/null, in whose
-        place renaming would put an ordinary file for all programs; B623 if it is one in use.
-    """
-    for other in used:
-        if path.resolve() == other.resolve():
-            raise ValueError(Errors.B623.format(path=other))
-    if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "no ordinary file"
-        raise ValueError(Errors.B810.format(path=path, what=what))
-
-
 def check_folder(path: Path) -> None:
     """Look whether there can be a folder somewhere.
 
@@ -66,6 +50,24 @@ def check_folder(path: Path) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ValueError(Errors.B811.format(path=path, place=place))
+
+
+def check_file(path: Path, used: Iterable[Path] = ()) -> None:
+    """Look whether a file may be written somewhere, new or in the place of another one.
+
+    path (Path): The file. A link to a file may be replaced.
+    used (Iterable[Path]): Files that must stay.
+    RAISES (ValueError): B810 if a folder stands there, or a device such as /dev/null, in whose
+        place renaming would put an ordinary file for all programs; B811 if a parent is a file;
+        B623 if it is one in use.
+    """
+    for other in used:
+        if path.resolve() == other.resolve():
+            raise ValueError(Errors.B623.format(path=other))
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no ordinary file"
+        raise ValueError(Errors.B810.format(path=path, what=what))
+    check_folder(path.parent)
 
 
 @contextmanager
@@ -80,7 +82,6 @@ def atomic_file(path: Path, mode: str = "w", encoding: str | None = "utf-8") -> 
     """
     path = Path(path)
     check_file(path)
-    check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -1,14 +1,13 @@
 """Make sure that the weights a config names are on this machine, and record what they are."""
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
 from wasabi import msg
 
 from bert_spacy.sources import SOURCES, alias_path, missing_parts, resolve_name
-from bert_spacy.util import atomic_file
+from bert_spacy.util import atomic_file, checksum
 
 
 def main() -> None:
@@ -38,7 +37,7 @@ def fetch_weights(name: str, output: Path) -> None:
         fetch(name)
     folder = Path(resolve_name(name))
     files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    sums = {path.name: checksum(path) for path in files}
     with atomic_file(output) as file_:
         file_.write(json.dumps({"name": name, "sha256": sums}, indent=2) + "\n")
     msg.good(f"Weights '{name}'", str(folder) if files else "to be loaded by transformers")

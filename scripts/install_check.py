@@ -33,7 +33,6 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="install-check-") as folder:
         n_rows = check(args.pipeline, args.package, args.wheels, args.texts, Path(folder))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     result = {"package": args.package, "rows": n_rows, "same": True}
     with atomic_file(args.output) as file_:
         file_.write(json.dumps(result, indent=2) + "\n")

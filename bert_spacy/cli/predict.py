@@ -12,7 +12,7 @@ import typer
 from wasabi import msg
 
 from ..errors import Errors
-from ..util import check_file, check_folder, checksum_all
+from ..util import check_file, checksum_all
 from .app import app, choose_gpu
 
 if TYPE_CHECKING:
@@ -209,7 +209,6 @@ class _Output:
 
         Each line is flushed, so that after a kill both files end at the same row.
         """
-        check_folder(self.output.parent)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         paths = (self.partial, self.errors_partial)
         if resume:

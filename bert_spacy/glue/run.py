@@ -107,7 +107,11 @@ def run_glue(
     RETURNS (list[dict]): A result per task; one that failed has "error" and no scores.
     RAISES (ValueError): B644 if no task is there; B801 to B805 for the weights.
     """
-    resolve_name(recipe.weights)
+    weights = Path(resolve_name(recipe.weights))
+    given = asdict(recipe)
+    if weights.is_dir():
+        files = sorted(path for path in weights.iterdir() if path.is_file())
+        given["the files of weights"] = checksum_all(files)
     inside = {path.name.casefold(): path for path in data.iterdir() if path.is_dir()}
     found = {
         name: inside[name.casefold()]
@@ -120,7 +124,7 @@ def run_glue(
     for name, folder in found.items():
         try:
             on_event(name, "begins")
-            result = _run_task(TASKS[name], folder, output, recipe, use_gpu)
+            result = _run_task(TASKS[name], folder, output, recipe, given, use_gpu)
             on_event(name, "is finished")
         except Exception as err:  # noqa: BLE001 - whatever it is, the other tasks go on
             reason = f"{err}".strip() or type(err).__name__
@@ -133,11 +137,19 @@ def run_glue(
 
 
 def _run_task(
-    task: GlueTask, folder: Path, output: Path, recipe: Recipe, use_gpu: int
+    task: GlueTask,
+    folder: Path,
+    output: Path,
+    recipe: Recipe,
+    given: dict[str, Any],
+    use_gpu: int,
 ) -> dict[str, Any]:
-    """Run one task, or read its result if it is finished."""
+    """Run one task, or read its result if it is finished.
+
+    `given` is what all results depend on: the recipe, and its weights by their checksum.
+    """
     home = output / task.name
-    settings = _settings(task, folder, recipe)
+    settings = {**given, **_checksums(task, folder)}
     before = srsly.read_json(home / SETTINGS) if (home / SETTINGS).exists() else {}
     changed = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
     if (home / RESULT).exists():
@@ -190,8 +202,8 @@ def _run_task(
     return result
 
 
-def _settings(task: GlueTask, folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Return what a result depends on: the recipe, and files and weights by their checksums.
+def _checksums(task: GlueTask, folder: Path) -> dict[str, str]:
+    """Return the checksums of the files on which a result depends.
 
     RAISES (ValueError): B645 if a file to train or to score on is missing.
     """
@@ -200,12 +212,7 @@ def _settings(task: GlueTask, folder: Path, recipe: Recipe) -> dict[str, Any]:
     if missing:
         raise ValueError(Errors.B645.format(task=task.name, path=folder, files=", ".join(missing)))
     names = [*needed, *(n for n in task.test_files.values() if (folder / n).is_file())]
-    sums = {name: checksum(folder / name) for name in names}
-    weights = Path(resolve_name(recipe.weights))
-    if weights.is_dir():
-        files = sorted(path for path in weights.iterdir() if path.is_file())
-        sums["the files of weights"] = checksum_all(files)
-    return {**asdict(recipe), **sums}
+    return {name: checksum(folder / name) for name in names}
 
 
 def make_config(task: GlueTask, recipe: Recipe, data: Path, n_train: int) -> Config:
