@@ -1,5 +1,6 @@
 """What all heads share: batches that follow the encoder's, and updates."""
 
+import copy
 import math
 import warnings
 from abc import abstractmethod
@@ -25,6 +26,9 @@ from .extensions import install_extensions
 from .known import find_pipeline, list_later
 from .saved import SavedHead
 from .settings import check_value
+
+# What is fitted or learnt beside the weights, before that.
+_UNFITTED: dict[str, Any] = {"temperature": 1.0, "thresholds": {}, "knows_null": False}
 
 
 class BertHead(SavedHead):
@@ -355,7 +359,9 @@ class BertHead(SavedHead):
         nlp: Language | None = None,
         labels: Sequence[str] | None = None,
     ) -> None:
-        """Learn the labels and make the model.
+        """Learn the labels and make the model; a model that is made already begins anew.
+
+        Then the labels stay, and what was fitted beside the weights is forgotten.
 
         get_examples (Callable): Returns all training examples.
         nlp (Language): The pipeline.
@@ -364,6 +370,6 @@ class BertHead(SavedHead):
         """
         for label in labels or ():
             self.add_label(label)
-        if self.shim.module is None:
-            self.learn_labels(get_examples())
+        self.cfg.update({key: copy.copy(_UNFITTED[key]) for key in self.cfg.keys() & _UNFITTED})
+        self.learn_labels(get_examples())
         make_module(self.model, **self.module_settings())

@@ -25,6 +25,7 @@ from ..util import (
     weights,
 )
 
+FITTED = {"temperature": 3.0, "thresholds": {"PER": 0.5}, "knows_null": True}
 each_head = pytest.mark.parametrize("head", [*HEADS, "bert_regressor"])
 
 
@@ -191,6 +192,20 @@ def test_labels_given_beforehand_are_kept(bert, head):
     other.listener.set_dim("nO", 16)
     other.initialize(lambda: examples, labels=["X", "Y"])
     assert other.labels == ("X", "Y")
+
+
+@each_head
+def test_initializing_again_forgets_all_but_the_labels(bert, head):
+    nlp, fresh = trained(bert, [head], steps=2), make_nlp(bert, [head])
+    part, other = nlp.get_pipe(head), fresh.get_pipe(head)
+    part.cfg.update({key: value for key, value in FITTED.items() if key in part.cfg})
+    half = EXAMPLES[head](nlp)[2:3]  # a question with an answer; targets of other means
+    for label in part.labels:
+        other.add_label(label)
+    for pipeline in (nlp, fresh):
+        pipeline.initialize(lambda: half)
+    assert part.cfg == other.cfg
+    assert part.labels == trained(bert, [head], steps=0).get_pipe(head).labels
 
 
 @each_head
