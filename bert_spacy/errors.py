@@ -922,6 +922,11 @@ class Warnings(metaclass=_Coded):
         "the first of the likeliest and takes the others for wrong. The first: {text!r}, "
         "{cats}. For several at once take bert_textcat_multilabel."
     )
+    BW309 = (
+        "{n} of {total} Docs have no true category, and {name!r} needs one: they teach nothing and "
+        "are not scored. The first: {text!r}, {cats}. For none at times take "
+        "bert_textcat_multilabel, or give them a category of their own."
+    )
 
     # 5xx scoring and training
     BW560 = (

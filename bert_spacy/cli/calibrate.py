@@ -29,7 +29,8 @@ def calibrate_cli(
 
     What is predicted stays as it is, but for thresholds. --min-precision sets one
     for each label of bert_ner, whose other entities become candidates, and of
-    bert_textcat_multilabel; without it the latter gets those with the best F1.
+    bert_textcat_multilabel; without it the latter gets those with the best F1,
+    and former ones of bert_ner are removed, and named.
     bert_qa gets the null_threshold with the best F1, if some questions have no
     answer.
     """
@@ -47,6 +48,12 @@ def calibrate_cli(
     for name, part in report.items():
         if part.get("thresholds"):
             _show_thresholds(name, part)
+        if removed := part.get("removed_thresholds"):
+            msg.warn(
+                f"{name} has no thresholds any more, and gives all that it finds",
+                f"Those of {', '.join(removed)} were for another temperature. Give "
+                "--min-precision to get new ones.",
+            )
         if "null_threshold" in part:
             msg.info(f"{name}: null_threshold {part['null_threshold']:.3f}")
         if "f_before" in part:

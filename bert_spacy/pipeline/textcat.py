@@ -1,6 +1,7 @@
 """`bert_textcat`: exclusive classes of single texts and of pairs."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..errors import Errors, Warnings
 from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scoring.calibration import Outcomes
 from .judging import judge_classes
+from .known import find_pipeline
 from .unknown import TellingHead
 from .weighted import ClassWeights, WeightedHead
 
@@ -49,27 +51,44 @@ class BertTextCategorizer(TellingHead, WeightedHead):
         """Collect the categories of all examples.
 
         RAISES (ValueError): B300 if there are none; B305 if there is one alone. BW308 is warned of
-            texts with several true ones.
+            texts with several true ones, BW309 of those with none.
         """
         self.collect_labels(self._watch(examples), lambda doc: doc.cats)
         if len(self.labels) < 2:
             raise ValueError(Errors.B305.format(labels=list(self.labels)))
 
     def _watch(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """Pass Examples on, and warn at the end if some have several true categories."""
-        own, first, n, total = set(self.labels), None, 0, 0
+        """Pass Examples on, and warn at the end if some have several true categories, or none."""
+        own, others = set(self.labels), self._find_others()
+        first: dict[str, Doc] = {}
+        n: Counter[str] = Counter()
         for eg in examples:
-            total += 1
-            cats = eg.reference.cats
+            n["total"] += 1
+            cats, fault = eg.reference.cats, ""
             values = [cats[label] for label in (own or cats) if label in cats]
-            highest = max(values, default=0.0)
-            if highest > 0 and values.count(highest) > 1:
-                first, n = first or eg.reference, n + 1
+            if max(values, default=0.0) > 0:
+                fault = "several" if values.count(max(values)) > 1 else ""
+            # Gold of another component has no category of ours, or one of its own that is true.
+            elif max(cats.values(), default=0.0) <= 0:
+                fault = "none" if (own & cats.keys() if own else cats.keys() - others) else ""
+            if fault:
+                n[fault] += 1
+                first.setdefault(fault, eg.reference)
             yield eg
-        if first is not None:
-            true = {label: value for label, value in first.cats.items() if value > 0}
-            found = {"n": n, "total": total, "text": first.text[:80], "cats": true}
-            warnings.warn(Warnings.BW308.format(name=self.name, **found), stacklevel=2)
+        about = {"name": self.name, "total": n["total"]}
+        if (doc := first.get("several")) is not None:
+            true = {label: value for label, value in doc.cats.items() if value > 0}
+            found = {"n": n["several"], "text": doc.text[:80], "cats": true}
+            warnings.warn(Warnings.BW308.format(**about, **found), stacklevel=2)
+        if (doc := first.get("none")) is not None:
+            found = {"n": n["none"], "text": doc.text[:80], "cats": doc.cats}
+            warnings.warn(Warnings.BW309.format(**about, **found), stacklevel=2)
+
+    def _find_others(self) -> set[str]:
+        """Return the labels of the other components of the pipeline."""
+        nlp = find_pipeline(self)
+        pipes = [pipe for _, pipe in nlp.components if pipe is not self] if nlp else []
+        return {label for pipe in pipes for label in getattr(pipe, "labels", ())}
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.

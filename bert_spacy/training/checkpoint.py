@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from spacy.language import Language
-from thinc.api import Optimizer
+from thinc.api import Config, Optimizer
 
 from ..errors import Errors
 
@@ -114,19 +114,28 @@ def remove_checkpoints(folder: Path, kept: Path | None = None) -> None:
 def check_config(path: Path, config: str) -> None:
     """Compare the config of a checkpoint with that of the run that wants to go on from it.
 
+    The order of settings does not count, but where something is drawn or built in that order.
+
     path (Path): The checkpoint.
     config (str): The whole config of now.
-    RAISES (ValueError): B541 if they differ, with the lines that do.
+    RAISES (ValueError): B541 if they differ, with the settings that do; B540 if that of the
+        checkpoint is damaged.
     """
-    old = _read(path, lambda: (path / CONFIG).read_text(encoding="utf-8"))
-    if old == config:
-        return
-    lines = []
-    before, now = (dict(_settings(text)) for text in (old, config))
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
-            lines.append(f"{key}: {before.get(key, '(unset)')} -> {now.get(key, '(unset)')}")
-    raise ValueError(Errors.B541.format(path=path, difference="; ".join(lines)))
+    old = _read(path, lambda: _parse((path / CONFIG).read_text(encoding="utf-8")))
+    new = _parse(config)
+    before, now = dict(_settings(old)), dict(_settings(new))
+    lines = [
+        f"{key}: {before.get(key, '(unset)')} -> {now.get(key, '(unset)')}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    order = dict(_orders(new))
+    for key, names in _orders(old):
+        others = order.get(key, names)
+        if names != others and set(names) == set(others):
+            lines.append(f"order of {key}: {', '.join(names)} -> {', '.join(others)}")
+    if lines:
+        raise ValueError(Errors.B541.format(path=path, difference="; ".join(lines)))
 
 
 def read_pipeline(path: Path, nlp: Language) -> None:
@@ -259,14 +268,41 @@ def _to_ops(nlp: Language, tensor: torch.Tensor) -> Any:
     return next(models).ops.asarray(tensor.numpy())
 
 
-def _settings(text: str) -> Iterator[tuple[str, str]]:
-    section = ""
-    for line in text.splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
-        elif " = " in line:
-            key, _, value = line.partition(" = ")
-            yield f"{section}.{key}", value
+def _parse(text: str) -> Config:
+    return Config().from_str(text, interpolate=False)
+
+
+def _settings(node: dict[str, Any], place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each value by its dotted path, and the sections that hold none."""
+    for key, value in node.items():
+        path = f"{place}{key}"
+        if isinstance(value, dict) and value:
+            yield from _settings(value, f"{path}.")
+        elif isinstance(value, dict):
+            yield path, "(an empty section)"
+        else:
+            yield path, json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _orders(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Yield the sections in which the order counts, and the names in their order.
+
+    Settings are given by name, so their order does not count, and components are made in the
+    order of `nlp.pipeline`. But what stands under "*" is given by place, and a reader that gets a
+    table, as `bert-spacy.MixedCorpus.v1` does, draws from it in its order.
+    """
+    for key, value in node.items():
+        if not isinstance(value, dict):
+            continue
+        place = (*path, key)
+        is_table = place[0] == "corpora" and _is_call(node) and not _is_call(value)
+        if key == "*" or is_table:
+            yield ".".join(place), list(value)
+        yield from _orders(value, place)
+
+
+def _is_call(section: dict[str, Any]) -> bool:
+    return any(key.startswith("@") for key in section)
 
 
 def _read_state(path: Path) -> dict[str, Any]:

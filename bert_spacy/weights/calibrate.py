@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import srsly
+import torch
 from spacy.language import Language
 from spacy.training import Example
 
@@ -17,6 +18,7 @@ from ..pipeline.files import load_pipeline
 from ..pipeline.judging import annotate_copies
 from ..pipeline.known import register_pipeline
 from ..scoring.calibration import (
+    TINY,
     Bools,
     Floats,
     Judged,
@@ -52,7 +54,9 @@ def calibrate(
     output (Path): Folder of the new one; a pipeline that stands there is replaced.
     min_precision (float): Precision, 0..1, that what is given of each label is to have, for
         `bert_ner`, whose other entities become candidates, and `bert_textcat_multilabel`. None
-        for no thresholds of entities, and those with the best F1 of the other.
+        for those with the best F1 of the latter, and none of `bert_ner`: with the temperature its
+        probabilities do not change alike, so that no threshold would give what a former one gave.
+        Those that were removed are in the report.
     RETURNS (dict[str, Any]): What was fitted for each component, and how far probabilities
         were off before and after, and thresholds; for one with too few predictions their number
         alone. It is in the new folder as `calibrate.json`.
@@ -99,7 +103,8 @@ def fit_head(
     pipe (Judged): The component. What it can do says what is fitted: a temperature if its
         settings hold one; if it has `set_thresholds`, thresholds by precision, or without
         `min_precision` by F1 if it has `tune_thresholds`; and the threshold of "no answer" if it
-        has `judge_null`.
+        has `judge_null`. Thresholds of another temperature that are not fitted anew are carried
+        over if each probability is of one score, and removed otherwise.
     examples (Sequence[Example]): Gold; predictions are made anew.
     min_precision (float): See `calibrate`.
     RETURNS (dict[str, Any]): The report. With fewer than 20 predictions to judge, nothing is
@@ -116,6 +121,7 @@ def fit_head(
     is_tuned = min_precision is None and hasattr(pipe, "tune_thresholds")
     f_before = _macro_f(pipe, _annotate(pipe, examples)) if is_tuned else None
     given = _find_given(pipe, outcomes) if hasattr(pipe, "set_thresholds") else None
+    former = dict(pipe.cfg)
     if "temperature" in pipe.cfg:
         report["before"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
         pipe.set_temperature(fit_temperature(outcomes.loss))
@@ -124,16 +130,38 @@ def fit_head(
         report["after"] = _measure(outcomes.at(pipe.cfg["temperature"]), outcomes.hit)
     if given is None:
         return report
-    pipe.set_thresholds({})
     if min_precision is not None:
         report["min_precision"] = min_precision
         report.update(_fit_thresholds(pipe, outcomes, min_precision, given))
     elif is_tuned:
+        # Labels without a positive here keep theirs.
+        pipe.set_thresholds(_carry_over(pipe, former))
         judged = _annotate(pipe, examples)
         pipe.tune_thresholds(judged)
         report["thresholds"] = pipe.cfg["thresholds"]
         report.update(f_before=f_before, f_after=_macro_f(pipe, judged))
+    elif former["thresholds"]:
+        report["removed_thresholds"] = former["thresholds"]
+        pipe.set_thresholds({})
     return report
+
+
+def _carry_over(pipe: Any, former: dict[str, Any]) -> dict[str, float]:
+    """Return thresholds that give what those of another temperature gave.
+
+    pipe (Any): A component whose probabilities are sigmoids of one score each, which a temperature
+        divides, so that all move alike. It has the new temperature.
+    former (dict[str, Any]): Temperature and thresholds of before.
+    RETURNS (dict[str, float]): By label, but for those that need none.
+    """
+    ratio = former["temperature"] / pipe.cfg["temperature"]
+    values = [former["thresholds"].get(label, pipe.threshold) for label in pipe.labels]
+    moved = torch.sigmoid(ratio * torch.logit(torch.tensor(values, dtype=torch.double)))
+    return {
+        label: value
+        for label, value in zip(pipe.labels, moved.clamp(min=TINY).tolist())
+        if value != pipe.threshold
+    }
 
 
 def _fit_null(pipe: Any, examples: Sequence[Example]) -> dict[str, Any]:

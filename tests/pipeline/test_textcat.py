@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from spacy.training import Example
@@ -85,6 +87,47 @@ def test_several_true_classes_are_told(bert):
     examples = [Example.from_dict(nlp.make_doc("anna"), {"cats": cats}) for cats in golds]
     with pytest.warns(UserWarning, match=r"\[BW308\] 1 of 3 Docs.*'anna', \{'a': 1.0, 'b': 1.0\}"):
         nlp.initialize(lambda: iter(examples))
+
+
+NONE = {"sport": 0.0, "city": 0.0}
+
+
+def test_no_true_class_is_told(bert):
+    nlp = make_nlp(bert, ["bert_textcat"])
+    golds = [{"sport": 1.0, "city": 0.0}, {}, NONE, {"city": 0.4}, {"sport": 0.0}]
+    texts = ["bob", "paris", "anna", "london", "tim"]
+    pairs = zip(texts, golds)
+    examples = [Example.from_dict(nlp.make_doc(text), {"cats": cats}) for text, cats in pairs]
+    with pytest.warns(UserWarning) as told:
+        nlp.initialize(lambda: iter(examples))
+    assert len(told) == 1
+    message = str(told[0].message)
+    assert message.startswith("[BW309] 2 of 5 Docs") and f"'anna', {NONE}." in message
+    # They teach nothing and are not scored, as the warning says.
+    assert nlp.get_pipe("bert_textcat").compute_loss(examples[1:3], torch.randn(2, 2)) is None
+    assert nlp.evaluate([examples[2]])["cats_score"] is None
+
+
+@pytest.mark.parametrize("labels", [["city", "sport"], None])
+def test_gold_of_another_classifier_may_have_no_true_class(bert, labels):
+    nlp = make_nlp(bert, ["bert_textcat_multilabel", "bert_textcat"])
+    settings = {"bert_textcat_multilabel": {"labels": ["long", "loud"]}}
+    if labels:
+        settings["bert_textcat"] = {"labels": labels}
+    nlp.config["initialize"]["components"] = settings
+    golds = [{"long": 0.0, "loud": 0.0}, {"sport": 1.0, "city": 0.0}, {"city": 1.0}]
+    golds.append({**NONE, "long": 1.0})  # zeros were filled in for all labels
+    examples = [Example.from_dict(nlp.make_doc("anna"), {"cats": cats}) for cats in golds]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if not labels:  # it takes those of the other as well, and that is told
+            warnings.filterwarnings("ignore", message=r"\[BW306\]")
+        nlp.initialize(lambda: examples)
+    examples.append(Example.from_dict(nlp.make_doc("bob"), {"cats": {"loud": 0.0, **NONE}}))
+    nlp = make_nlp(bert, ["bert_textcat"])
+    nlp.config["initialize"]["components"] = {"bert_textcat": {"labels": ["city", "sport"]}}
+    with pytest.warns(UserWarning, match=r"\[BW309\] 1 of 5 Docs.*'bob'"):
+        nlp.initialize(lambda: examples)
 
 
 def test_one_class_alone_is_refused(bert):

@@ -22,7 +22,7 @@ from bert_spacy.data.pairs import set_gold_answers, set_gold_choice
 from bert_spacy.segments import write_segments
 from bert_spacy.targets import set_targets
 from bert_spacy.training import run as run_module
-from bert_spacy.training.checkpoint import find_checkpoint, read_progress
+from bert_spacy.training.checkpoint import CONFIG, find_checkpoint, read_progress
 from bert_spacy.training.run import CHECKPOINTS, train
 
 from ..util import ANY_ENCODER, EXAMPLES, all_examples, make_nlp
@@ -313,6 +313,27 @@ def test_another_config_is_refused_with_the_difference(config, tmp_path):
     config["training"]["max_steps"] = 20
     with pytest.raises(ValueError, match=r"B541.* training\.max_steps: 11 -> 20[.;]"):
         train(config, tmp_path / "out", resume=True)
+
+
+def reverse(section):
+    for key in reversed(list(section)):
+        section[key] = value = section.pop(key)
+        if isinstance(value, dict):
+            reverse(value)
+
+
+def test_the_same_config_in_another_order_goes_on(config, tmp_path):
+    run(config, tmp_path / "whole", [])
+    with pytest.raises(Killed):
+        KILL_AT.add(6)
+        train(config, tmp_path / "killed")
+    text = (find_checkpoint(tmp_path / "killed" / CHECKPOINTS) / CONFIG).read_text()
+    reverse(config)
+    train(config, tmp_path / "killed", resume=True)
+    after = (find_checkpoint(tmp_path / "killed" / CHECKPOINTS) / CONFIG).read_text()
+    assert after != text
+    wanted = weights_of(tmp_path / "whole" / "model-last")
+    assert weights_of(tmp_path / "killed" / "model-last") == wanted
 
 
 @pytest.mark.parametrize("name", ["state.json", "state.safetensors", "pipeline/bert_ner/model"])

@@ -112,6 +112,22 @@ def test_thresholds_turn_entities_into_candidates(folder, tmp_path):
     assert weak["london"] == "LOC"
 
 
+def test_thresholds_of_another_temperature_are_removed_and_named(folder, tmp_path):
+    nlp = spacy.load(folder / "pipeline")
+    nlp.get_pipe("bert_ner").set_thresholds({"LOC": 0.75})
+    nlp.to_disk(tmp_path / "old")
+    told = "bert_ner has no thresholds any more"
+    result = run(tmp_path / "old", folder / "dev.spacy", "-o", tmp_path / "new")
+    assert told in result.output and "Those of LOC" in result.output
+    report = json.loads((tmp_path / "new" / "calibrate.json").read_text())["bert_ner"]
+    assert report["removed_thresholds"] == {"LOC": 0.75} and "thresholds" not in report
+    cfg = spacy.load(tmp_path / "new").get_pipe("bert_ner").cfg
+    assert cfg["thresholds"] == {} and cfg["temperature"] == report["temperature"]
+    args = (tmp_path / "old", folder / "dev.spacy", "-o", tmp_path / "new")
+    for other in ((*args, "--min-precision", "0.5"), (folder / "pipeline", *args[1:])):
+        assert told not in run(*other).output
+
+
 def test_what_is_not_fitted_or_at_a_bound_is_told(folder, tmp_path):
     nlp = spacy.load(folder / "pipeline")
     docs = [eg.reference for eg in [*textcat_examples(nlp) * 5, *ner_examples(nlp)]]
@@ -288,6 +304,29 @@ def test_labels_that_do_not_exclude_each_other_get_a_precision(labels, tmp_path)
     assert found[0] == (report["precision_before"], report["recall_before"]) == (30 / 32, 30 / 32)
     assert found[1] == pytest.approx((report["kept_precision"], report["kept_recall"]))
     assert report["kept_precision"] > 30 / 32
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_labels_without_a_yes_give_what_they_gave(labels, tmp_path, is_own):
+    nlp = spacy.load(labels / "pipeline")
+    head = nlp.get_pipe(LABELS)
+    values = sorted(nlp(text).cats["a"] for text in TEXTS)
+    cut = (values[-1] + values[-2]) / 2  # gives one of two that are true
+    if is_own:
+        head.set_thresholds({"a": cut})
+    else:
+        head.threshold = cut
+    docs = [eg.reference for eg in Corpus([labels / "dev.spacy"])(nlp)]
+    for doc in docs:
+        doc.cats = {"b": doc.cats["b"]}
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    before = ["a" in head.given_labels(nlp(text)) for text in TEXTS]
+    report = calibrate_heads(nlp, [tmp_path / "dev.spacy"])[LABELS]
+    assert before == ["a" in head.given_labels(nlp(text)) for text in TEXTS]
+    assert sum(before) == 1 and report["temperature"] > 1
+    # Temperature divides the log-odds.
+    odds = (cut / (1 - cut)) ** (1 / report["temperature"])
+    assert report["thresholds"]["a"] == pytest.approx(odds / (1 + odds))
 
 
 @pytest.mark.parametrize("extra", [(), ("--min-precision", "0.93")])
