@@ -30,6 +30,7 @@ from .given import (
 )
 from .gold import Gold, count_gold_steps, count_tokens, pass_on, read_gold
 from .judging import judge_entities
+from .known import list_others
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 from .settings import check_thresholds, check_value
 from .weighted import ClassWeights, WeightedHead
@@ -100,8 +101,8 @@ class BertEntityRecognizer(WeightedHead):
         return {"n_labels": len(self.labels), **{name: attrs[name] for name in names}}
 
     @property
-    def _scheme(self) -> tuple[tuple[str, ...], str, str]:
-        return self.labels, self.model.attrs["scheme"], self.name
+    def _scheme(self) -> tuple[tuple[str, ...], str]:
+        return self.labels, self.model.attrs["scheme"]
 
     def initialize(
         self,
@@ -339,10 +340,10 @@ class BertEntityRecognizer(WeightedHead):
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
         offsets = np.concatenate(([0], np.cumsum(output.lengths)))
-        gold: dict[int, Gold] = {}
+        gold, names = dict[int, Gold](), (self.name, list_others(self))
         for i, example in enumerate(examples):
             tokens = output.tokens[offsets[i] : offsets[i + 1]]
-            found = read_gold(example, tokens, *self._scheme) if len(tokens) else None
+            found = read_gold(example, tokens, *self._scheme, *names) if len(tokens) else None
             if found is not None:
                 gold[i] = found
         if not gold:
