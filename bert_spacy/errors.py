@@ -883,8 +883,9 @@ class Warnings(metaclass=_Coded):
         "teach nothing. The first: {text!r}. Check the offsets with `bert_spacy convert squad`."
     )
     BW301 = (
-        "Gold entities with label {label!r} are not known to {name!r} (it has {labels}) and are "
-        "left out of training. Add the label before training if it should be learned."
+        "Gold entities with label {label!r} are not known to {name!r} (it has {labels}) nor to any "
+        "other component, and are left out of training. Add the label before training if it "
+        "should be learned."
     )
     BW302 = (
         "The gold has labels that {name!r} and all other components do not know: {found}, Docs of "

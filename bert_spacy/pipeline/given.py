@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from spacy.attrs import ENT_IOB, ENT_TYPE
+from spacy.attrs import ENT_IOB, ENT_TYPE, IDX, SENT_START
 from spacy.tokens import Doc
+from spacy.tokens.span_group import SpanGroup
 
 from ..layers.ner import TagScores
 from ..scored import SOURCES, find_spans
 from ..segments import read_segments
 from ..text.tags import allow_around
-from ..types import FIXED
+from ..types import BORDERS, FIXED
 from .lattice import Given
 
 # First token, end (exclusive), label; no label where nothing may be an entity, or, if no token is
@@ -45,18 +46,72 @@ def read_presets(doc: Doc, source: str) -> list[Preset]:
     return ents + [(i, i + 1, "") for i in find_blocked(doc)]
 
 
+def find_sentences(doc: Doc, *, keep_entities: bool) -> list[int]:
+    """Return the tokens at which a sentence begins, as far as components have set that.
+
+    doc (Doc): The Doc.
+    keep_entities (bool): Leave out those inside of the entities that the Doc has.
+    RETURNS (list[int]): Without the first token; empty for a Doc without sentences.
+    """
+    if not doc.has_annotation("SENT_START"):
+        return []
+    begins, iob = doc.to_array([SENT_START, ENT_IOB]).T if len(doc) else np.zeros((2, 0))
+    found = np.flatnonzero((begins == 1) & ((iob != 1) | (not keep_entities)))
+    return found[found > 0].tolist()
+
+
+def note_sentences(doc: Doc, source: str, *, keep_entities: bool) -> list[int]:
+    """Return what `find_sentences` gives, and note it, as later components may set others.
+
+    doc (Doc): The Doc. What is noted are characters, see `scored.py`.
+    source (str): The tagger.
+    keep_entities (bool): As in `find_sentences`.
+    RETURNS (list[int]): As `find_sentences`.
+    """
+    starts = find_sentences(doc, keep_entities=keep_entities)
+    if starts or BORDERS in doc.spans:
+        attrs = dict(doc.spans[BORDERS].attrs) if BORDERS in doc.spans else {}
+        attrs[source] = [doc[i].idx for i in starts]
+        doc.spans[BORDERS] = SpanGroup(doc, name=BORDERS, attrs=attrs)
+    return starts
+
+
+def read_sentences(doc: Doc, source: str, *, keep_entities: bool) -> list[int]:
+    """Return what `find_sentences` gave when a tagger ran, or gives where none has run yet.
+
+    doc (Doc): The Doc.
+    source (str): The tagger.
+    keep_entities (bool): As in `find_sentences`.
+    RETURNS (list[int]): Without beginnings inside of tokens that were merged since.
+    """
+    noted = doc.spans[BORDERS].attrs.get(source) if BORDERS in doc.spans else None
+    if noted is not None:
+        return np.flatnonzero(np.isin(doc.to_array(IDX), noted)).tolist()
+    if doc.has_annotation("ENT_IOB"):
+        return []
+    return find_sentences(doc, keep_entities=keep_entities)
+
+
 def add_borders(
-    docs: Sequence[Doc], presets: Sequence[Sequence[Preset] | None]
+    docs: Sequence[Doc],
+    presets: Sequence[Sequence[Preset] | None],
+    sentences: Sequence[Sequence[int]],
 ) -> list[list[Preset]]:
-    """Keep entities from reaching from one text of a pair, question or choice into the next.
+    """Keep entities from reaching from one text of a pair, or one sentence, into the next.
 
     docs (Sequence[Doc]): The Docs.
-    presets (Sequence[Sequence[Preset] | None]): What else holds for each.
-    RETURNS (list[list[Preset]]): The same, and the places where another text begins.
+    presets (Sequence[Sequence[Preset] | None]): What else holds for each. Entities among it that
+        reach over a border stay whole.
+    sentences (Sequence[Sequence[int]]): The tokens at which its sentences begin.
+    RETURNS (list[list[Preset]]): The presets, and the places where another text or sentence begins.
     """
     return [
-        [*(rows or ()), *((span.start, span.start, "") for span in read_segments(doc)[1:])]
-        for doc, rows in zip(docs, presets)
+        [
+            *(rows or ()),
+            *((span.start, span.start, "") for span in read_segments(doc)[1:]),
+            *((start, start, "") for start in starts),
+        ]
+        for doc, rows, starts in zip(docs, presets, sentences)
     ]
 
 

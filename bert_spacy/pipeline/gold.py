@@ -1,7 +1,7 @@
 """The gold of an entity recogniser: tags of tokens, and how often they follow each other."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,12 @@ Steps = tuple[Ints, Ints, Ints]
 
 
 def read_gold(
-    example: Example, tokens: Ints, labels: Sequence[str], scheme: str, name: str
+    example: Example,
+    tokens: Ints,
+    labels: Sequence[str],
+    scheme: str,
+    name: str | None = None,
+    others: Collection[str] = (),
 ) -> Gold | None:
     """Return the gold tag of some tokens, and where it is known.
 
@@ -25,25 +30,26 @@ def read_gold(
     tokens (Ints): Tokens of its predicted Doc, ascending. Shape (N,).
     labels (Sequence[str]): Labels in the order of the tags.
     scheme (str): Tag scheme.
-    name (str): Name of the component, for the warning BW301 about a label that is not among them.
+    name (str | None): Name of the component, for the warning BW301 about a label that is not among
+        them; None for no warning. Entities with such a label are missing gold.
+    others (Collection[str]): Labels of other components, which are not warned of.
     RETURNS (Gold | None): Both of shape (N,); None if nothing is known.
     """
     biluo = example.get_aligned_ner()
     known = np.array([tag is not None for tag in biluo], dtype=bool)[tokens]
-    if not known.any():
-        return None
     number = {label: i for i, label in enumerate(labels)}
     place = np.searchsorted(tokens, np.arange(len(biluo) + 1))
     spans = []
     for start, end, label in _biluo_spans(biluo):
         a, b = int(place[start]), int(place[end])
         if label not in number:
-            values = {"label": label, "name": name, "labels": list(labels)}
-            warnings.warn(Warnings.BW301.format(**values), stacklevel=2)
+            if name is not None and label not in others:
+                values = {"label": label, "name": name, "labels": list(labels)}
+                warnings.warn(Warnings.BW301.format(**values), stacklevel=2)
             known[a:b] = False
         elif b > a:
             spans.append((a, b, number[label]))
-    return spans_to_tags(len(tokens), spans, scheme), known
+    return (spans_to_tags(len(tokens), spans, scheme), known) if known.any() else None
 
 
 def pass_on(examples: Iterable[Example], name: str) -> Iterator[Example]:
@@ -74,20 +80,20 @@ def _find_cut(example: Example) -> Iterator[dict[str, str]]:
             yield {"entity": ent.text, "tokens": "|".join(token.text for token in around)}
 
 
-def count_gold_steps(
-    examples: Iterable[Example], labels: Sequence[str], scheme: str, name: str
-) -> Steps:
+def count_gold_steps(examples: Iterable[Example], labels: Sequence[str], scheme: str) -> Steps:
     """Count how often tags follow each other, start a text and end it.
 
+    Labels that are not known are warned of in training alone: before, later components have none.
+
     examples (Iterable[Example]): Gold; tokens of white space, which have no pieces, are left out.
-    labels, scheme, name: As `read_gold`.
+    labels, scheme: As `read_gold`.
     RETURNS (Steps): Shapes (L, L), (L,) and (L,).
     """
     n_tags = len(tag_names(labels, scheme))
     found: list[Gold] = []
     for example in examples:
         tokens = np.flatnonzero([not token.is_space for token in example.predicted])
-        gold = read_gold(example, tokens, labels, scheme, name)
+        gold = read_gold(example, tokens, labels, scheme)
         if gold is not None:
             found.append(gold)
     offsets = np.cumsum([0, *(len(tags) for tags, _ in found)])

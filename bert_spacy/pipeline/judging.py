@@ -16,7 +16,7 @@ from ..segments import get_choice
 from ..types import CHOICE, TRUE_FROM
 from .base import BertHead
 from .entities import place_spans
-from .given import add_borders, find_presets
+from .given import add_borders, find_presets, find_sentences
 from .lattice import Bools, Floats, split_scores
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def judge_entities(pipe: "BertEntityRecognizer", examples: Sequence[Example]) ->
             gold.subtract(name for (_, _, name), is_right in found if is_right)
         for index, part in split_scores(scores):
             group = [batch[i] for i in index]
-            lattice = pipe.make_lattice(part, add_borders(group, [presets[i] for i in index]))
+            given = [presets[i] for i in index]
+            starts = [find_sentences(x, keep_entities=pipe.keep_entities) for x in group]
+            lattice = pipe.make_lattice(part, add_borders(group, given, starts))
             spans = lattice.read_spans(lattice.decode())
             ents = place_spans(group, lattice, spans, pipe.labels)
             judged = [

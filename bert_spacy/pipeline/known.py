@@ -45,3 +45,14 @@ def list_later(component: Any, nlp: Language | None) -> list[tuple[str, Any]]:
     pipes = [] if nlp is None else nlp.components
     at = [i for i, (_, pipe) in enumerate(pipes) if pipe is component]
     return pipes[at[0] + 1 :] if at else []
+
+
+def list_others(component: Any) -> set[str]:
+    """Return the labels that the other components of a pipeline have, disabled ones too.
+
+    component (Any): The component.
+    RETURNS (set[str]): Empty if no pipeline has the component.
+    """
+    nlp = find_pipeline(component)
+    others = [pipe for _, pipe in nlp.components if pipe is not component] if nlp else []
+    return {label for pipe in others for label in getattr(pipe, "labels", ())}

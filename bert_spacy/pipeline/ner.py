@@ -19,9 +19,18 @@ from ..scoring.calibration import Outcomes
 from ..text.tags import log_frequencies, tag_names
 from ..types import Ints
 from .entities import cut_candidates, place_spans, split_rows, write_candidates, write_entities
-from .given import Preset, add_borders, bind_tags, find_presets, read_presets
+from .given import (
+    Preset,
+    add_borders,
+    bind_tags,
+    find_presets,
+    note_sentences,
+    read_presets,
+    read_sentences,
+)
 from .gold import Gold, count_gold_steps, count_tokens, pass_on, read_gold
 from .judging import judge_entities
+from .known import list_others
 from .lattice import Floats, Lattice, Spans, make_mask, pad, split_scores
 from .settings import check_thresholds, check_value
 from .weighted import ClassWeights, WeightedHead
@@ -92,8 +101,8 @@ class BertEntityRecognizer(WeightedHead):
         return {"n_labels": len(self.labels), **{name: attrs[name] for name in names}}
 
     @property
-    def _scheme(self) -> tuple[tuple[str, ...], str, str]:
-        return self.labels, self.model.attrs["scheme"], self.name
+    def _scheme(self) -> tuple[tuple[str, ...], str]:
+        return self.labels, self.model.attrs["scheme"]
 
     def initialize(
         self,
@@ -133,6 +142,7 @@ class BertEntityRecognizer(WeightedHead):
     def set_annotations(self, docs: Iterable[Doc], scores: TagScores) -> None:
         """Write `doc.ents`; entities of earlier components stay, see `keep_entities`.
 
+        No entity reaches over the beginning of a sentence that earlier components have set.
         Probabilities stand in `doc.spans["bert_ner_scores"]`; what is probable but no entity,
         best first, in `doc.spans["bert_ner_candidates"]`. Entities of earlier components have the
         probability that they came with, or None.
@@ -142,6 +152,8 @@ class BertEntityRecognizer(WeightedHead):
         """
         docs = list(docs)
         presets = [find_presets(doc) if self.keep_entities else None for doc in docs]
+        starts = [note_sentences(doc, self.name, keep_entities=self.keep_entities) for doc in docs]
+        bound = add_borders(docs, presets, starts)
         thresholds = self.cfg["thresholds"]
         lowest = np.array([thresholds.get(label, 0.0) for label in self.labels])
         for doc, known, length in zip(docs, presets, scores.lengths):
@@ -151,7 +163,7 @@ class BertEntityRecognizer(WeightedHead):
         for index, part in split_scores(scores):
             group = [docs[i] for i in index]
             given = [presets[i] for i in index]
-            lattice = self.make_lattice(part, add_borders(group, given))
+            lattice = self.make_lattice(part, [bound[i] for i in index])
             spans = lattice.read_spans(lattice.decode())
             if not (self.score_entities or self.n_candidates or thresholds):
                 for doc, found, known in zip(
@@ -276,7 +288,7 @@ class BertEntityRecognizer(WeightedHead):
         """Run the encoder and the model over Docs once more, without changing them.
 
         docs (Sequence[Doc]): Docs of the pipeline's vocabulary. What was fixed when this component
-            annotated them (`keep_entities`) is given here too.
+            annotated them (`keep_entities`), and where sentences began, is given here too.
         YIELDS (tuple[Ints, Lattice]): Numbers of some Docs, and their lattice; Docs without a
             token to tag are left out.
         RAISES (ValueError): B332 without the pipeline.
@@ -285,10 +297,10 @@ class BertEntityRecognizer(WeightedHead):
         for batch, scores in self.read_outputs(docs):
             for index, part in split_scores(scores):
                 group = [docs[i] for i in index + at]
-                presets = [
-                    read_presets(doc, self.name) if self.keep_entities else None for doc in group
-                ]
-                yield index + at, self.make_lattice(part, add_borders(group, presets))
+                keep = self.keep_entities
+                presets = [read_presets(doc, self.name) if keep else None for doc in group]
+                starts = [read_sentences(doc, self.name, keep_entities=keep) for doc in group]
+                yield index + at, self.make_lattice(part, add_borders(group, presets, starts))
             at += len(batch)
 
     def judge(self, examples: Sequence[Example]) -> Outcomes:
@@ -319,7 +331,8 @@ class BertEntityRecognizer(WeightedHead):
     def compute_loss(self, examples: Sequence[Example], output: TagScores) -> Tensor | None:
         """Return the mean negative log-likelihood over Examples with entity gold.
 
-        Tokens whose gold is missing or does not align may have any tag. With the scheme "biox" the
+        Tokens whose gold is missing or does not align may have any tag. Entities and sentences of
+        the predicted Docs are no condition, so gold may cross them. With the scheme "biox" the
         likelihood is that of the tags and of which pieces are X.
 
         examples (Sequence[Example]): The batch.
@@ -327,10 +340,10 @@ class BertEntityRecognizer(WeightedHead):
         RETURNS (Tensor | None): A scalar, or None without gold.
         """
         offsets = np.concatenate(([0], np.cumsum(output.lengths)))
-        gold: dict[int, Gold] = {}
+        gold, names = dict[int, Gold](), (self.name, list_others(self))
         for i, example in enumerate(examples):
             tokens = output.tokens[offsets[i] : offsets[i + 1]]
-            found = read_gold(example, tokens, *self._scheme) if len(tokens) else None
+            found = read_gold(example, tokens, *self._scheme, *names) if len(tokens) else None
             if found is not None:
                 gold[i] = found
         if not gold:

@@ -13,7 +13,7 @@ from thinc.api import Optimizer
 from ..errors import Warnings
 from ..scoring.textcat import true_labels
 from .base import BertHead
-from .known import find_pipeline
+from .known import find_pipeline, list_others
 
 
 class TellingHead(BertHead):
@@ -108,11 +108,7 @@ class TellingHead(BertHead):
     def find_unknown(self, examples: Iterable[Example]) -> list[str]:
         """Return the true labels of the gold that no component of the pipeline has, sorted."""
         counts = Counter(label for eg in examples for label in self.gold_labels(eg.reference))
-        nlp = find_pipeline(self)
-        known = set(self.labels)
-        for _, pipe in nlp.components if nlp is not None else ():
-            known.update(getattr(pipe, "labels", ()))
-        unknown = sorted(counts.keys() - known)
+        unknown = sorted(counts.keys() - set(self.labels) - list_others(self))
         if not self._told.issuperset(unknown):
             self._told.update(unknown)
             found = ", ".join(f"{label!r} ({counts[label]})" for label in unknown)

@@ -48,9 +48,9 @@ def test_what_was_turned_down_counts_among_the_candidates():
 
 def test_every_text_of_an_item_is_a_border():
     docs = [make_segments(NLP, ["who", "a team", "anna won"], ["a"] * 3), NLP.make_doc("a film")]
-    assert add_borders(docs, [[(0, 1, "PER")], None]) == [
+    assert add_borders(docs, [[(0, 1, "PER")], None], [[], [1]]) == [
         [(0, 1, "PER"), (1, 1, ""), (3, 3, "")],
-        [],
+        [(1, 1, "")],
     ]
 
 

@@ -39,7 +39,7 @@ def test_steps_are_counted_over_known_tokens_without_white_space(bert):
         # Nothing is known of a token whose `ent_iob_` is "".
         counts.update(pair for pair in zip(row, row[1:]) if "" not in pair)
     names = tag_names(LABELS, "bio")
-    pairs, start, end = count_gold_steps(examples, LABELS, "bio", "ner")
+    pairs, start, end = count_gold_steps(examples, LABELS, "bio")
     assert pairs.tolist() == [[counts[a, b] for b in names] for a in names]
     assert start.tolist() == [counts["start", name] for name in names]
     assert end.tolist() == [counts[name, "end"] for name in names]

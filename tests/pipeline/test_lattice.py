@@ -175,6 +175,10 @@ GIVEN = [
     [[(1, 3, "PER")], [], [(0, 1, "RULE")]],
     [[(0, 1, "PER"), (1, 2, "RULE"), (2, 3, "PER")], [(0, 1, "PER")], []],
     [[(2, 3, "")], [(0, 1, "")], [(0, 3, "PER")]],
+    # Borders: alone, beside a given entity, and inside of given ones.
+    [[(2, 2, "")], [], [(1, 1, ""), (2, 2, "")]],
+    [[(0, 1, "PER"), (1, 1, ""), (3, 3, "")], [], [(0, 2, "RULE"), (1, 1, "")]],
+    [[(1, 3, "PER"), (2, 2, "")], [], [(1, 1, ""), (2, 2, ""), (0, 3, "PER")]],
 ]
 
 
@@ -187,15 +191,23 @@ def test_all_is_said_on_condition_that_the_given_spans_hold(scheme, kind, n_labe
     spans, values = lattice.search(1e-9)
     found = dict(zip(zip(*(part.tolist() for part in spans)), values))
     every, probable = {}, {}
+    width = 4 if scheme == "bioes" else 2
     for row, (low, high) in enumerate(zip(lattice.offsets, lattice.offsets[1:])):
-        fixed = [tuple(preset) for preset in presets[row]]
+        fixed = [(start, end, label) for start, end, label in presets[row] if start < end]
+        borders = {start for start, end, _ in presets[row] if start == end}
         wanted_tags = write_tags(fixed, high - low, scheme)
         taken = {t for start, end, _ in fixed for t in range(start, end)}
 
-        def is_possible(path, fixed=fixed, wanted_tags=wanted_tags, taken=taken):
+        def is_possible(path, fixed=fixed, borders=borders, wanted_tags=wanted_tags, taken=taken):
             if any(tag not in (None, own) for tag, own in zip(wanted_tags, path)):
                 return False
-            read = zip(*tags_to_spans(path, n_labels, scheme))
+            read = [*zip(*tags_to_spans(path, n_labels, scheme))]
+            free = [(a, b) for a, b, _ in read if not taken.intersection(range(a, b))]
+            if any(a < border < b for a, b in free for border in borders):
+                return False
+            # No I or E stands at a border, even where it would be read as the begin of an entity.
+            if any(path[i] and (path[i] - 1) % width in (1, 2) for i in borders - taken):
+                return False
             touching = [(a, b, LABELS[k]) for a, b, k in read if taken.intersection(range(a, b))]
             return set(touching) == {span for span in fixed if span[2] in LABELS[:n_labels]}
 

@@ -7,7 +7,7 @@ from spacy.training import Example
 
 from bert_spacy.targets import set_targets
 
-from ..util import make_nlp, regressor_examples, textcat_examples, train_steps
+from ..util import make_nlp, ner_examples, regressor_examples, textcat_examples, train_steps
 
 TEXTCATS = ("bert_textcat", "bert_textcat_multilabel")
 
@@ -60,3 +60,32 @@ def test_categories_of_another_component_are_known(bert):
         train_steps(nlp, examples, 1)
         found = nlp.evaluate(examples)["bert_textcat_multilabel_cats_f_per_type"]
     assert set(found) == {"loud", "long"}
+
+
+@pytest.mark.parametrize("use_crf", [True, False])
+def test_entities_of_another_tagger_are_missing_gold_without_a_warning(bert, use_crf):
+    model = {"use_crf": use_crf, **({"transitions": "counted"} if use_crf else {})}
+    nlp = make_nlp(bert)
+    for name, label in (("persons", "PER"), ("places", "LOC")):
+        nlp.add_pipe("bert_ner", name=name, config={"model": model})
+        nlp.config["initialize"]["components"][name] = {"labels": [label]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nlp.initialize(lambda: ner_examples(nlp))
+        losses: dict[str, float] = {}
+        nlp.update(ner_examples(nlp), sgd=False, losses=losses)
+    missing = ner_examples(nlp)
+    for eg in missing:
+        doc = eg.reference
+        ents = [ent for ent in doc.ents if ent.label_ == "PER"]
+        others = [doc[ent.start : ent.end] for ent in doc.ents if ent.label_ == "LOC"]
+        doc.set_ents(ents, missing=others, default="outside")
+    told: dict[str, float] = {}
+    nlp.update(missing, sgd=False, losses=told)
+    assert told["persons"] == pytest.approx(losses["persons"])
+    assert told["places"] != pytest.approx(losses["places"])
+    # What neither of them has is told by both.
+    strange = Example.from_dict(nlp.make_doc("paris"), {"entities": [(0, 5, "GPE")]})
+    with pytest.warns(UserWarning, match=r"\[BW301\].*'GPE'") as found:
+        nlp.update([strange], sgd=False)
+    assert len(found) == 2
