@@ -16,9 +16,10 @@ from ..data.convert.tables import read_csv_cells
 from ..data.convert.text import is_broken, load_json, read_lines
 from ..data.pairs import get_segments, make_choice, make_pair, make_question
 from ..errors import Errors
+from ..scored import read_scored
 from ..segments import get_choice, get_choice_scores
 from ..targets import get_targets
-from ..types import ANSWERS, CHOSEN, CONTEXT, QUESTION, SEGMENTS
+from ..types import ANSWERS, CANDIDATES, CHOSEN, CONTEXT, QUESTION, SEGMENTS, WITHHELD
 
 SUFFIXES = (".jsonl", ".txt", ".csv")
 TEXT = "text"
@@ -249,12 +250,16 @@ def _predictions(
             found["labels"] = [label for pipe in multilabel for label in _given(pipe, doc)]
     if targets := get_targets(doc):
         found["regression"] = targets
+    segments = get_segments(doc) if SEGMENTS in doc.spans else []
     if doc.has_annotation("ENT_IOB"):
-        segments = get_segments(doc) if SEGMENTS in doc.spans else []
         found["ents"] = [_entity(ent, segments) for ent in doc.ents]
+    if candidates := read_scored(doc, CANDIDATES):
+        found["candidates"] = [{**_entity(x, segments), "score": p} for x, p in candidates]
     if ANSWERS in doc.spans:
         attrs = doc.spans[ANSWERS].attrs
         found["answers"] = [dict(answer) for answer in attrs.get("answers", [])]
+        if withheld := attrs.get(WITHHELD):
+            found["withheld"] = [dict(answer) for answer in withheld]
         known = {key: attrs.get(key) for key in ("null_score", "null_probability")}
         found.update({key: float(value) for key, value in known.items() if value is not None})
     if CHOSEN in doc.spans:

@@ -7,10 +7,18 @@ from typing import Any
 
 from ...types import TRUE_FROM
 from .labels import BadLabel, LabelMapOptions, Options, read_label, read_label_map
-from .rows import RowError, RowNote, TextRow
+from .rows import PairRow, RowError, RowNote, TextRow
 from .text import CleanText, clean_text, is_broken, read_json_lines, read_number
 
 Entity = tuple[int, int, str]
+# The field of the second text of a pair, as in rows for `predict`.
+TEXT_B = "text_b"
+# Offsets do not say in which text they are, nor whether the other one has no entities.
+_NO_ENTITIES = (
+    "a pair cannot have entities: leave them out, and give each text with its entities in a row "
+    "of its own"
+)
+_ENTITY_FIELDS = ("entities", "spans")
 
 
 class _BadRow(ValueError):
@@ -21,7 +29,8 @@ class _BadRow(ValueError):
 class JsonlOptions(LabelMapOptions):
     """Options of the format jsonl.
 
-    text_field (str): Name of the field that holds the text.
+    text_field (str): Name of the field that holds the text; with "text_b" beside it, the first
+        text of a pair.
     label_field (str): Name of the field that holds a label, a list of labels, or
         a list of entities as [start, end, label]. An empty list says that there are no
         labels, or no entities if the first row of the file with something in this field
@@ -33,12 +42,12 @@ class JsonlOptions(LabelMapOptions):
     label_field: str = "label"
 
 
-def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError]:
-    """Read a JSON object per line.
+def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | PairRow | RowError]:
+    """Read a JSON object per line. A pair has the gold of a text, but no entities.
 
     path (Path): The file.
     options (JsonlOptions): Field names and label map.
-    YIELDS (TextRow | RowError): Rows and what is wrong with the others.
+    YIELDS (TextRow | PairRow | RowError): Rows and what is wrong with the others.
     RAISES (ValueError): B404 for a bad label map.
     """
     label_map = None if options.label_map is None else read_label_map(options.label_map)
@@ -48,21 +57,30 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | RowError
             yield item
             continue
         number, row = item
+        is_pair = TEXT_B in row and TEXT_B not in (options.text_field, options.label_field)
         try:
-            cleaned = _get_text(row, options.text_field)
+            cleaned = _get_text(row, options.text_field, "first text" if is_pair else "text")
+            second = _get_text(row, TEXT_B, "second text") if is_pair else None
             targets = _get_targets(row)
             is_entities = _is_entities(value := row.get(options.label_field))
             if value == []:
                 if means_entities is None:
                     means_entities = _begins_with_entities(path, options.label_field)
                 is_entities = means_entities
+            if is_pair and (is_entities or any(row.get(x) is not None for x in _ENTITY_FIELDS)):
+                raise _BadRow(_NO_ENTITIES)
             cats, entities = _get_gold(row, cleaned, options.label_field, is_entities, label_map)
         except (_BadRow, BadLabel) as err:
             yield RowError(str(path), number, str(err))
             continue
         yield from cleaned.notes(str(path), number)
         is_partial = isinstance(row.get("cats"), dict)
-        yield TextRow(str(path), number, cleaned.text, cats, entities, targets, is_partial)
+        if second is None:
+            yield TextRow(str(path), number, cleaned.text, cats, entities, targets, is_partial)
+            continue
+        yield from second.notes(str(path), number)
+        texts = cleaned.text.strip(), second.text.strip()
+        yield PairRow(str(path), number, *texts, cats, targets, is_partial)
 
 
 def read_cluener(path: Path, options: Options) -> Iterator[TextRow | RowError]:
@@ -163,17 +181,19 @@ def _is_place(place: Any) -> bool:
     return isinstance(place, list) and len(place) == 2 and all(type(n) is int for n in place)
 
 
-def _get_text(row: dict[str, Any], field: str) -> CleanText:
-    """Return the cleaned text of a row."""
+def _get_text(row: dict[str, Any], field: str, what: str = "text") -> CleanText:
+    """Return a cleaned text of a row; `what` names it in messages."""
     text = row.get(field)
+    if field in row and not isinstance(text, str):
+        raise _BadRow(f"field {field!r} holds no text but {text!r:.40}")
     if not isinstance(text, str):
         fields = ", ".join(row) or "no fields"
         raise _BadRow(f"no text in field {field!r}; the row has {fields}")
     if is_broken(text):
-        raise _BadRow("the text holds a lone surrogate")
+        raise _BadRow(f"the {what} holds a lone surrogate")
     cleaned = clean_text(text)
     if not cleaned.text.strip():
-        raise _BadRow("the text is empty")
+        raise _BadRow(f"the {what} is empty")
     return cleaned
 
 
@@ -199,7 +219,7 @@ def _get_gold(
     The value of `field` is a list of entities if `is_entities`.
     """
     cats: dict[str, float] | None = None
-    found = [row[name] for name in ("entities", "spans") if row.get(name) is not None]
+    found = [row[name] for name in _ENTITY_FIELDS if row.get(name) is not None]
     value = row.get(field)
     if not found and is_entities:
         found, value = [value], None

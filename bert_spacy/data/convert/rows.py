@@ -85,11 +85,7 @@ class TextRow:
         RETURNS (tuple[Doc, list[RowError]]): The Doc and what could not be written.
         """
         doc = nlp.make_doc(self.text)
-        if self.cats is not None:
-            known = self.cats if self.is_partial else labels
-            doc.cats = {label: self.cats.get(label, 0.0) for label in known}
-        if self.targets is not None:
-            set_targets(doc, self.targets)
+        _set_values(doc, self, labels)
         if self.entities is None:
             return doc, []
         spans, problems, missing = [], [], list(self.missing)
@@ -165,8 +161,9 @@ class PairRow:
     line (int | str): Where the row stands in it.
     text_a (str): The first text.
     text_b (str): The second text.
-    cats (dict[str, float]): Gold value by label; labels left out are 0.0.
+    cats (dict[str, float]): Gold value by label.
     targets (dict[str, float]): Finite values by target.
+    is_partial (bool): Gold is missing for labels that `cats` leaves out; otherwise it is 0.0.
     """
 
     path: str
@@ -175,6 +172,7 @@ class PairRow:
     text_b: str
     cats: dict[str, float] | None = None
     targets: dict[str, float] | None = None
+    is_partial: bool = False
 
     def make_doc(self, nlp: Language, labels: Sequence[str]) -> tuple[Doc, list[RowError]]:
         """Make a Doc of both texts and write the gold.
@@ -184,11 +182,17 @@ class PairRow:
         RETURNS (tuple[Doc, list[RowError]]): The Doc and an empty list.
         """
         doc = make_pair(nlp, self.text_a, self.text_b)
-        if self.cats is not None:
-            doc.cats = {label: self.cats.get(label, 0.0) for label in labels}
-        if self.targets is not None:
-            set_targets(doc, self.targets)
+        _set_values(doc, self, labels)
         return doc, []
+
+
+def _set_values(doc: Doc, row: TextRow | PairRow, labels: Sequence[str]) -> None:
+    """Write the categories and targets of a row."""
+    if row.cats is not None:
+        known = row.cats if row.is_partial else labels
+        doc.cats = {label: row.cats.get(label, 0.0) for label in known}
+    if row.targets is not None:
+        set_targets(doc, row.targets)
 
 
 @dataclass(frozen=True)
