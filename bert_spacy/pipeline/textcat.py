@@ -16,7 +16,7 @@ from ..errors import Errors, Warnings
 from ..nn.losses import PLAIN, Loss, balance, divergence
 from ..scoring.calibration import Outcomes
 from .judging import judge_classes
-from .known import find_pipeline
+from .known import list_others
 from .unknown import TellingHead
 from .weighted import ClassWeights, WeightedHead
 
@@ -59,7 +59,7 @@ class BertTextCategorizer(TellingHead, WeightedHead):
 
     def _watch(self, examples: Iterable[Example]) -> Iterator[Example]:
         """Pass Examples on, and warn at the end if some have several true categories, or none."""
-        own, others = set(self.labels), self._find_others()
+        own, others = set(self.labels), list_others(self)
         first: dict[str, Doc] = {}
         n: Counter[str] = Counter()
         for eg in examples:
@@ -83,12 +83,6 @@ class BertTextCategorizer(TellingHead, WeightedHead):
         if (doc := first.get("none")) is not None:
             found = {"n": n["none"], "text": doc.text[:80], "cats": doc.cats}
             warnings.warn(Warnings.BW309.format(**about, **found), stacklevel=2)
-
-    def _find_others(self) -> set[str]:
-        """Return the labels of the other components of the pipeline."""
-        nlp = find_pipeline(self)
-        pipes = [pipe for _, pipe in nlp.components if pipe is not self] if nlp else []
-        return {label for pipe in pipes for label in getattr(pipe, "labels", ())}
 
     def set_annotations(self, docs: Iterable[Doc], scores: Tensor) -> None:
         """Write `doc.cats`.
