@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from bert_spacy.nn import chain
@@ -42,8 +43,10 @@ def test_sums_near_the_edge_of_the_scaled_range(monkeypatch):
     assert set(ways) == {"scaled", "forward", "backward"}
 
 
-def test_both_recursions_agree_on_long_sequences(monkeypatch):
-    generator = torch.Generator().manual_seed(3)
+@pytest.mark.parametrize("seed, limit", [(3, chain.DOT_LIMIT), (4, 0)])  # 0: products by torch
+def test_both_recursions_agree_on_long_sequences(monkeypatch, seed, limit):
+    monkeypatch.setattr(chain, "DOT_LIMIT", limit)
+    generator = torch.Generator().manual_seed(seed)
     emissions = torch.randn((2, 400, 9), generator=generator) * 4
     mask = torch.arange(400) < torch.tensor([[400], [250]])
     crf = LinearChainCRF(9)
@@ -57,3 +60,15 @@ def test_both_recursions_agree_on_long_sequences(monkeypatch):
     torch.testing.assert_close(scaled, logs)
     torch.testing.assert_close(leaf.grad, other.grad)
     torch.testing.assert_close(leaf.grad, crf.marginals(emissions, mask))
+
+
+def test_a_transition_that_underflows_counts_where_no_path_goes_around_it():
+    crf = LinearChainCRF(2, start_mask=torch.tensor([True, False])).double()
+    crf.transitions.data[0, 1] = -800.0
+    emissions = torch.zeros(1, 20, 2, dtype=torch.float64)
+    emissions[0, 1:, 1] = 60.0
+    mask = torch.ones(1, 20, dtype=torch.bool)
+    # From tag 0 to tag 1 at once; any other path has less than exp(-60) of its mass.
+    expected = torch.tensor([19 * 60.0 - 800], dtype=torch.float64)
+    torch.testing.assert_close(crf.log_partition(emissions, mask), expected)
+    torch.testing.assert_close(crf.decode(emissions, mask)[1], expected)
