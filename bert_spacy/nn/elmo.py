@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import Errors
+from ..util import is_finite
 
 Ints = NDArray[np.int64]
 # What each layer's two directions remember: outputs, (2, B, H / 2), and cells, (2, B, C).
@@ -83,8 +84,10 @@ class ElmoConfig:
             return f"activation is {self.activation!r} and must be 'relu' or 'tanh'"
         if not isinstance(self.n_highway, int):
             return f"n_highway is {self.n_highway!r} and must be a whole number"
-        if self.n_highway < 0 or self.cell_clip < 0 or self.projection_clip < 0:
-            return "n_highway, cell_clip and projection_clip must be 0 or more"
+        for name in ("n_highway", "cell_clip", "projection_clip"):
+            value = getattr(self, name)
+            if not is_finite(value) or value < 0:
+                return f"{name} is {value!r} and must be a finite number, 0 or more"
         return None
 
 

@@ -22,6 +22,8 @@ from ..errors import Errors
 
 PIPELINE, TENSORS, STATE, CONFIG = "pipeline", "state.safetensors", "state.json", "config.cfg"
 _NAME = re.compile(r"step-(\d+)")
+# As `mkdtemp` calls those that are not whole yet.
+_TEMPORARY = re.compile(r"\.step-[a-z0-9_]{8}")
 _MOMENTS = ("mom1", "mom2", "averages")
 
 
@@ -100,14 +102,15 @@ def save_checkpoint(
 
 
 def remove_checkpoints(folder: Path, kept: Path | None = None) -> None:
-    """Remove all checkpoints of a folder but one.
+    """Remove all checkpoints of a folder but one; what has another name stays.
 
     folder (Path): Where checkpoints lie, if it is there.
     kept (Path | None): The one that stays.
     """
     for other in folder.iterdir() if folder.is_dir() else ():
-        # Those with a dot were cut off while they were written.
-        if other != kept and other.name.startswith(("step-", ".step-")):
+        # The temporary ones were cut off while they were written.
+        is_ours = _NAME.fullmatch(other.name) or _TEMPORARY.fullmatch(other.name)
+        if other != kept and is_ours:
             shutil.rmtree(other, ignore_errors=True)
 
 

@@ -53,6 +53,7 @@ Evaluate = Callable[[], tuple[float, dict[str, Any]]]
 # What tokens have of gold, that of stock components too.
 _TOKEN_GOLD: list[int | str] = [
     "ENT_IOB",
+    "ENT_KB_ID",
     "TAG",
     "POS",
     "MORPH",

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from bert_spacy.nn import chain
@@ -42,6 +43,16 @@ def test_sums_near_the_edge_of_the_scaled_range(monkeypatch):
     assert set(ways) == {"scaled", "forward", "backward"}
 
 
+@pytest.mark.parametrize("limit", [0, chain.DOT_LIMIT])
+def test_products_by_torch_and_by_numpy(monkeypatch, limit):
+    monkeypatch.setattr(chain, "DOT_LIMIT", limit)
+    rng = np.random.default_rng(0)
+    left, right, out = rng.random((5, 7)).T, rng.random((5, 3)), np.full((9, 3), np.nan)
+    chain._multiply(left, right, out=out[:7])
+    np.testing.assert_allclose(out[:7], np.einsum("ij,jk->ik", left, right))
+    assert np.isnan(out[7:]).all()
+
+
 def test_both_recursions_agree_on_long_sequences(monkeypatch):
     generator = torch.Generator().manual_seed(3)
     emissions = torch.randn((2, 400, 9), generator=generator) * 4
@@ -57,3 +68,15 @@ def test_both_recursions_agree_on_long_sequences(monkeypatch):
     torch.testing.assert_close(scaled, logs)
     torch.testing.assert_close(leaf.grad, other.grad)
     torch.testing.assert_close(leaf.grad, crf.marginals(emissions, mask))
+
+
+def test_a_transition_that_underflows_counts_where_no_path_goes_around_it():
+    crf = LinearChainCRF(2, start_mask=torch.tensor([True, False])).double()
+    crf.transitions.data[0, 1] = -800.0
+    emissions = torch.zeros(1, 20, 2, dtype=torch.float64)
+    emissions[0, 1:, 1] = 60.0
+    mask = torch.ones(1, 20, dtype=torch.bool)
+    # From tag 0 to tag 1 at once; any other path has less than exp(-60) of its mass.
+    expected = torch.tensor([19 * 60.0 - 800], dtype=torch.float64)
+    torch.testing.assert_close(crf.log_partition(emissions, mask), expected)
+    torch.testing.assert_close(crf.decode(emissions, mask)[1], expected)

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -168,6 +169,9 @@ def damage(folder, how):
         {"cell_width": "9"},
         {"cell_clip": None},
         {"cell_clip": -1},
+        {"cell_clip": math.nan},
+        {"projection_clip": math.nan},
+        {"projection_clip": math.inf},
         {"activation": "gelu"},
         {"max_characters": 2},
         {"filters": []},

@@ -6,7 +6,12 @@ import pytest
 import spacy
 
 from bert_spacy.data.pairs import make_question
-from bert_spacy.pipeline.known import find_pipelines
+from bert_spacy.pipeline.known import (
+    find_pipeline,
+    find_pipelines,
+    list_later,
+    register_pipeline,
+)
 
 from ..util import make_nlp, qa_examples
 
@@ -47,3 +52,26 @@ def test_pipelines_are_forgotten_with_their_last_reference(bert):
     del nlp
     gc.collect()
     assert find_pipelines(vocab) == []
+
+
+def test_the_pipeline_that_came_last_is_found_first():
+    first = spacy.blank("en")
+    later = [spacy.blank("en", vocab=first.vocab) for _ in range(2)]
+    for nlp in (first, *later):
+        register_pipeline(nlp)
+    assert find_pipelines(first.vocab) == [later[1], later[0], first]
+    register_pipeline(first)
+    assert find_pipelines(first.vocab) == [first, later[1], later[0]]
+
+
+def test_disabled_components_are_found_in_their_pipeline():
+    nlp = spacy.blank("en")
+    register_pipeline(nlp)
+    names = ["attribute_ruler", "tagger", "morphologizer", "lemmatizer"]
+    pipes = [nlp.add_pipe(name) for name in names]
+    for name in ("attribute_ruler", "morphologizer"):
+        nlp.disable_pipe(name)
+    for i, pipe in enumerate(pipes):
+        assert find_pipeline(pipe) is nlp
+        assert list_later(pipe, nlp) == list(zip(names, pipes))[i + 1 :]
+    assert list_later(pipes[0], spacy.blank("en")) == list_later(pipes[0], None) == []

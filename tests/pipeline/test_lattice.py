@@ -129,6 +129,16 @@ def test_marginals_and_best_taggings(scheme, kind, n_labels):
                 assert table[low + t, tag] == pytest.approx(p)
 
 
+def test_best_taggings_of_large_scores_keep_their_digits():
+    """Sums of scores near a million in single precision are whole quarters."""
+    generator = torch.Generator().manual_seed(3)
+    emissions = torch.randn((3, 3), generator=generator) + 1e6
+    scores = TagScores(emissions, np.array([3]), np.arange(3))
+    _, shares = Lattice(scores, None, "bio", 1).decode_k_best(27)
+    wanted = torch.einsum("i,j,k->ijk", *emissions.double().softmax(1)).flatten()
+    np.testing.assert_allclose(shares[0], wanted.sort(descending=True).values)
+
+
 def test_search_through_a_long_text_without_knowledge_is_bounded():
     n_labels, n = 3, 3000
     masks = [torch.from_numpy(mask) for mask in allowed_transitions(n_labels, "bio")]

@@ -119,6 +119,16 @@ def test_weights_of_unknown_labels_are_refused(bert, head, tmp_path):
         spacy.load(tmp_path)
 
 
+@pytest.mark.parametrize("value", [{"city": -1.0}, {"city": "much"}, "balanced", [1.0, 1.0]])
+def test_counted_weights_that_were_damaged_are_refused(bert, value, tmp_path):
+    make(bert, class_weights="balanced")[0].to_disk(tmp_path)
+    path = tmp_path / "bert_textcat" / "cfg"
+    cfg = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**cfg, "class_weights": value}), encoding="utf-8")
+    with pytest.raises(ValueError, match="B561"):
+        spacy.load(tmp_path)
+
+
 def test_balanced_weights_that_were_not_counted_are_told(bert, tmp_path):
     make(bert)[0].to_disk(tmp_path)
     config = {"components": {"bert_textcat": {"class_weights": "balanced"}}}

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import spacy
 from hypothesis import given
@@ -41,6 +43,20 @@ def test_batches_are_as_large_as_the_limits_allow():
     assert sizes(size=6) == [6, 6]
     assert sizes(size=6, max_pieces=4 * each) == [4, 4, 4]
     assert sorted(sizes(size=6, max_pieces=6 * each - 1)) == [2, 5, 5]
+
+
+def test_a_source_is_read_a_buffer_at_a_time():
+    read = []
+
+    def source():
+        for example in examples_of([3] * 40):
+            read.append(example)
+            yield example
+
+    batches = create_batch_by_pieces_v1(2, buffer=3)(source())
+    for n in range(1, 8):
+        next(batches)
+        assert len(read) == 6 * math.ceil(n / 3)
 
 
 def test_docs_with_different_kinds_of_gold_do_not_share_a_batch():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -202,7 +203,9 @@ def test_a_failed_import_leaves_nothing(files, tmp_path, monkeypatch):
         ({"n_layers": None}, "n_layers"),
         ({"dim": -1}, "cell_width is -1"),
         ({"projection_dim": "8"}, "projection_width is '8'"),
-        ({"cell_clip": "tight"}, "not supported"),
+        ({"cell_clip": "tight"}, "cell_clip is 'tight'"),
+        ({"cell_clip": math.nan}, "cell_clip is nan"),
+        ({"proj_clip": -1}, "projection_clip is -1"),
         ("no activation", "there is no 'activation'"),
         ("no file", "No such file"),
     ],
