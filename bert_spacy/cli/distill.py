@@ -26,8 +26,8 @@ def distill_cli(
     """Make a smaller student that does what a trained pipeline does.
 
     Its layers become like those of the teacher, then its predictions. The teacher may also be a
-    folder of weights, which teaches its layers on plain text. Settings of the config can be given
-    as options, such as `--distill.student.layers 2`.
+    folder of weights, which teaches its layers on plain text: .txt, .jsonl (under "text") or .spacy
+    files. Settings of the config can be given as options, such as `--distill.student.layers 2`.
     """
     from ..weights.distill.run import MODEL, distill
     from ..weights.distill.settings import load_settings
