@@ -19,7 +19,8 @@ def distill_cli(
         Path, typer.Option("--output", "-o", help="Folder for the student and all on the way.")
     ],
     resume: Annotated[
-        bool, typer.Option(help="Go on with what is in the folder; otherwise it is removed.")
+        bool,
+        typer.Option(help="Go on with a stopped run, if there is one; otherwise it is removed."),
     ] = False,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, -1 for the CPU.")] = -1,
 ) -> None:
@@ -40,6 +41,7 @@ def distill_cli(
             output,
             resume=resume,
             on_problem=lambda problem: msg.warn(str(problem)),
+            on_removal=msg.info,
         )
     except KeyboardInterrupt:
         msg.warn("Stopped. Go on with --resume.")
