@@ -19,15 +19,16 @@ def distill_cli(
         Path, typer.Option("--output", "-o", help="Folder for the student and all on the way.")
     ],
     resume: Annotated[
-        bool, typer.Option(help="Go on with what is in the folder; otherwise it is removed.")
+        bool,
+        typer.Option(help="Go on with a stopped run, if there is one; otherwise it is removed."),
     ] = False,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, -1 for the CPU.")] = -1,
 ) -> None:
     """Make a smaller student that does what a trained pipeline does.
 
     Its layers become like those of the teacher, then its predictions. The teacher may also be a
-    folder of weights, which teaches its layers on plain text. Settings of the config can be given
-    as options, such as `--distill.student.layers 2`.
+    folder of weights, which teaches its layers on plain text: .txt, .jsonl (under "text") or .spacy
+    files. Settings of the config can be given as options, such as `--distill.student.layers 2`.
     """
     from ..weights.distill.run import MODEL, distill
     from ..weights.distill.settings import load_settings
@@ -40,6 +41,7 @@ def distill_cli(
             output,
             resume=resume,
             on_problem=lambda problem: msg.warn(str(problem)),
+            on_removal=msg.info,
         )
     except KeyboardInterrupt:
         msg.warn("Stopped. Go on with --resume.")

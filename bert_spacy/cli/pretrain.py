@@ -33,8 +33,9 @@ def pretrain_cli(
 ) -> None:
     """Train new weights, or go on with others, on plain text.
 
-    Settings of the config can be given as options, such as `--trainer.max_steps 500`. Several
-    processes: `torchrun --nproc_per_node 2 -m bert_spacy pretrain ...`.
+    Texts are .txt, .jsonl (under "text") or .spacy files. Settings of the config can be given as
+    options, such as `--trainer.max_steps 500`. Several processes: `torchrun --nproc_per_node 2 -m
+    bert_spacy pretrain ...`.
     """
     import torch
     from spacy.util import load_config

@@ -13,7 +13,10 @@ from .app import app
 def train_tokenizer_cli(
     corpus: Annotated[
         list[Path],
-        typer.Argument(metavar="CORPUS...", help=".txt, .jsonl, .spacy files, or folders of them."),
+        typer.Argument(
+            metavar="CORPUS...",
+            help='.txt, .jsonl (under "text") and .spacy files, or folders of them.',
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")],
     size: Annotated[int, typer.Option(help="Most pieces, special ones included.")] = 30_000,

@@ -14,7 +14,10 @@ app.add_typer(vocab_app, name="vocab")
 Name = Annotated[str, typer.Argument(metavar="FOLDER_OR_ALIAS", help="A model folder or an alias.")]
 CorpusPaths = Annotated[
     list[Path],
-    typer.Argument(metavar="CORPUS...", help=".txt, .jsonl, .spacy files, or folders of them."),
+    typer.Argument(
+        metavar="CORPUS...",
+        help='.txt, .jsonl (under "text") and .spacy files, or folders of them.',
+    ),
 ]
 SHOWN = 15
 

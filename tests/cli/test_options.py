@@ -124,6 +124,16 @@ def test_a_package_that_a_pipeline_lacks_is_named(command, tmp_path, monkeypatch
     assert result.exit_code == 1 and "No module named 'x'" in told and "B310" not in told
 
 
+@pytest.mark.parametrize(
+    "command", ["pretrain", "distill", "train-tokenizer", "vocab analyze", "vocab prune"]
+)
+def test_help_names_the_key_of_texts(command):
+    assert 'under "text"' in " ".join(run_help(command).replace("│", "").split())
+
+
+def run_help(command):
+    return CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+
+
 def test_help_shows_what_stands_in_brackets():
-    result = CliRunner().invoke(app, ["vocab", "extend", "--help"])
-    assert "[unused1]" in result.stdout
+    assert "[unused1]" in run_help("vocab extend")

@@ -103,6 +103,13 @@ def test_options_of_our_commands_exist(commands):
             assert used <= options, line
 
 
+@pytest.mark.parametrize("name", ["pretrain", "distill"])
+def test_a_repeat_goes_on_after_a_kill(commands, name):
+    (line,) = commands[f"{name}-train"]["script"]
+    command = get_command(app).commands[name]
+    assert command.make_context(name, line.split()[4:]).params["resume"] is True
+
+
 def test_scripts_exist(commands):
     for command in commands.values():
         for line in command["script"]:

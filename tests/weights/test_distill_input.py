@@ -143,14 +143,18 @@ def test_a_finished_run_is_that_of_its_teacher_and_data(values, bert, texts_file
     settings = make_settings(values)
     report = distill(settings, tmp_path / "out")
     assert distill(settings, tmp_path / "out", resume=True) == report
+    # With others, it begins anew; a stopped one is refused.
     texts.write_text("anna was in paris\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="B725.*train_sha256: .* -> "):
-        distill(settings, tmp_path / "out", resume=True)
+    again = distill(settings, tmp_path / "out", resume=True)
+    assert again["data"]["train"]["texts"] == 1 and again["sha256"] != report["sha256"]
+    (tmp_path / "out" / "done").unlink()
     shutil.copy(texts_file, texts)
+    with pytest.raises(ValueError, match="B725.*train_sha256: .* -> .*without --resume"):
+        distill(settings, tmp_path / "out", resume=True)
+    assert distill(settings, tmp_path / "out")["sha256"] == report["sha256"]
     torch.manual_seed(1)
     BertModel(BertConfig.from_pretrained(teacher)).save_pretrained(teacher)
-    with pytest.raises(ValueError, match="B725.*teacher_sha256: .* -> "):
-        distill(settings, tmp_path / "out", resume=True)
+    assert distill(settings, tmp_path / "out", resume=True)["sha256"] != report["sha256"]
     shutil.rmtree(teacher)
     with pytest.raises(ValueError, match="B804"):
         distill(settings, tmp_path / "out", resume=True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import spacy
 from spacy.language import Language
 from spacy.util import fix_random_seed, load_config
 
+from ... import __version__
 from ...errors import Errors
 from ...nn.distill import LayerTeacher, LayerWeights
 from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
@@ -28,6 +30,8 @@ from .variants import write_variants
 
 MODEL, STUDENT, START, LAYERS, HEADS = "model", "student", "start", "layers", "heads"
 VARIANTS = "variants"
+# What a new run begins by removing; its model takes the place of the older one at the end.
+WORK = (STUDENT, START, VARIANTS, LAYERS, HEADS)
 SETTINGS_FILE, TARGETS_FILE, DONE = "settings.json", "targets.safetensors", "done"
 
 
@@ -37,6 +41,7 @@ def distill(
     *,
     resume: bool = False,
     on_problem: OnProblem = lambda problem: None,
+    on_removal: Callable[[str], None] = lambda told: None,
 ) -> dict[str, Any]:
     """Train a smaller student to do what a teacher does, and write it.
 
@@ -46,25 +51,29 @@ def distill(
 
     settings (Settings): From `load_settings`.
     output (Path): Folder for all of it.
-    resume (bool): Go on with what is there; otherwise it is removed.
+    resume (bool): Go on with a stopped run, or leave a finished one as it is. Without it, and where
+        a finished run has other settings, version, teacher or data, a run begins anew.
     on_problem (Callable): Called with each line of plain text that is skipped.
+    on_removal (Callable): Told what is about to be removed of an earlier run.
     RETURNS (dict[str, Any]): The report, which is in the folder of the model too.
     RAISES (ValueError): B720, B721, B722, B724 and B727 if teacher, student and data do not fit;
-        B703 and B740 if there can be no variants; B725 if the folder holds another run; B413, B414,
-        B670 and B671 for bad data; B540 to B542 for a bad checkpoint.
+        B703 and B740 if there can be no variants; B725 if the folder is not for this run; B413,
+        B414, B670 and B671 for bad data; B540 to B542 for a bad checkpoint.
 
     SOURCE: Jiao et al. (2020), TinyBERT: Distilling BERT for natural language understanding.
     """
     fix_random_seed(settings.seed)
+    check_place(settings, output)
     teacher = open_teacher(settings.teacher, settings.lang)
     data = read_data(settings, teacher, on_problem)
     sums = {"teacher": teacher.checksum(), **{part: x["sha256"] for part, x in data.items()}}
+    wanted = describe(settings, sums)
     report = output / MODEL / REPORT_FILE
-    is_done = resume and report.is_file()
-    # Refuses what cannot be done before anything of an earlier run is removed.
-    run = None if is_done else _Run(settings, output, teacher, data)
-    prepare_output(settings, sums, output, resume)
-    if run is not None:
+    is_finished = (output / DONE).is_file() and report.is_file()
+    if not (resume and is_finished and read_json(output / SETTINGS_FILE) == wanted):
+        # Refuses what cannot be done before anything of an earlier run is removed.
+        run = _Run(settings, output, teacher, data)
+        prepare_output(wanted, output, resume and not is_finished, on_removal)
         with warnings.catch_warnings():
             # `on_problem` was told of these lines.
             warnings.filterwarnings("ignore", r"\[BW710\]")
@@ -74,39 +83,78 @@ def distill(
             if run.teacher.head_names:
                 run.train(HEADS, settings.heads)
             run.write_model()
+        # Until now, a model that stands there may be that of an earlier run.
+        (output / DONE).touch()
     return json.loads(report.read_text(encoding="utf-8"))
 
 
-def prepare_output(settings: Settings, sums: dict[str, str], output: Path, resume: bool) -> None:
-    """Write the settings of a run into its folder; remove an earlier run unless it goes on.
+def check_place(settings: Settings, output: Path) -> None:
+    """Check that a run does not write where it reads.
+
+    settings (Settings): All settings.
+    output (Path): The folder of the run.
+    RAISES (ValueError): B725 if it holds what is read, or lies in a model or in data.
+    """
+    data = (*settings.train, *settings.dev)
+    for name in (settings.teacher, settings.student.name, settings.augment.name, *data):
+        difference = ""
+        if name and (holds(output, Path(name)) or lies_in_model(output, Path(name))):
+            difference = f"{name}, which is read"
+        elif name in data and holds(Path(name), output):
+            # Variants would be training data from then on.
+            difference = f"it lies in the data that are read, {name}"
+        if difference:
+            raise ValueError(Errors.B725.format(path=output, difference=difference))
+
+
+def describe(settings: Settings, sums: dict[str, str]) -> dict[str, Any]:
+    """Return what makes a run another one, as it stands in its folder.
 
     settings (Settings): All settings.
     sums (dict[str, str]): Checksums of the weights of the "teacher", and of "train" and "dev".
+    RETURNS (dict[str, Any]): Plain values.
+    """
+    told = {f"{name}_sha256": x for name, x in sums.items()}
+    return json.loads(json.dumps({"version": __version__, **settings.to_dict(), **told}))
+
+
+def prepare_output(
+    wanted: dict[str, Any], output: Path, resume: bool, on_removal: Callable[[str], None]
+) -> None:
+    """Write what a run is into its folder; remove the work of an earlier run unless it goes on.
+
+    The model of an earlier run stays.
+
+    wanted (dict[str, Any]): From `describe`.
     output (Path): The folder.
     resume (bool): Go on with what is there.
-    RAISES (ValueError): B725 if the folder holds something else, what is read, or another run to
-        go on with.
+    on_removal (Callable): Told what is about to be removed.
+    RAISES (ValueError): B725 if the folder holds something else, or another run to go on with.
     """
-    read = (settings.teacher, settings.student.name, settings.augment.name)
-    for name in (*filter(None, read), *settings.train, *settings.dev):
-        if holds(output, Path(name)) or lies_in_model(output, Path(name)):
-            raise ValueError(Errors.B725.format(path=output, difference=f"{name}, which is read"))
-    wanted = {**settings.to_dict(), **{f"{name}_sha256": x for name, x in sums.items()}}
-    path, wanted = output / SETTINGS_FILE, json.loads(json.dumps(wanted))
+    path = output / SETTINGS_FILE
     there = read_json(path)
     if there.keys() >= {"teacher", "student", "heads", "teacher_sha256"}:
         if resume and there != wanted:
-            names = [name for name in wanted if wanted[name] != there.get(name)]
-            difference = "; ".join(f"{n}: {there.get(n)} -> {wanted[n]}" for n in names)
+            changed = [name for name in wanted if wanted[name] != there.get(name)]
+            difference = "; ".join(f"{n}: {there.get(n)} -> {wanted[n]}" for n in changed)
+            difference += " (without --resume, a run begins anew)"
             raise ValueError(Errors.B725.format(path=output, difference=difference))
         if not resume:
-            for name in (MODEL, STUDENT, START, VARIANTS, LAYERS, HEADS):
-                shutil.rmtree(output / name, ignore_errors=True)
-            (output / TARGETS_FILE).unlink(missing_ok=True)
+            _remove_work(output, on_removal)
     elif output.is_dir() and any(output.iterdir()):
         raise ValueError(Errors.B725.format(path=output, difference="files of something else"))
     with atomic_file(path) as file_:
         file_.write(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
+
+
+def _remove_work(output: Path, on_removal: Callable[[str], None]) -> None:
+    if there := [name for name in WORK if (output / name).exists()]:
+        stays = f"; {MODEL} stays until the new one is written" if (output / MODEL).exists() else ""
+        on_removal(f"Removing {', '.join(there)} of an earlier run in {output}{stays}")
+    (output / DONE).unlink(missing_ok=True)
+    for name in WORK:
+        shutil.rmtree(output / name, ignore_errors=True)
+    (output / TARGETS_FILE).unlink(missing_ok=True)
 
 
 class _Run:

@@ -7,7 +7,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from bert_spacy.weights.distill.run import distill
+from bert_spacy.weights.distill.run import check_place, distill
 from bert_spacy.weights.distill.settings import make_settings
 
 from ...util import make_nlp
@@ -113,6 +113,21 @@ def test_nothing_is_written_into_the_teacher(values):
     with pytest.raises(ValueError, match="B725.*which is read"):
         distill(make_settings(values), inside)
     assert not inside.exists()
+
+
+@pytest.mark.parametrize("part", ["train", "dev"])
+@pytest.mark.parametrize("teacher", ["teacher", "bert"])
+def test_nothing_is_written_into_the_folders_of_the_data(values, place, part, teacher, tmp_path):
+    """Data that cannot be read show that they were not read before."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "bad.spacy").write_text("no Docs")
+    values["teacher"], values[part] = str(place / teacher), [*values[part], str(data)]
+    for output in (data / "out", data / "more" / "out"):
+        with pytest.raises(ValueError, match="B725.*it lies in the data that are read, .*data"):
+            distill(make_settings(values), output)
+    assert [path.name for path in data.rglob("*")] == ["bad.spacy"]
+    check_place(make_settings(values), tmp_path / "data-2")
 
 
 def test_plain_text_is_not_for_the_teacher_of_a_pipeline(values, place, tmp_path):
