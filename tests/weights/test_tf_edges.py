@@ -1,6 +1,7 @@
 """`import-tf` and `export-tf`: what fails half-way, and what the other side cannot say."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -58,6 +59,28 @@ def test_a_decoder_is_not_exported(tmp_path):
     folder = save(tmp_path / "hf", make_model("bert", is_decoder=True))
     with pytest.raises(ValueError, match=r"\[B661\].*reads from left to right"):
         export_tf(str(folder), tmp_path / "tf" / "x.ckpt")
+    assert not (tmp_path / "tf").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("tokenizer.json", None, "B101"),
+        ("tokenizer.json", "{}", "B101"),
+        ("tokenizer_config.json", "[]", "B101"),
+        ("tokenizer_config.json", "?", "B101"),
+        ("config.json", "[]", "B100"),
+        ("config.json", "?", "B100"),
+        ("config.json", '{"model_type": "nosuch"}', "B100"),
+    ],
+)
+def test_a_damaged_folder_is_a_coded_error_of_the_command(tmp_path, name, content, code):
+    path = save(tmp_path / "hf", make_model("bert")) / name
+    path.write_text(path.read_text()[:500] if content is None else content)
+    command = ["export-tf", str(tmp_path / "hf"), str(tmp_path / "tf" / "x.ckpt")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
+    assert re.search(rf"\[{code}\]", done.output)
     assert not (tmp_path / "tf").exists()
 
 
