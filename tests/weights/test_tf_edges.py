@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bert_spacy.cli.app import app
 from bert_spacy.weights.tf import exporting
 from bert_spacy.weights.tf.exporting import export_tf
+from bert_spacy.weights.tf.files import read_config
 from bert_spacy.weights.tf.importing import import_tf
 
 from ..tiny import vocabulary
@@ -205,3 +206,38 @@ def test_settings_of_a_full_config_that_tell_nothing_of_the_checkpoint(tmp_path)
     )
     report = import_tf(prefix, tmp_path / "hf2", config=tmp_path / "config.json")
     assert not any("Settings" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("hidden_act", ["null", "3", '"nosuch"', '["gelu"]'], ['"relu"', '"gelu_new"']),
+        (
+            "layer_norm_eps",
+            ["null", '"x"', '"1e-12"', "true", "0", "-1e-12", "NaN", "Infinity"],
+            ["1e-5", "1"],
+        ),
+        ("hidden_dropout_prob", ["null", '"x"', "false", "-0.1", "1.0", "NaN"], ["0", "0.5"]),
+        ("attention_probs_dropout_prob", ["null", "1", "true"], ["0.0", "0.99"]),
+        ("classifier_dropout_prob", ["1"], ["0.1"]),
+    ],
+)
+def test_settings_with_which_no_model_runs(tmp_path, family, name, bad, good):
+    path = tmp_path / "config.json"
+    sizes = {**SIZES, "embedding_size": 8}
+    del sizes["hidden_act"]
+    assert name not in read_settings(path, family, json.dumps(sizes))  # may be left out
+    for value in [*bad, *good]:
+        text = json.dumps(sizes)[:-1] + f', "{name}": {value}}}'
+        if value in bad:
+            with pytest.raises(ValueError, match=rf"\[B658\].*config.json.*: {name} is "):
+                read_settings(path, family, text)
+        else:
+            assert read_settings(path, family, text)[name] == json.loads(value)
+
+
+def read_settings(path, family, text):
+    """Write a configuration and read it."""
+    path.write_text(text)
+    return read_config(path, family)
