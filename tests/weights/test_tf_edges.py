@@ -1,5 +1,6 @@
 """`import-tf` and `export-tf`: what fails half-way, and what the other side cannot say."""
 
+import codecs
 import json
 import re
 
@@ -235,6 +236,22 @@ def test_settings_with_which_no_model_runs(tmp_path, family, name, bad, good):
                 read_settings(path, family, text)
         else:
             assert read_settings(path, family, text)[name] == json.loads(value)
+
+
+def add_mark(path):
+    """Put a byte order mark before a file, as editors of Windows do."""
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "bert_config.json"])
+def test_a_byte_order_mark_changes_nothing(tmp_path, name):
+    prefix = write(tmp_path / "tf", bert_variables(make_model("bert")))
+    import_tf(prefix, tmp_path / "plain")
+    add_mark(tmp_path / "tf" / name)
+    import_tf(prefix, tmp_path / "marked")
+    for path in (tmp_path / "plain").iterdir():
+        if path.name != "README.md":  # names its sources
+            assert (tmp_path / "marked" / path.name).read_bytes() == path.read_bytes()
 
 
 def read_settings(path, family, text):

@@ -91,7 +91,7 @@ def read_config(path: Path, family: str) -> dict[str, Any]:
         that cannot run.
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as err:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err
     if not isinstance(settings, dict):
@@ -151,7 +151,7 @@ def read_vocab(path: Path, n_rows: int, family: str) -> list[str]:
 def _read_lines(path: Path) -> tuple[list[str], list[str]]:
     """Read one piece a line; give the pieces, and what is wrong with them."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as err:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err
     if not lines[-1]:
