@@ -54,7 +54,7 @@ def read_options(path: Path) -> ElmoConfig:
     RAISES (ValueError): B691 if one is missing or cannot be.
     """
     try:
-        options = json.loads(path.read_text(encoding="utf-8"))
+        options = json.loads(path.read_text(encoding="utf-8-sig"))
         characters, lstm = options["char_cnn"], options["lstm"]
         config = ElmoConfig(
             character_width=characters["embedding"]["dim"],

@@ -155,7 +155,7 @@ def _pipeline_parts(folder: Path) -> Sequence[str]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object that a file holds; nothing if it holds none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

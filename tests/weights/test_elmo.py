@@ -1,5 +1,6 @@
 """The import of published weights, and the activations that came with them."""
 
+import codecs
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from bert_spacy.cli.app import app
 from bert_spacy.nn.elmo import ElmoEncoder, load_elmo
 from bert_spacy.text.characters import spell_words
-from bert_spacy.weights.elmo import import_elmo
+from bert_spacy.weights.elmo import import_elmo, read_options
 
 from ..elmo import make_elmo, plain_elmo
 
@@ -172,6 +173,12 @@ def test_every_weight_arrives_at_its_place(files, tmp_path):
     for path in (*files, output / "model.safetensors"):
         assert hashlib.sha256(path.read_bytes()).hexdigest() in card
     assert "weights.hdf5" in card and "Licence" in card
+
+
+def test_options_with_a_byte_order_mark_are_read(files):
+    plain = read_options(files[0])
+    files[0].write_bytes(codecs.BOM_UTF8 + files[0].read_bytes())
+    assert read_options(files[0]) == plain
 
 
 def test_what_is_there_already_stays(files, tmp_path):

@@ -1,6 +1,8 @@
 """`import-tf` and `export-tf`: what fails half-way, and what the other side cannot say."""
 
+import codecs
 import json
+import re
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from bert_spacy.cli.app import app
 from bert_spacy.weights.tf import exporting
 from bert_spacy.weights.tf.exporting import export_tf
+from bert_spacy.weights.tf.files import read_config
 from bert_spacy.weights.tf.importing import import_tf
 
 from ..tiny import vocabulary
@@ -58,6 +61,28 @@ def test_a_decoder_is_not_exported(tmp_path):
     folder = save(tmp_path / "hf", make_model("bert", is_decoder=True))
     with pytest.raises(ValueError, match=r"\[B661\].*reads from left to right"):
         export_tf(str(folder), tmp_path / "tf" / "x.ckpt")
+    assert not (tmp_path / "tf").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("tokenizer.json", None, "B101"),
+        ("tokenizer.json", "{}", "B101"),
+        ("tokenizer_config.json", "[]", "B101"),
+        ("tokenizer_config.json", "?", "B101"),
+        ("config.json", "[]", "B100"),
+        ("config.json", "?", "B100"),
+        ("config.json", '{"model_type": "nosuch"}', "B100"),
+    ],
+)
+def test_a_damaged_folder_is_a_coded_error_of_the_command(tmp_path, name, content, code):
+    path = save(tmp_path / "hf", make_model("bert")) / name
+    path.write_text(path.read_text()[:500] if content is None else content)
+    command = ["export-tf", str(tmp_path / "hf"), str(tmp_path / "tf" / "x.ckpt")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
+    assert re.search(rf"\[{code}\]", done.output)
     assert not (tmp_path / "tf").exists()
 
 
@@ -182,3 +207,54 @@ def test_settings_of_a_full_config_that_tell_nothing_of_the_checkpoint(tmp_path)
     )
     report = import_tf(prefix, tmp_path / "hf2", config=tmp_path / "config.json")
     assert not any("Settings" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("hidden_act", ["null", "3", '"nosuch"', '["gelu"]'], ['"relu"', '"gelu_new"']),
+        (
+            "layer_norm_eps",
+            ["null", '"x"', '"1e-12"', "true", "0", "-1e-12", "NaN", "Infinity"],
+            ["1e-5", "1"],
+        ),
+        ("hidden_dropout_prob", ["null", '"x"', "false", "-0.1", "1.0", "NaN"], ["0", "0.5"]),
+        ("attention_probs_dropout_prob", ["null", "1", "true"], ["0.0", "0.99"]),
+        ("classifier_dropout_prob", ["1"], ["0.1"]),
+    ],
+)
+def test_settings_with_which_no_model_runs(tmp_path, family, name, bad, good):
+    path = tmp_path / "config.json"
+    sizes = {**SIZES, "embedding_size": 8}
+    del sizes["hidden_act"]
+    assert name not in read_settings(path, family, json.dumps(sizes))  # may be left out
+    for value in [*bad, *good]:
+        text = json.dumps(sizes)[:-1] + f', "{name}": {value}}}'
+        if value in bad:
+            with pytest.raises(ValueError, match=rf"\[B658\].*config.json.*: {name} is "):
+                read_settings(path, family, text)
+        else:
+            assert read_settings(path, family, text)[name] == json.loads(value)
+
+
+def add_mark(path):
+    """Put a byte order mark before a file, as editors of Windows do."""
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "bert_config.json"])
+def test_a_byte_order_mark_changes_nothing(tmp_path, name):
+    prefix = write(tmp_path / "tf", bert_variables(make_model("bert")))
+    import_tf(prefix, tmp_path / "plain")
+    add_mark(tmp_path / "tf" / name)
+    import_tf(prefix, tmp_path / "marked")
+    for path in (tmp_path / "plain").iterdir():
+        if path.name != "README.md":  # names its sources
+            assert (tmp_path / "marked" / path.name).read_bytes() == path.read_bytes()
+
+
+def read_settings(path, family, text):
+    """Write a configuration and read it."""
+    path.write_text(text)
+    return read_config(path, family)

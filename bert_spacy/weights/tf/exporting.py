@@ -16,16 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import (
     AlbertForPreTraining,
-    AutoConfig,
-    AutoTokenizer,
     BertForPreTraining,
-    BertTokenizer,
     BertTokenizerFast,
     PretrainedConfig,
 )
 from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
 from ...errors import Errors
+from ...nn.encoder import load_outline
 from ...sources import resolve_name
 from ...util import atomic_file, check_file
 from .bundle import write_bundle
@@ -70,24 +68,26 @@ def export_tf(name: str, checkpoint: Path, *, force: bool = False) -> ExportRepo
         `albert_config.json` and `vocab.txt` are written beside it.
     force (bool): Replace files that are there, once the new ones are complete.
     RETURNS (ExportReport): How many variables were written, and what vocab.txt cannot say.
-    RAISES (ValueError): B661 the model has what TensorFlow's programs have no name for; B663
-        another tokenizer; B664 a file is there; B665 tensors are missing or have another shape;
-        B666 the path is a folder; B802 to B805 there is no such model; B810 something else
-        than a file stands where one is to be.
+    RAISES (ValueError): B100 the settings of the model cannot be read, B101 its tokenizer; B661
+        the model has what TensorFlow's programs have no name for; B663 another tokenizer; B664 a
+        file is there; B665 tensors are missing or have another shape; B666 the path is a folder;
+        B802 to B805 there is no such model; B810 something else than a file stands where one is
+        to be.
     """
     if checkpoint.is_dir():
         raise ValueError(Errors.B666.format(path=checkpoint))
     folder = resolve_name(name)
     if not Path(folder).is_dir():
         raise ValueError(Errors.B804.format(folder=name))
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    outline = load_outline(folder)
+    config = outline.model.config
     family = config.model_type
     paths = _list_files(checkpoint, family)
     refuse_overwrite(paths, force)
     for path in paths:
         check_file(path)
     state = _read_state(folder, config)
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = _check_tokenizer(folder, outline.tokenizer)
     pieces, unreached = _read_pieces(folder, tokenizer)
     notes = tell_lost(config, tokenizer.init_kwargs, pieces)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
@@ -162,17 +162,14 @@ def _read_state(folder: str, config: PretrainedConfig) -> dict[str, Tensor]:
     return state
 
 
-def _read_tokenizer(folder: str) -> BertTokenizer | BertTokenizerFast:
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not isinstance(tokenizer, BertTokenizer | BertTokenizerFast):
+def _check_tokenizer(folder: str, tokenizer: Any) -> BertTokenizerFast:
+    if not isinstance(tokenizer, BertTokenizerFast):
         kind = type(tokenizer).__name__
         raise ValueError(Errors.B663.format(folder=folder, kind=kind))
     return tokenizer
 
 
-def _read_pieces(
-    folder: str, tokenizer: BertTokenizer | BertTokenizerFast
-) -> tuple[list[str], list[str]]:
+def _read_pieces(folder: str, tokenizer: BertTokenizerFast) -> tuple[list[str], list[str]]:
     """List all pieces, and the added tokens that vocab.txt does not make whole."""
     ids = tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):

@@ -2,12 +2,14 @@
 
 import importlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from transformers import AlbertTokenizerFast, BertTokenizerFast
+from transformers.activations import ACT2FN
 
 from ...errors import Errors
 
@@ -23,6 +25,7 @@ NUMBERS = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
 # Settings of a Hugging Face config.json that tell nothing of the checkpoint, with the values that
 # hold for one: the table of words is tied, nothing is hidden from a word, weights are read as
 # float32.
@@ -84,10 +87,11 @@ def read_config(path: Path, family: str) -> dict[str, Any]:
     path (Path): `bert_config.json` or `albert_config.json`.
     family (str): "bert" or "albert".
     RETURNS (dict[str, Any]): Its content.
-    RAISES (ValueError): B658 it is not there, no JSON, or lacks a size of the model.
+    RAISES (ValueError): B658 it is not there, no JSON, lacks a size of the model, or gives a model
+        that cannot run.
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as err:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err
     if not isinstance(settings, dict):
@@ -100,9 +104,26 @@ def read_config(path: Path, family: str) -> dict[str, Any]:
     ]
     if not wrong and settings["hidden_size"] % settings["num_attention_heads"]:
         wrong = [f"hidden_size {settings['hidden_size']} is no multiple of num_attention_heads"]
+    wrong += _find_bad_options(settings)
     if wrong:
         raise ValueError(Errors.B658.format(path=path, reason="; ".join(wrong)))
     return settings
+
+
+def _find_bad_options(settings: dict[str, Any]) -> list[str]:
+    """Say which settings, of those that may be left out, let a model be made but not run."""
+    act = settings.get("hidden_act", "gelu")
+    wrong = []
+    if not isinstance(act, str) or act not in ACT2FN:
+        wrong.append(f"hidden_act is {act!r}, no activation that Transformers knows")
+    epsilon = settings.get("layer_norm_eps", 1e-12)
+    if type(epsilon) not in (int, float) or not 0 < epsilon < math.inf:  # a bool is an int
+        wrong.append(f"layer_norm_eps is {epsilon!r}, no finite number above 0")
+    for name in _RATES:
+        rate = settings.get(name, 0)
+        if type(rate) not in (int, float) or not 0 <= rate < 1:
+            wrong.append(f"{name} is {rate!r}, no number from 0 to below 1")
+    return wrong
 
 
 def read_vocab(path: Path, n_rows: int, family: str) -> list[str]:
@@ -130,7 +151,7 @@ def read_vocab(path: Path, n_rows: int, family: str) -> list[str]:
 def _read_lines(path: Path) -> tuple[list[str], list[str]]:
     """Read one piece a line; give the pieces, and what is wrong with them."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as err:
         raise ValueError(Errors.B658.format(path=path, reason=err)) from err
     if not lines[-1]:
