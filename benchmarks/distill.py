@@ -9,7 +9,7 @@ with the same weights and see the training data equally often; --init says which
     teacher   every second layer of the fine-tuned teacher, and its heads
     weights   every second layer of the pretrained weights, and fresh heads
 
---passes N teaches both students N times as long.
+--passes N teaches both students N times as long; --rate and --dropout are theirs as well.
 
 --augment NAME adds a student that is taught on variants of the texts too, whose words the
 masked-word model NAME has changed: half of the passes, rounded down, over up to twice the texts.
@@ -49,8 +49,7 @@ AUGMENTED = "augmented"
 # Passes over the data in the two phases; the undistilled student has as many together.
 LAYER_EPOCHS = {"classify": 8, "tag": 8, "answer": 4}
 HEAD_EPOCHS = {"classify": 6, "tag": 6, "answer": 3}
-# Few layers want a higher rate than many; the encoder's own leaves both students behind.
-LAYER_RATE, HEAD_RATE, GOLD = 1e-4, 2e-4, 0.3
+LAYER_RATE, HEAD_RATE, GOLD = 1e-4, 5e-5, 0.3
 # Variants of each text, which stand beside it.
 COPIES = 1
 # Docs of the test data whose reading is timed.
@@ -85,6 +84,8 @@ def settings_of(args: argparse.Namespace, system: str) -> dict[str, Any]:
         "student_layers": None if system == "teacher" else args.layers,
         "augmented_by": args.augment if system == AUGMENTED else None,
         "passes": args.passes if system != "teacher" and args.passes > 1 else None,
+        "rate": args.rate if system != "teacher" and args.rate != HEAD_RATE else None,
+        "dropout": args.dropout if system != "teacher" else None,
     }
 
 
@@ -102,7 +103,7 @@ def has_key(row: dict[str, Any], key: dict[str, Any]) -> bool:
 
 def folder_of(args: argparse.Namespace, task: str, seed: int, system: str = "teacher") -> Path:
     """Return where a system is trained; that of the teacher holds the data as well."""
-    parts = {key: value for key, value in settings_of(args, system).items() if value}
+    parts = {key: value for key, value in settings_of(args, system).items() if value is not None}
     limit = parts.pop("limit", None)
     root = args.work / (task if limit is None else f"{task}-{limit}") / str(seed)
     if system == "teacher":
@@ -124,6 +125,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--init", choices=["teacher", "weights"], default="teacher")
     parser.add_argument("--augment", help="Alias or folder of a masked-word model.")
     parser.add_argument("--passes", type=int, default=1, help="Times as many passes over the data.")
+    parser.add_argument("--rate", type=float, default=HEAD_RATE, help="Rate of the second phase.")
+    parser.add_argument(
+        "--dropout", type=float, help="Of both students; by default that of the teacher."
+    )
     parser.add_argument("--layers", type=int, help="Layers of the student; half if not given.")
     parser.add_argument("--threads", type=int, default=1, help="Threads that torch may use.")
     parser.add_argument("--limit", type=int, help="Use only so many items of each file: a trial.")
@@ -190,7 +195,7 @@ def make_setting(
     """Return the settings of a student."""
     encoder: Any = spacy.load(teacher).get_pipe("bert_encoder")
     n_layers = encoder.model.shims[0].encoder.model.config.num_hidden_layers
-    student: dict[str, Any] = {"layers": args.layers or n_layers // 2}
+    student: dict[str, Any] = {"layers": args.layers or n_layers // 2, "dropout": args.dropout}
     if args.init == "weights":
         student.update(name=task.weights, copy_heads=False)
     alone = system == "undistilled"
@@ -199,7 +204,9 @@ def make_setting(
         args.passes * epochs[task.kind] // (1 + COPIES * more)
         for epochs in (LAYER_EPOCHS, HEAD_EPOCHS)
     )
-    max_pieces = ours.BATCH_SIZE * task.max_pieces
+    training = {"batch_size": ours.BATCH_SIZE, "max_pieces": ours.BATCH_SIZE * task.max_pieces}
+    if args.dropout is not None:
+        training["dropout"] = args.dropout
     return make_settings(
         {
             "teacher": str(teacher),
@@ -211,10 +218,10 @@ def make_setting(
             "layers": {"epochs": 0 if alone else first, "learn_rate": LAYER_RATE},
             "heads": {
                 "epochs": second + (first if alone else 0),
-                "learn_rate": HEAD_RATE,
+                "learn_rate": args.rate,
                 "gold": 1.0 if alone else GOLD,
             },
-            "training": {"batch_size": ours.BATCH_SIZE, "max_pieces": max_pieces},
+            "training": training,
         }
     )
 

@@ -39,7 +39,14 @@ def measure(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("option", "value", "students_only"),
-    [("--limit", "20", False), ("--layers", "3", True), ("--teacher", "a/b", False)],
+    [
+        ("--limit", "20", False),
+        ("--teacher", "a/b", False),
+        ("--layers", "3", True),
+        ("--passes", "2", True),
+        ("--rate", "2e-4", True),
+        ("--dropout", "0", True),
+    ],
 )
 def test_a_trial_is_no_result_of_another_run(measure, tmp_path, option, value, students_only):
     trial = dict(measure(option, value))
