@@ -785,7 +785,7 @@ class Errors(metaclass=_Coded):
         "bert_encoder, bert_textcat, bert_textcat_multilabel, bert_ner or bert_qa and no other "
         "component that reads the encoder (nlp.remove_pipe takes one away), or an encoder's folder."
     )
-    B725 = "{path} holds other work, or lies in it: {difference}. Give a new folder."
+    B725 = "{path} is no place for this run: {difference}. Give another folder{hint}."
     B727 = (
         "The attention of student and teacher cannot be compared: {reason}. Set "
         "distill.layers.attention = 0."

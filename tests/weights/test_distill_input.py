@@ -149,7 +149,7 @@ def test_a_finished_run_is_that_of_its_teacher_and_data(values, bert, texts_file
     assert again["data"]["train"]["texts"] == 1 and again["sha256"] != report["sha256"]
     (tmp_path / "out" / "done").unlink()
     shutil.copy(texts_file, texts)
-    with pytest.raises(ValueError, match="B725.*train_sha256: .* -> .*without --resume"):
+    with pytest.raises(ValueError, match="B725.*train_sha256: .* -> .*leave out --resume"):
         distill(settings, tmp_path / "out", resume=True)
     assert distill(settings, tmp_path / "out")["sha256"] == report["sha256"]
     torch.manual_seed(1)

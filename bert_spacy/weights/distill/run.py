@@ -3,7 +3,7 @@
 import json
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import spacy
 from spacy.language import Language
 from spacy.util import fix_random_seed, load_config
 
-from ... import __version__
 from ...errors import Errors
 from ...nn.distill import LayerTeacher, LayerWeights
 from ...training.run import DIR_MODEL_BEST, DIR_MODEL_LAST, train
@@ -52,7 +51,7 @@ def distill(
     settings (Settings): From `load_settings`.
     output (Path): Folder for all of it.
     resume (bool): Go on with a stopped run, or leave a finished one as it is. Without it, and where
-        a finished run has other settings, version, teacher or data, a run begins anew.
+        a finished run has other settings, teacher or data, a run begins anew.
     on_problem (Callable): Called with each line of plain text that is skipped.
     on_removal (Callable): Told what is about to be removed of an earlier run.
     RETURNS (dict[str, Any]): The report, which is in the folder of the model too.
@@ -99,12 +98,12 @@ def check_place(settings: Settings, output: Path) -> None:
     for name in (settings.teacher, settings.student.name, settings.augment.name, *data):
         difference = ""
         if name and (holds(output, Path(name)) or lies_in_model(output, Path(name))):
-            difference = f"{name}, which is read"
+            difference = f"it holds {name}, which is read, or lies in it"
         elif name in data and holds(Path(name), output):
             # Variants would be training data from then on.
             difference = f"it lies in the data that are read, {name}"
         if difference:
-            raise ValueError(Errors.B725.format(path=output, difference=difference))
+            raise ValueError(Errors.B725.format(path=output, difference=difference, hint=""))
 
 
 def describe(settings: Settings, sums: dict[str, str]) -> dict[str, Any]:
@@ -115,7 +114,7 @@ def describe(settings: Settings, sums: dict[str, str]) -> dict[str, Any]:
     RETURNS (dict[str, Any]): Plain values.
     """
     told = {f"{name}_sha256": x for name, x in sums.items()}
-    return json.loads(json.dumps({"version": __version__, **settings.to_dict(), **told}))
+    return json.loads(json.dumps({**settings.to_dict(), **told}))
 
 
 def prepare_output(
@@ -135,20 +134,32 @@ def prepare_output(
     there = read_json(path)
     if there.keys() >= {"teacher", "student", "heads", "teacher_sha256"}:
         if resume and there != wanted:
-            changed = [name for name in wanted if wanted[name] != there.get(name)]
-            difference = "; ".join(f"{n}: {there.get(n)} -> {wanted[n]}" for n in changed)
-            difference += " (without --resume, a run begins anew)"
-            raise ValueError(Errors.B725.format(path=output, difference=difference))
+            before, now = dict(_flatten(there)), dict(_flatten(wanted))
+            changed = [name for name in now if now[name] != before.get(name)]
+            told = "; ".join(f"{name}: {before.get(name)} -> {now[name]}" for name in changed)
+            difference = f"a stopped run in it differs from this one, {told}"
+            hint = ", or leave out --resume to begin anew"
+            raise ValueError(Errors.B725.format(path=output, difference=difference, hint=hint))
         if not resume:
             _remove_work(output, on_removal)
     elif output.is_dir() and any(output.iterdir()):
-        raise ValueError(Errors.B725.format(path=output, difference="files of something else"))
+        difference = "it holds files of something else"
+        raise ValueError(Errors.B725.format(path=output, difference=difference, hint=""))
     with atomic_file(path) as file_:
         file_.write(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
 
 
+def _flatten(settings: dict[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting by its dotted name."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{place}{key}.")
+        else:
+            yield f"{place}{key}", value
+
+
 def _remove_work(output: Path, on_removal: Callable[[str], None]) -> None:
-    if there := [name for name in WORK if (output / name).exists()]:
+    if there := [name for name in (*WORK, TARGETS_FILE) if (output / name).exists()]:
         stays = f"; {MODEL} stays until the new one is written" if (output / MODEL).exists() else ""
         on_removal(f"Removing {', '.join(there)} of an earlier run in {output}{stays}")
     (output / DONE).unlink(missing_ok=True)
