@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import ours  # noqa: E402
 from benchmarks.accuracy import round_score  # noqa: E402
 from benchmarks.rows import add_row, read_rows  # noqa: E402
-from benchmarks.tasks import TASKS, Task, main_score  # noqa: E402
+from benchmarks.tasks import TASKS, Task, encoder_rate, main_score  # noqa: E402
 from bert_spacy.training.run import train  # noqa: E402
 from bert_spacy.weights.distill.run import distill  # noqa: E402
 from bert_spacy.weights.distill.settings import make_settings  # noqa: E402
@@ -49,7 +49,7 @@ AUGMENTED = "augmented"
 # Passes over the data in the two phases; the undistilled student has as many together.
 LAYER_EPOCHS = {"classify": 8, "tag": 8, "answer": 4}
 HEAD_EPOCHS = {"classify": 6, "tag": 6, "answer": 3}
-LAYER_RATE, HEAD_RATE, GOLD = 1e-4, 5e-5, 0.3
+LAYER_RATE, GOLD = 1e-4, 0.3
 # Variants of each text, which stand beside it.
 COPIES = 1
 # Docs of the test data whose reading is timed.
@@ -84,7 +84,7 @@ def settings_of(args: argparse.Namespace, system: str) -> dict[str, Any]:
         "student_layers": None if system == "teacher" else args.layers,
         "augmented_by": args.augment if system == AUGMENTED else None,
         "passes": args.passes if system != "teacher" and args.passes > 1 else None,
-        "rate": args.rate if system != "teacher" and args.rate != HEAD_RATE else None,
+        "rate": args.rate if system != "teacher" else None,
         "dropout": args.dropout if system != "teacher" else None,
     }
 
@@ -125,7 +125,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--init", choices=["teacher", "weights"], default="teacher")
     parser.add_argument("--augment", help="Alias or folder of a masked-word model.")
     parser.add_argument("--passes", type=int, default=1, help="Times as many passes over the data.")
-    parser.add_argument("--rate", type=float, default=HEAD_RATE, help="Rate of the second phase.")
+    parser.add_argument(
+        "--rate", type=float, help="Of the second phase; by default that of the teacher's encoder."
+    )
     parser.add_argument(
         "--dropout", type=float, help="Of both students; by default that of the teacher."
     )
@@ -218,7 +220,7 @@ def make_setting(
             "layers": {"epochs": 0 if alone else first, "learn_rate": LAYER_RATE},
             "heads": {
                 "epochs": second + (first if alone else 0),
-                "learn_rate": args.rate,
+                "learn_rate": args.rate or encoder_rate(task.weights),
                 "gold": 1.0 if alone else GOLD,
             },
             "training": training,

@@ -3,13 +3,13 @@
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import spacy
 from spacy.language import Language
-from spacy.util import fix_random_seed, load_config
+from spacy.util import dict_to_dot, fix_random_seed, load_config
 
 from ...errors import Errors
 from ...nn.distill import LayerTeacher, LayerWeights
@@ -134,9 +134,14 @@ def prepare_output(
     there = read_json(path)
     if there.keys() >= {"teacher", "student", "heads", "teacher_sha256"}:
         if resume and there != wanted:
-            before, now = dict(_flatten(there)), dict(_flatten(wanted))
-            changed = [name for name in now if now[name] != before.get(name)]
-            told = "; ".join(f"{name}: {before.get(name)} -> {now[name]}" for name in changed)
+            before, now = dict_to_dot(there), dict_to_dot(wanted)
+            pairs = {
+                name: (before.get(name, "(unset)"), now.get(name, "(unset)"))
+                for name in before | now
+            }
+            told = "; ".join(
+                f"{name}: {old} -> {new}" for name, (old, new) in pairs.items() if old != new
+            )
             difference = f"a stopped run in it differs from this one, {told}"
             hint = ", or leave out --resume to begin anew"
             raise ValueError(Errors.B725.format(path=output, difference=difference, hint=hint))
@@ -147,15 +152,6 @@ def prepare_output(
         raise ValueError(Errors.B725.format(path=output, difference=difference, hint=""))
     with atomic_file(path) as file_:
         file_.write(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
-
-
-def _flatten(settings: dict[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each setting by its dotted name."""
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{place}{key}.")
-        else:
-            yield f"{place}{key}", value
 
 
 def _remove_work(output: Path, on_removal: Callable[[str], None]) -> None:

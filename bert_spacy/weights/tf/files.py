@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from transformers import AlbertTokenizerFast, BertTokenizerFast
 from transformers.activations import ACT2FN
 
 from ...errors import Errors
+from ...util import is_finite
 
 # Padding first. The second kind is of sentencepiece, as google-research/ALBERT has it.
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -117,11 +117,11 @@ def _find_bad_options(settings: dict[str, Any]) -> list[str]:
     if not isinstance(act, str) or act not in ACT2FN:
         wrong.append(f"hidden_act is {act!r}, no activation that Transformers knows")
     epsilon = settings.get("layer_norm_eps", 1e-12)
-    if type(epsilon) not in (int, float) or not 0 < epsilon < math.inf:  # a bool is an int
+    if not is_finite(epsilon) or epsilon <= 0:
         wrong.append(f"layer_norm_eps is {epsilon!r}, no finite number above 0")
     for name in _RATES:
         rate = settings.get(name, 0)
-        if type(rate) not in (int, float) or not 0 <= rate < 1:
+        if not is_finite(rate) or not 0 <= rate < 1:
             wrong.append(f"{name} is {rate!r}, no number from 0 to below 1")
     return wrong
 
