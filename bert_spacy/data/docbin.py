@@ -81,7 +81,8 @@ def find_docbins(path: Path) -> list[Path]:
     files = [path]
     if path.is_dir():
         found = sorted(path.rglob(f"*{SUFFIX}"))
-        files = [file_ for file_ in found if not is_hidden(file_.relative_to(path))]
+        # A folder of shards may be called so too.
+        files = [x for x in found if x.is_file() and not is_hidden(x.relative_to(path))]
     if not files or not files[0].is_file():
         raise ValueError(Errors.B413.format(path=path))
     return files

@@ -156,7 +156,7 @@ def set_answers(doc: Doc, answers: Sequence[dict[str, Any]], **attrs: Any) -> No
     """
     context = _context_of(doc)
     base = context.start_char if len(context) else len(doc.text)
-    limit = len(context.text)
+    limit = len(context.text_with_ws)  # an answer may end in a space, as some of SQuAD do
     spans = []
     kept = [{**x, "start": int(x["start"]), "end": int(x["end"])} for x in answers]
     for answer in kept:
@@ -181,7 +181,7 @@ def set_gold_answers(doc: Doc, answers: Sequence[dict[str, Any]], qid: str | Non
     RAISES (ValueError): B402 and B403 as `set_answers`; B426 for what is no answer; B427 if the
         context has something else where an answer is said to be.
     """
-    context = _context_of(doc).text
+    context = _context_of(doc).text_with_ws
     if isinstance(answers, str) or not isinstance(answers, Sequence):
         raise ValueError(Errors.B426.format(value=answers))
     for answer in answers:

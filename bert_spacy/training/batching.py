@@ -1,11 +1,12 @@
 """`bert-spacy.batch_by_pieces.v1`: batches of similar length."""
 
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import registry
 
@@ -13,8 +14,9 @@ from ..errors import Errors
 from ..segments import count_choices, read_segments
 from ..types import ANSWERS, CHOSEN, REGRESSION
 
-# Pieces per token outside of Chinese; batching needs no better estimate.
-PIECES_PER_TOKEN = 1.3
+# Outside of Chinese; batching needs no better estimate. The second one is for long tokens.
+PIECES_PER_TOKEN, LETTERS_PER_PIECE = 1.3, 6
+_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 Batcher = Callable[[Iterable[Example]], Iterator[list[Example]]]
 
@@ -77,12 +79,18 @@ def estimate_pieces(doc: Doc) -> int:
 
     The context and the question of several choices count once for each choice.
     """
-    n_letters, n_tokens = len(doc.text), len(doc)
+    n_pieces = _estimate(doc)
     more = count_choices(doc) - 1
     for span in read_segments(doc)[:2] if more > 0 else []:
-        n_letters += more * len(span.text)
-        n_tokens += more * len(span)
-    return min(n_letters, int(n_tokens * PIECES_PER_TOKEN)) + 2
+        n_pieces += more * _estimate(span)
+    return int(n_pieces) + 2
+
+
+def _estimate(part: Doc | Span) -> float:
+    n_han = len(_HAN.findall(part.text))
+    n_letters, n_words = len(part.text) - n_han, max(0, len(part) - n_han)
+    others = max(n_words * PIECES_PER_TOKEN, n_letters / LETTERS_PER_PIECE)
+    return n_han + min(n_letters, others)
 
 
 def _cut(chunk: list[Example], size: int, max_pieces: int | None) -> Iterator[list[Example]]:

@@ -108,7 +108,7 @@ class TextCorpus:
                 else:
                     counts.texts += 1
                     counts.characters += len(text)
-                    parts = list(_cut(text))
+                    parts = [part for part in _cut(text) if part.strip()]
                     if len(parts) > 1:
                         counts.long += 1
                         reason = f"{len(text)} characters, processed in {len(parts)} parts"
@@ -234,7 +234,6 @@ def _cut(text: str) -> Iterator[str]:
         end = start + PART_LENGTH
         spaces = (text.rfind(mark, start + PART_LENGTH // 2, end) for mark in " \t\n")
         end = max(end if (best := max(spaces)) < 0 else best + 1, start + 1)
-        if part := text[start:end]:
-            yield part
+        yield text[start:end]
         start = end
     yield text[start:]

@@ -212,3 +212,10 @@ def test_c3_is_read_whole(tmp_path, split):
         texts = [span.text for span in read_segments(doc)]
         assert texts == [text.strip() for text in (context, question, *choices)]
         assert get_choice(doc) == gold
+
+
+def test_blank_lines_at_the_end_mean_nothing(tmp_path):
+    row = "0,v1,3,x,A man sits.,He,gold,runs.,eats.,sleeps.,sings.,1\n"
+    items = read(tmp_path, "x.csv", f"{SWAG_HEADER}{row}\n{row}\n\n", "swag")
+    assert [line for line, *_ in rows_of(items)] == [2, 4]
+    assert [line for line, _ in reasons_of(items)] == [3]

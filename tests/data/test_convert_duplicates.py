@@ -54,13 +54,13 @@ def jsonl(*rows):
             "jsonl/jsonl",
             jsonl({"text": "a", "cats": {"x": 1, "y": 0}}, {"text": "a", "label": ["x", "y"]}),
             2,
-            "label is 'x' for the same text at {}:1, and 'x, y' here",
+            "label 'y' is 0.0 for the same text at {}:1, and 1.0 here",
         ),
         (
             "jsonl/jsonl",
             jsonl({"text": "a", "cats": {"x": 0.5}}, {"text": "a", "cats": {"x": 0.25}}),
             2,
-            "label is {{'x': 0.5}} for the same text at {}:1, and {{'x': 0.25}} here",
+            "label 'x' is 0.5 for the same text at {}:1, and 0.25 here",
         ),
         (
             "jsonl/jsonl",
@@ -187,3 +187,10 @@ def test_words_are_shown_as_the_language_writes_them(tmp_path, lang, shown):
     convert(spacy.blank(lang), "conll", [path], tmp_path / "o.spacy", on_problem=notes.append)
     (note,) = map(str, notes)
     assert f"P 0:2 {shown}" in note and f"Q 0:2 {shown}" in note
+
+
+def test_labels_that_a_row_does_not_name_contradict_nothing(tmp_path):
+    rows = [{"text": "a", "cats": {"x": 1}}, {"text": "a", "cats": {"y": 1}}]
+    rows += [{"text": "a", "label": "x"}, {"text": "a", "cats": {"y": 0.5}}]
+    (note,) = notes_of(tmp_path, "jsonl/jsonl", [jsonl(*rows)])
+    assert ":4: label 'y' is 1.0 for the same text at " in note and ":2, and 0.5 here" in note

@@ -405,3 +405,25 @@ def test_targets_are_finite_numbers_and_null_is_missing_gold(tmp_path):
     assert bad[1][1] == "target 'x' is inf, which is no finite number"
     doc, _ = good[1].make_doc(spacy.blank("en"), ["z"])
     assert doc.spans["regression"].attrs["targets"] == {"y": -1.0} and doc.cats == {"z": 1.0}
+
+
+@pytest.mark.parametrize("field", ["entities", "spans"])
+def test_the_field_of_labels_may_be_that_of_entities(tmp_path, field):
+    rows = [{"text": "Ann", field: []}, {"text": "Ann", field: [[0, 3, "PER"]]}]
+    good, bad = run(tmp_path, rows, label_field=field)
+    assert [(row.cats, row.entities) for row in good] == [(None, []), (None, [(0, 3, "PER")])]
+    assert bad == []
+
+
+def test_entities_in_two_fields(tmp_path):
+    entities = [[0, 3, "PER"]]
+    rows = [{"text": "Ann", "label": entities, "spans": spans} for spans in ([], entities)]
+    good, bad = run(tmp_path, rows)
+    assert [row.entities for row in good] == [[(0, 3, "PER")]]
+    assert bad == [(2, "entities stand in 'label' and elsewhere: leave one of them out")]
+
+
+def test_an_entity_with_other_keys_is_shown_as_it_is(tmp_path):
+    entity = {"start_offset": 0, "end_offset": 3, "label": "PER"}
+    _, bad = run(tmp_path, [{"text": "Ann", "entities": [entity]}])
+    assert bad == [(1, f"entity {entity} has no start, end and label")]

@@ -393,3 +393,16 @@ def test_real_files_convert_whole(folder, task, label, texts, n_header, part):
     for row, cells in zip(rows[:50], table):
         own = [row.text] if isinstance(row, TextRow) else [row.text_a, row.text_b]
         assert own == [cells[i].strip() for i in texts]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "format_name"),
+    [
+        ("x.tsv", "a\tb\t1\n\nc\td\t0\n\n\n", "pairs"),
+        ("x.csv", "a,b,1\n\nc,d,0\n\n\n", "pairs"),
+        ("x.tsv", "sentence\tlabel\n\na b\t1\n\n\n", "glue"),
+    ],
+)
+def test_blank_lines_at_the_end_mean_nothing(tmp_path, name, text, format_name):
+    options = {"task": "SST-2"} if format_name == "glue" else {}
+    assert reasons_of(read(tmp_path, name, text, format_name, **options)) == [(2, "blank line")]

@@ -222,3 +222,18 @@ def test_a_file_may_hold_one_question_alone(tmp_path, indent):
     rows, bad, notes = run(path)
     assert [(row.qid, row.line, row.context) for row in rows] == [("a", "1 id=a", CONTEXT)]
     assert not bad
+
+
+def test_an_id_that_cannot_be_written_is_a_bad_row(tmp_path):
+    path = write(tmp_path, question([("Bonn", 12)], id="\ud800"), question([("Bonn", 12)]))
+    rows, bad, _ = run(path)
+    assert bad == [("data[0].paragraphs[0].qas[0]", "the id holds a lone surrogate")]
+    assert [row.qid for row in rows] == ["q1"]
+
+
+def test_an_answer_at_the_end_of_a_context_with_a_space_behind(tmp_path):
+    path = write(tmp_path, question([("Bonn ", 12)]), context="Ann lives in Bonn ")
+    nlp = spacy.blank("en")
+    assert not convert(nlp, "squad", [path], tmp_path / "o.spacy").bad
+    (doc,) = read_docbin(tmp_path / "o.spacy", nlp.vocab)
+    assert [span.text for span in doc.spans["answers"]] == ["Bonn"]

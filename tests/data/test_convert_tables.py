@@ -1,3 +1,4 @@
+import csv
 from collections import Counter
 
 import pytest
@@ -227,3 +228,12 @@ def test_docs_get_all_labels_of_all_files_and_of_the_map(tmp_path):
     ]
     assert summary.labels == Counter(x=2, z=1)
     assert all(token.ent_iob == 0 for doc in docs for token in doc)
+
+
+def test_a_larger_limit_of_the_program_stays(tmp_path):
+    before = csv.field_size_limit(2**30)
+    try:
+        assert run(read_csv, tmp_path, "x,a text\n")[0] == [(1, "a text", "x")]
+        assert csv.field_size_limit() == 2**30
+    finally:
+        csv.field_size_limit(before)

@@ -176,3 +176,10 @@ def test_other_content_is_refused(nlp, tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"\[B414\].*a\.spacy"):
         list(read_docbin(path, nlp.vocab))
+
+
+def test_a_folder_of_shards_may_end_in_the_suffix(nlp, tmp_path):
+    docs = make_docs(nlp, 3)
+    write_docbin(docs[:2], tmp_path / "train.spacy", shard_size=1)
+    write_docbin(docs[2:], tmp_path / "z.spacy")
+    assert [doc.text for doc in read_docbin(tmp_path, nlp.vocab)] == [doc.text for doc in docs]

@@ -143,3 +143,13 @@ def test_what_is_no_text_is_refused():
     for make in (lambda: make_pair(NLP, "a", None), lambda: make_question(NLP, 3, "a")):
         with pytest.raises(ValueError, match=r"\[B423\] .*(None|3)"):
             make()
+
+
+def test_an_answer_may_end_in_the_last_space_of_its_context():
+    doc = make_question(NLP, "Who?", "Ann and Bob. ")
+    set_gold_answers(doc, [{"text": "Bob. ", "start": 8, "end": 13}])
+    assert [span.text for span in doc.spans["answers"]] == ["Bob."]
+    with pytest.raises(ValueError, match=r"\[B427\]"):
+        set_gold_answers(doc, [{"text": "Bob.!", "start": 8, "end": 13}])
+    with pytest.raises(ValueError, match=r"\[B403\].*13 characters"):
+        set_gold_answers(doc, [{"text": "Bob.  ", "start": 8, "end": 14}])

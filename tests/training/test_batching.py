@@ -4,6 +4,7 @@ import pytest
 import spacy
 from hypothesis import given
 from hypothesis import strategies as st
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from bert_spacy.data.pairs import make_choice
@@ -115,3 +116,9 @@ def test_a_context_counts_once_for_each_choice():
     for n in (2, 4):
         item = make_choice(NLP, "word " * 90, "word " * 9, ["word"] * n)
         assert abs(estimate_pieces(item) - n * one) <= 2 * n
+
+
+def test_han_characters_count_in_long_tokens_too():
+    words = Doc(NLP.vocab, words=["北京大学", "iPhone", "好"], spaces=[False] * 3)
+    assert estimate_pieces(words) == 2 + 5 + 1
+    assert estimate_pieces(NLP.make_doc("https://example.com/" + "a" * 340)) == 2 + 60

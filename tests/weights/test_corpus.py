@@ -15,3 +15,10 @@ def test_a_file_that_is_named_twice_is_read_once(tmp_path):
     corpus = TextCorpus([*named, tmp_path / "copy.txt"])
     assert list(corpus) == ["b", "a", "a"]  # a copy is another file
     assert (corpus.counts.files, corpus.counts.texts) == (3, 3)
+
+
+def test_no_part_of_a_long_text_is_blank(tmp_path, monkeypatch):
+    monkeypatch.setattr("bert_spacy.weights.corpus.PART_LENGTH", 10)
+    (tmp_path / "a.txt").write_text("one two" + " " * 30 + "three" + " " * 12 + "\n", "utf-8")
+    parts = list(TextCorpus([tmp_path / "a.txt"]))
+    assert [part.strip() for part in parts] == ["one two", "three"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from .labels import Options, find_column, locate
 from .rows import ChoiceRow, RowError, RowNote
-from .tables import read_csv_cells
+from .tables import drop_blank_end, read_csv_cells
 from .text import CleanText, clean_text, is_broken, read_json, read_json_lines
 
 _ENDING = re.compile(r"ending(\d+)")
@@ -26,8 +26,9 @@ def read_swag(path: Path, options: Options) -> Iterator[ChoiceRow | RowError]:
     RAISES (ValueError): B405 if the header lacks sent1, sent2 or ending0; B428 if a name is there
         twice.
     """
-    records = read_csv_cells(path)
-    header = next(records, None)
+    records = list(read_csv_cells(path))
+    drop_blank_end(records)
+    header = records.pop(0) if records else None
     if header is None or isinstance(header, RowError):
         yield from [] if header is None else [header]
         return

@@ -60,7 +60,12 @@ def _read_gold(row: Row) -> dict[str, Any]:
     if row.cats is not None:
         labels = {label: value for label, value in row.cats.items() if value}
         is_plain = all(value == 1 for value in labels.values())
-        gold["label is"] = ", ".join(sorted(labels)) if is_plain else labels
+        if not row.is_partial:
+            gold["label is"] = ", ".join(sorted(labels)) if is_plain else labels
+        # What a partial row does not name may be so or not.
+        if row.is_partial or is_plain:
+            each = row.cats if row.is_partial else labels
+            gold |= {f"label {label!r} is": value for label, value in each.items()}
     # Where an entity was lost, others say nothing of what a row has in all.
     if isinstance(row, TextRow) and row.entities is not None and not row.missing:
         before = len(row.text) - len(row.text.lstrip())

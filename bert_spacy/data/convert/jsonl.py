@@ -19,6 +19,7 @@ _NO_ENTITIES = (
     "of its own"
 )
 _ENTITY_FIELDS = ("entities", "spans")
+_ENTITY_KEYS = ("start", "end", "label")
 
 
 class _BadRow(ValueError):
@@ -63,7 +64,9 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | PairRow 
             second = _get_text(row, TEXT_B, "second text") if is_pair else None
             targets = _get_targets(row)
             is_entities = _is_entities(value := row.get(options.label_field))
-            if value == []:
+            if value == [] and options.label_field in _ENTITY_FIELDS:
+                is_entities = True
+            elif value == []:
                 if means_entities is None:
                     means_entities = _begins_with_entities(path, options.label_field)
                 is_entities = means_entities
@@ -221,8 +224,12 @@ def _get_gold(
     cats: dict[str, float] | None = None
     found = [row[name] for name in _ENTITY_FIELDS if row.get(name) is not None]
     value = row.get(field)
-    if not found and is_entities:
-        found, value = [value], None
+    if is_entities and field not in _ENTITY_FIELDS:
+        if any(found):
+            raise _BadRow(f"entities stand in {field!r} and elsewhere: leave one of them out")
+        found = [value]
+    if is_entities:
+        value = None
     entities = [
         _get_entity(item, cleaned, label_map) for items in found for item in _as_list(items)
     ]
@@ -273,11 +280,10 @@ def _as_list(items: Any) -> list[Any]:
 
 def _get_entity(item: Any, cleaned: CleanText, label_map: dict[str, str] | None) -> Entity:
     """Read {"start", "end", "label"} or [start, end, label], characters, end exclusive."""
-    if isinstance(item, dict):
-        item = [item.get("start"), item.get("end"), item.get("label")]
-    if not isinstance(item, list) or len(item) != 3:
+    values = [item.get(key) for key in _ENTITY_KEYS] if isinstance(item, dict) else item
+    if not isinstance(values, list) or len(values) != 3 or None in values:
         raise _BadRow(f"entity {item!r} has no start, end and label")
-    start, end, label = item
+    start, end, label = values
     size = len(cleaned.text) + len(cleaned.removed)
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= size:
         raise _BadRow(f"entity {item!r} does not lie in the text of {size} characters")

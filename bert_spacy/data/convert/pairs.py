@@ -18,7 +18,7 @@ from .labels import (
     read_label_map,
 )
 from .rows import PairRow, RowError, TextRow
-from .tables import read_csv_cells
+from .tables import drop_blank_end, read_csv_cells
 from .text import clean_text, is_broken, read_json_lines, read_lines, read_number
 
 _A_NAMES = (
@@ -182,6 +182,7 @@ def read_glue(path: Path, options: GlueOptions) -> Iterator[TextRow | PairRow | 
     if task is None:
         raise ValueError(Errors.B417.format(task=options.task, allowed=", ".join(GLUE)))
     records: list[Record | RowError] = list(_split_tabs(path))
+    drop_blank_end(records)
     names: list[str] = []
     if not records:
         return
@@ -286,6 +287,7 @@ def _read_records(path: Path, options: PairOptions) -> tuple[list[str], list[Rec
             for item in items
         ]
     records = list(read_csv_cells(path) if suffix == ".csv" else _split_tabs(path))
+    drop_blank_end(records)
     if not records:
         return [], []
     first = [str(cell).strip() for cell in _cells(records[0])]

@@ -151,6 +151,9 @@ def _read_question(
     qid = None
     if isinstance(qa, dict) and qa.get("id") is not None:
         qid = str(qa["id"])
+        if is_broken(qid):
+            yield RowError(path, place, "the id holds a lone surrogate")
+            return
         place = f"{place} id={qid}"
     try:
         question = _get_question(qa)

@@ -90,7 +90,8 @@ def read_csv_cells(path: Path) -> Iterator[Cells | RowError]:
     path (Path): The file.
     YIELDS (Cells | RowError): First line of each row with its cells; rows that are no CSV.
     """
-    csv.field_size_limit(CSV_FIELD_LIMIT)
+    # It holds for the whole process.
+    csv.field_size_limit(max(csv.field_size_limit(), CSV_FIELD_LIMIT))
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file_:
         lines = _Lines(enumerate(file_, start=1))
         reader = csv.reader(lines, strict=True)
@@ -106,6 +107,15 @@ def read_csv_cells(path: Path) -> Iterator[Cells | RowError]:
                 reader = csv.reader(lines, strict=True)
             else:
                 yield lines.taken[0][0], cells
+
+
+def drop_blank_end(rows: list[Cells] | list[Cells | RowError]) -> None:
+    """Remove the blank lines at the end of a table, which mean nothing, but for the only row.
+
+    rows (list[Cells | RowError]): From `read_csv_cells`, or the cells of another table.
+    """
+    while len(rows) > 1 and not isinstance(rows[-1], RowError) and not rows[-1][1]:
+        rows.pop()
 
 
 class _Lines:
@@ -136,9 +146,8 @@ def _read_rows(
     path: Path, rows: list[Cells], options: TableOptions
 ) -> Iterator[TextRow | RowError]:
     """Turn cells into rows: choose the columns, then check every row."""
-    while rows and not rows[-1][1]:
-        rows.pop()
-    if not rows:
+    drop_blank_end(rows)
+    if not rows or not rows[-1][1]:
         return
     label_map = None if options.label_map is None else read_label_map(options.label_map)
     has_header = _has_header(rows, options)
