@@ -46,6 +46,7 @@ SWITCHES: dict[str, ours.Overrides] = {
     "twice the rate": {f"{RATE}.initial_rate": double},
     "mean of pieces": {"components.head.model.pooling": "mean"},
     "lengths mixed": {"training.batcher.buffer": 1},
+    "8 batches sorted": {"training.batcher.buffer": 8},
     "averages": {"training.optimizer.average_decay": 0.99},
     "layerwise decay": {f"{ENCODER}.layerwise_decay": 0.9},
     "unfreezing": {f"{ENCODER}.unfreeze_every": lambda _, steps: max(1, steps // 20)},
