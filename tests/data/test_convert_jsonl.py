@@ -418,8 +418,10 @@ def test_the_field_of_labels_may_be_that_of_entities(tmp_path, field):
 def test_entities_in_two_fields(tmp_path):
     entities = [[0, 3, "PER"]]
     rows = [{"text": "Ann", "label": entities, "spans": spans} for spans in ([], entities)]
+    rows.append({"text": "Ann", "label": [], "spans": entities})
     good, bad = run(tmp_path, rows)
-    assert [row.entities for row in good] == [[(0, 3, "PER")]]
+    assert [row.entities for row in good] == [[(0, 3, "PER")]] * 2
+    assert [row.cats for row in good] == [None, None]
     assert bad == [(2, "entities stand in 'label' and elsewhere: leave one of them out")]
 
 

@@ -225,9 +225,9 @@ def _get_gold(
     found = [row[name] for name in _ENTITY_FIELDS if row.get(name) is not None]
     value = row.get(field)
     if is_entities and field not in _ENTITY_FIELDS:
-        if any(found):
+        if value and any(found):
             raise _BadRow(f"entities stand in {field!r} and elsewhere: leave one of them out")
-        found = [value]
+        found = found if any(found) else [value]
     if is_entities:
         value = None
     entities = [
