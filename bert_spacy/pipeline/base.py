@@ -202,7 +202,7 @@ class BertHead(SavedHead):
         YIELDS (tuple[list[Doc], Any]): Copies of some Docs, in order, and the model's output.
         RAISES (ValueError): B332 without the pipeline.
         """
-        copies: Iterable[Doc] = [doc.copy() for doc in docs]
+        copies: Iterable[Doc] = (doc.copy() for doc in docs)
         nlp = find_pipeline(self)
         if self.listener is not None:
             encoders: list[Any] = [
@@ -221,7 +221,10 @@ class BertHead(SavedHead):
         elif from_start:
             warnings.warn(Warnings.BW307.format(name=self.name), stacklevel=2)
         for batch in self._follow_encoder(copies, 128):
-            yield batch, self.predict(batch)
+            output = self.predict(batch)
+            if self.listener is not None:
+                self.listener.mark_read(batch)
+            yield batch, output
 
     def set_temperature(self, temperature: float) -> None:
         """Set what scores are divided by before they become probabilities.
@@ -371,5 +374,11 @@ class BertHead(SavedHead):
         for label in labels or ():
             self.add_label(label)
         self.cfg.update({key: copy.copy(_UNFITTED[key]) for key in self.cfg.keys() & _UNFITTED})
-        self.learn_labels(get_examples())
-        make_module(self.model, **self.module_settings())
+        given = list(self.cfg["labels"])
+        try:
+            self.learn_labels(get_examples())
+            make_module(self.model, **self.module_settings())
+        except Exception:
+            if self.shim.module is None:  # a second try is to learn those of its own examples
+                self.cfg["labels"] = given
+            raise

@@ -93,6 +93,9 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> Pieces:
 
 
 def _encode_each(backend: Any, texts: list[str]) -> Pieces:
+    # A call of the tokenizer by anyone leaves its truncation and padding set.
+    backend.no_truncation()
+    backend.no_padding()
     encodings = backend.encode_batch(texts, add_special_tokens=False) if texts else []
     counts = np.array([len(e) for e in encodings], dtype=np.int64)
     # One flat iterator: an array for each text would cost more than all numbers in it.

@@ -1,5 +1,6 @@
 """Where words end, in scripts that put spaces between them."""
 
+import unicodedata
 from functools import lru_cache
 
 import numpy as np
@@ -63,4 +64,5 @@ def _joins(character: str) -> bool:
     is_late = code >= _LATE_UNSPACED and not is_wide_latin
     if is_late or any(low <= code <= high for low, high in _UNSPACED):
         return False
-    return character.isalnum()
+    # Vowel signs and accents of their own belong to the letter before them.
+    return character.isalnum() or unicodedata.category(character) in ("Mn", "Mc", "Me")

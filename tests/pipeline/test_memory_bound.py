@@ -143,3 +143,15 @@ def test_questions_are_made_as_earlier_ones_are_answered(joint, monkeypatch):
     monkeypatch.setattr(inputs, "TOKENS_AT_ONCE", 60)  # four questions, each with the context
     assert [[answer.text for answer in found] for found in doc._.ask(questions)] == wanted
     assert len(watched[0].refs) == 40 and watched[0].most <= 8
+
+
+@pytest.mark.parametrize("from_start", [False, True])
+def test_reading_once_more_keeps_no_outputs(bert, monkeypatch, from_start):
+    monkeypatch.setattr(inputs, "TOKENS_AT_ONCE", 64)
+    nlp = make_nlp(bert, HEADS)
+    nlp.initialize(lambda: all_examples(nlp))
+    docs = [nlp.make_doc(text) for text in TEXTS * 20]
+    store = nlp.get_pipe("bert_encoder").store
+    ner = nlp.get_pipe("bert_ner")
+    kept = [len(store) for _ in ner.read_outputs(docs, from_start=from_start)]
+    assert len(kept) > 2 and max(kept) == 0

@@ -144,3 +144,14 @@ def test_categories_of_other_components_stay(bert):
     doc = nlp(doc)
     assert doc.cats["other"] == 0.5
     assert sum(doc.cats[x] for x in ("city", "film", "sport")) == pytest.approx(1)
+
+
+def test_a_second_try_learns_the_labels_of_its_own_examples(bert):
+    nlp = make_nlp(bert, ["bert_textcat"])
+    examples = textcat_examples(nlp)
+    for example in (one := textcat_examples(nlp)):
+        example.reference.cats = {"other": 1.0}
+    with pytest.raises(ValueError, match=r"\[B305\]"):
+        nlp.initialize(lambda: one)
+    nlp.initialize(lambda: examples)
+    assert "other" not in nlp.get_pipe("bert_textcat").labels

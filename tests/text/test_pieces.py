@@ -101,6 +101,8 @@ def test_equal_texts_are_encoded_once_and_all_get_their_pieces(tokenizer):
     given_ = []
 
     class Counting:
+        no_truncation = no_padding = staticmethod(lambda: None)
+
         def encode_batch(self, batch, **settings):
             given_.extend(batch)
             return tokenizer.backend_tokenizer.encode_batch(batch, **settings)
@@ -113,3 +115,12 @@ def test_equal_texts_are_encoded_once_and_all_get_their_pieces(tokenizer):
     for name in ("ids", "start", "end", "counts"):
         wanted = np.concatenate([getattr(one, name) for one in alone])
         np.testing.assert_array_equal(getattr(pieces, name), wanted)
+
+
+def test_a_call_by_others_does_not_shorten_or_pad(tokenizer):
+    texts = ["the team won the good game", "paris"]
+    expected = encode_texts(tokenizer, texts)
+    tokenizer(["x"], truncation=True, max_length=4, padding="max_length")
+    found = encode_texts(tokenizer, texts)
+    assert found.counts.tolist() == expected.counts.tolist()
+    assert found.ids.tolist() == expected.ids.tolist()

@@ -25,6 +25,8 @@ from bert_spacy.text.words import whole_words
         ("서울대학교에서", "대학교", "서울대학교에서"),
         ("ภาษาไทย", "ษา", "ษา"),
         ("the  team ", " team ", "team"),
+        ("वह दिल्ली में", "दि", "दिल्ली"),
+        ("au cafe\u0301 noir", "caf", "cafe\u0301"),
     ],
 )
 def test_spans_widen_to_whole_words(text, span, expected):
