@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import Errors
+from ..text.words import HAN
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -30,7 +31,6 @@ _WORD = re.compile(
     re.VERBOSE,
 )
 _CONTRACTION = re.compile(r"(.+?)(n't|'(?:s|m|d|ll|re|ve))", re.DOTALL)
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 Measure = Callable[[str, str], float]
 
@@ -150,7 +150,7 @@ def is_mostly_han(texts: Sequence[str]) -> bool:
     RETURNS (bool): False if there is no letter at all.
     """
     letters = sum(sum(map(str.isalpha, text)) for text in texts)
-    return 2 * sum(len(_HAN.findall(text)) for text in texts) > letters
+    return 2 * sum(len(HAN.findall(text)) for text in texts) > letters
 
 
 def best_no_answer_threshold(

@@ -1,5 +1,6 @@
 """Where words end, in scripts that put spaces between them."""
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -7,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+
+# A Chinese character.
+HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 # Scripts without spaces between words, by code point: Thai and Lao, Burmese,
 # Khmer, and everything from the CJK radicals on but Hangul and full-width Latin.

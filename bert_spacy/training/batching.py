@@ -1,7 +1,6 @@
 """`bert-spacy.batch_by_pieces.v1`: batches of similar length."""
 
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -12,11 +11,11 @@ from spacy.util import registry
 
 from ..errors import Errors
 from ..segments import count_choices, read_segments
+from ..text.words import HAN
 from ..types import ANSWERS, CHOSEN, REGRESSION
 
 # Outside of Chinese; batching needs no better estimate. The second one is for long tokens.
 PIECES_PER_TOKEN, LETTERS_PER_PIECE = 1.3, 6
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 Batcher = Callable[[Iterable[Example]], Iterator[list[Example]]]
 
@@ -87,7 +86,7 @@ def estimate_pieces(doc: Doc) -> int:
 
 
 def _estimate(part: Doc | Span) -> float:
-    n_han = len(_HAN.findall(part.text))
+    n_han = len(HAN.findall(part.text))
     n_letters, n_words = len(part.text) - n_han, max(0, len(part) - n_han)
     others = max(n_words * PIECES_PER_TOKEN, n_letters / LETTERS_PER_PIECE)
     return n_han + min(n_letters, others)

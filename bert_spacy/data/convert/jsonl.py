@@ -64,9 +64,7 @@ def read_jsonl(path: Path, options: JsonlOptions) -> Iterator[TextRow | PairRow 
             second = _get_text(row, TEXT_B, "second text") if is_pair else None
             targets = _get_targets(row)
             is_entities = _is_entities(value := row.get(options.label_field))
-            if value == [] and options.label_field in _ENTITY_FIELDS:
-                is_entities = True
-            elif value == []:
+            if value == []:
                 if means_entities is None:
                     means_entities = _begins_with_entities(path, options.label_field)
                 is_entities = means_entities
@@ -223,13 +221,11 @@ def _get_gold(
     """
     cats: dict[str, float] | None = None
     found = [row[name] for name in _ENTITY_FIELDS if row.get(name) is not None]
-    value = row.get(field)
-    if is_entities and field not in _ENTITY_FIELDS:
+    value = None if field in _ENTITY_FIELDS else row.get(field)
+    if is_entities and value is not None:
         if value and any(found):
             raise _BadRow(f"entities stand in {field!r} and elsewhere: leave one of them out")
-        found = found if any(found) else [value]
-    if is_entities:
-        value = None
+        found, value = (found if any(found) else [value]), None
     entities = [
         _get_entity(item, cleaned, label_map) for items in found for item in _as_list(items)
     ]
